@@ -1,0 +1,1 @@
+"""StudyFiles on a local (or shared) folder."""

@@ -1,0 +1,1 @@
+"""Segmenter: in this process, or Triton; and the catalogue of bundles."""

@@ -1,0 +1,1 @@
+"""JobQueue: embedded in the SQLite file, or RabbitMQ."""

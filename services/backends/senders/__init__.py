@@ -1,0 +1,1 @@
+"""ResultSender: C-STORE, folder."""

@@ -1,0 +1,1 @@
+"""StudyStore by SQLAlchemy: SQLite or PostgreSQL, by URL."""

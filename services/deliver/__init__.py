@@ -1,0 +1,1 @@
+"""Delivery: sends frozen results to their destinations."""

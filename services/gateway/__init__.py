@@ -1,0 +1,1 @@
+"""The gateway: the door (C-STORE, STOW-RS), the dispatcher, and the desk (API, work list). Never imports torch."""

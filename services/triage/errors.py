@@ -1,0 +1,118 @@
+"""The one tree of errors. An error's class is its verdict: what becomes of the work that raised it.
+
+VigieError
+├── TransientError              retry later, with backoff; nothing is lost
+│   ├── StoreUnavailable        the database does not answer
+│   ├── OutOfResources          no space left to keep an instance (DIMSE 0xA7xx)
+│   ├── SegmenterUnavailable    the inference server does not answer
+│   └── DestinationUnavailable  a PACS is down or refuses the association
+├── RejectedError               will never work as it is; carries a coded Reason
+│   ├── InstanceRefused         one instance cannot be understood (DIMSE 0xA9xx, 0xCxxx)
+│   ├── OutOfScope              no rule claims the study
+│   ├── NotAnalysed             a rule claims the study, but it cannot be done
+│   ├── AnalysisFailed          the analysis was tried and broke
+│   ├── ModelRefused            a bundle cannot be used
+│   └── DestinationRefused      a PACS answers that it will not take an object
+├── LeaseLost                   another worker holds the job now: stop, write nothing
+└── DeadLetterError             a message nobody can act on: keep it for a person
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Verdict(StrEnum):
+    """What a queue does with work that ended in an error."""
+
+    RETRY = "retry"
+    REJECT = "reject"
+    DEAD_LETTER = "dead_letter"
+    ABANDON = "abandon"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reason:
+    """A coded reason: `code` for machines (stable, snake_case), `text` for people (no patient data)."""
+
+    code: str
+    text: str
+
+
+class VigieError(Exception):
+    """The root; never raised itself."""
+
+    verdict: ClassVar[Verdict] = Verdict.DEAD_LETTER
+
+
+class TransientError(VigieError):
+    """Something outside is not there now; the same work may succeed later."""
+
+    verdict = Verdict.RETRY
+
+
+class StoreUnavailable(TransientError):
+    """The database does not answer."""
+
+
+class OutOfResources(TransientError):
+    """No space is left to keep an instance (PS3.4 B.2.3: status 0xA7xx)."""
+
+
+class SegmenterUnavailable(TransientError):
+    """The inference server does not answer."""
+
+
+class DestinationUnavailable(TransientError):
+    """A destination is down, or refuses the association."""
+
+
+class RejectedError(VigieError):
+    """The work can never succeed as it is."""
+
+    verdict = Verdict.REJECT
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"{text} [{code}]")
+        self.reason = Reason(code=code, text=text)
+
+
+class InstanceRefused(RejectedError):
+    """One instance cannot be kept as an instance; `status` is the DIMSE answer (PS3.4 B.2.3)."""
+
+    CANNOT_UNDERSTAND: ClassVar[int] = 0xC000
+    DATA_SET_MISMATCH: ClassVar[int] = 0xA900
+
+    def __init__(self, code: str, text: str, *, status: int = CANNOT_UNDERSTAND) -> None:
+        super().__init__(code, text)
+        self.status = status
+
+
+class OutOfScope(RejectedError):
+    """No rule claims the study."""
+
+
+class NotAnalysed(RejectedError):
+    """A rule claims the study, but it cannot be analysed: the code says why."""
+
+
+class AnalysisFailed(RejectedError):
+    """The analysis was tried and broke: the code says how."""
+
+
+class ModelRefused(RejectedError):
+    """A bundle cannot be used as a model: the code says why."""
+
+
+class DestinationRefused(RejectedError):
+    """A destination answers that it will not take an object."""
+
+
+class LeaseLost(VigieError):
+    """Another worker holds the job now: stop and write nothing."""
+
+    verdict = Verdict.ABANDON
+
+
+class DeadLetterError(VigieError):
+    """A message nobody can act on: kept for a person to look at."""

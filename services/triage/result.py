@@ -1,0 +1,51 @@
+"""A result: what a worker freezes, once, and what delivery sends, byte for byte."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from services.triage.finding import Finding
+from services.triage.model import ModelIdentity
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResultObject:
+    """One DICOM Part 10 file of a result."""
+
+    modality: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """One model's answer for one study version: the finding, and the objects that carry it to the PACS.
+
+    series_instance_uid: the analysed series, None when none would do. timings_s: wall-clock seconds per stage.
+    """
+
+    model: ModelIdentity
+    series_instance_uid: str | None
+    finding: Finding
+    objects: tuple[ResultObject, ...]
+    timings_s: dict[str, float]
+    peak_memory_mb: float | None = None
+
+
+class DeliveryState(StrEnum):
+    """The one axis of a delivery (one result to one destination)."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    COMMITTED = "committed"
+    GIVEN_UP = "given_up"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Destination:
+    """Where results go, and its one-word `name`: `dicom` is AET@HOST:PORT, `folder` a directory."""
+
+    name: str
+    kind: str
+    address: str

@@ -1,0 +1,1 @@
+"""The worker: consumes a job, loads the volume, segments, finds lesions, reports, freezes."""
