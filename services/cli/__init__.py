@@ -1,1 +1,42 @@
-"""The command line."""
+"""The command line: `vigie`. Each command lives in the module of its name; `--help` is its documentation."""
+
+from typing import Annotated
+
+import typer
+
+from services import __version__
+from services.cli import models, process, send, settings, standalone
+
+app = typer.Typer(
+    name="vigie",
+    help="Watches DICOM studies for suspected tumours and tells the radiologist where to look first. "
+    "Not a medical device: a person reads every study.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # a frame's locals may hold patient data
+)
+app.command("standalone")(standalone.standalone)
+app.command("process")(process.process)
+app.command("send")(send.send)
+app.add_typer(models.app, name="models")
+app.command("settings")(settings.settings)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vigie {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Carries the options that come before a command."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

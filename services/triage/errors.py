@@ -12,11 +12,13 @@ VigieError
 │   ├── NotAnalysed             a rule claims the study, but it cannot be done
 │   ├── AnalysisFailed          the analysis was tried and broke
 │   ├── ModelRefused            a bundle cannot be used
+│   ├── RulesRefused            a file of routing rules cannot be used
 │   └── DestinationRefused      a PACS answers that it will not take an object
 ├── LeaseLost                   another worker holds the job now: stop, write nothing
 └── DeadLetterError             a message nobody can act on: keep it for a person
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -49,6 +51,11 @@ class TransientError(VigieError):
     """Something outside is not there now; the same work may succeed later."""
 
     verdict = Verdict.RETRY
+
+    @property
+    def reason(self) -> Reason:
+        """The class's name as a code, and the text."""
+        return Reason(code=re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower(), text=str(self))
 
 
 class StoreUnavailable(TransientError):
@@ -102,6 +109,10 @@ class AnalysisFailed(RejectedError):
 
 class ModelRefused(RejectedError):
     """A bundle cannot be used as a model: the code says why."""
+
+
+class RulesRefused(RejectedError):
+    """A file of routing rules cannot be used: the text names file, rule and key."""
 
 
 class DestinationRefused(RejectedError):

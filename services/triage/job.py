@@ -97,7 +97,7 @@ class Job:
     """All that a worker needs to begin.
 
     instances: of the whole study version; the series to analyse is `plan.series_instance_uid`.
-    predecessor_sop_instance_uids: SR documents of an earlier result that this one replaces.
+    predecessors: the SR documents of the earlier result that this one replaces, by SHA-256 (`StudyFiles.result_path`).
     """
 
     job_id: str
@@ -107,4 +107,4 @@ class Job:
     attempt: int
     study: StudyAttributes
     instances: tuple[Instance, ...]
-    predecessor_sop_instance_uids: tuple[str, ...] = ()
+    predecessors: tuple[str, ...] = ()

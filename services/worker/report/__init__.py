@@ -1,1 +1,5 @@
-"""From a finding to DICOM objects: Segmentation and Comprehensive 3D SR (TID 1500)."""
+"""DICOM results: Segmentation and structured report, frozen as bytes."""
+
+from services.worker.report.write import write_report
+
+__all__ = ["write_report"]

@@ -1,0 +1,79 @@
+# Two commands: `make demo` shows the main job on real DICOM, `make test` passes every check. Both set everything up.
+#
+# TORCH_INDEX: index URL of PyTorch's CPU wheels. Set it where `torch==2.13.0` would otherwise be the CUDA build
+#              (gigabytes larger): make test TORCH_INDEX=<the URL that pytorch.org gives for "pip, CPU">.
+# PYTHON:      a Python 3.11 or newer with venv; found by itself.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 /usr/bin/python3; do \
+	"$$p" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v "$$p" && break; done)
+TORCH_INDEX ?=
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.PHONY: help
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: setup
+setup: $(VENV)/.installed ## the Python environment in .venv
+
+$(VENV)/bin/python:
+	@[ -n "$(PYTHON)" ] || { echo "No Python 3.11 or newer with venv found: install one (Debian: apt-get install python3-venv), or set PYTHON=" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing Python packages into $(VENV) (a few minutes the first time)"
+	$(PIP) --constraint constraints.txt torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(PIP) --constraint constraints.txt --editable '.[worker,triton,embedded,training,test]'
+	touch $@
+
+# Real peers and validators for the tests; the service itself needs none of them.
+SYSTEM := storescu:dcmtk dciodvfy:dicom3tools /usr/sbin/Orthanc:orthanc java:default-jre-headless \
+	/usr/share/java/pixelmed.jar:libpixelmed-java /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb
+
+.PHONY: system
+system: ## Debian packages for the tests (installed when root, named otherwise)
+	@missing=$$(for pair in $(SYSTEM); do \
+		command -v "$${pair%%:*}" >/dev/null || [ -e "$${pair%%:*}" ] || echo "$${pair##*:}"; done); \
+	[ -z "$$missing" ] && exit 0; \
+	if [ "$$(id -u)" = 0 ]; then \
+		apt-get update --quiet=2; DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends $$missing >/dev/null; \
+	else echo "The tests need these Debian packages: apt-get install" $$missing >&2; exit 1; fi
+
+.PHONY: demo
+demo: setup ## a real CT travels the whole way, from C-STORE to SEG and SR
+	$(BIN)/python -m demo.demo
+
+.PHONY: run
+run: setup ## the service, all embedded, on loopback
+	$(BIN)/vigie standalone
+
+.PHONY: lint
+lint: setup ## style, types, import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: test
+test: setup system lint ## every check; VIGIE_TEST_DATA=<folder> adds the tests on outside data
+	$(BIN)/pytest
+
+.PHONY: bench
+bench: setup system ## C-STORE ingest beside its peers, and the pipeline without its model; tables under docs/measurements
+	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.pipeline
+
+.PHONY: train
+train: setup ## the demonstration model again, from nothing (hours)
+	$(BIN)/python models/ct_lung_lesion/scripts/train.py
+
+.PHONY: clean
+clean: ## everything that was made here
+	rm -rf $(VENV) build demo_output *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

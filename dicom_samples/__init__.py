@@ -1,0 +1,1 @@
+"""Sample CT studies, each with origin and licence (README.md), and what makes them."""

@@ -1,0 +1,148 @@
+"""Instances and results in one folder, by digest.
+
+    inbox/<digest>.<sender>.dcm        kept, not yet in the store; sender: URL-safe base64 of the AE title or address
+    instances/<ab>/<digest>.dcm        settled: the store knows them
+    results/<ab>/<sha256>.dcm          result objects
+    quarantine/<sha256>.bin, .json     bytes nobody understood, and why
+
+The sender lies in the file's name so that it survives a kill with no further write. Moving a file from the inbox to
+its settled place is one rename, which journaling file systems do whole or not at all.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from services.backends.files import durable
+from services.backends.files.pixels import same_pixels
+from services.triage.errors import Reason
+from services.triage.ports import KeptFile
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_SENDER_LIMIT = 96  # with the digest and base64 well below the 255 bytes of a file name
+
+
+class FolderStudyFiles:
+    """`StudyFiles` in a folder. Safe for several processes; all of `root` must be one file system."""
+
+    def __init__(self, root: Path) -> None:
+        self._inbox = root / "inbox"
+        self._instances = root / "instances"
+        self._results = root / "results"
+        self._quarantine = root / "quarantine"
+        for folder in (self._inbox, self._instances, self._results, self._quarantine):
+            folder.mkdir(parents=True, exist_ok=True)
+        durable.sync_folder(root)
+        self._inbox_name: dict[str, str] = {}  # digest -> name, as last seen; a hint that spares listing the inbox
+
+    def keep(self, content: bytes, *, digest: str, received_from: str) -> KeptFile:
+        """Keep one Part 10 file: file and directory entry are on disk when this returns. Raises OutOfResources.
+
+        If only the last fsync (of the directory) fails, the file stays: it was not acknowledged, and a resend of it
+        is recognised, whereas removing it might take away what another process has just acknowledged.
+        """
+        kept = KeptFile(digest=_checked(digest), size_bytes=len(content), received_from=received_from)
+        target = self._inbox / f"{digest}.{_encode(received_from)}.dcm"
+        if not self._settled(digest).exists():
+            durable.write(content, target, via=self._inbox)
+        return kept
+
+    def pending(self) -> Iterator[KeptFile]:
+        """Files kept but not yet settled, oldest first."""
+        found: list[tuple[int, str, int]] = []
+        with os.scandir(self._inbox) as entries:
+            for entry in entries:
+                if not entry.name.endswith(".dcm"):
+                    continue
+                try:
+                    status = entry.stat()
+                except FileNotFoundError:  # settled by another process meanwhile
+                    continue
+                found.append((status.st_mtime_ns, entry.name, status.st_size))
+        for _, name, size in sorted(found):
+            digest, sender, _ = name.split(".")
+            self._inbox_name[digest] = name
+            yield KeptFile(digest=digest, size_bytes=size, received_from=_decode(sender))
+
+    def settle(self, digests: Iterable[str]) -> None:
+        """Move these out of the inbox. One fsync of the inbox makes all the renames durable; without it they repeat."""
+        wanted = set(digests)
+        with os.scandir(self._inbox) as entries:
+            names = [entry.name for entry in entries if entry.name.split(".", 1)[0] in wanted]
+        for name in names:
+            digest = name.split(".", 1)[0]
+            durable.move(self._inbox / name, self._settled(digest))
+            self._inbox_name.pop(digest, None)
+        if names:
+            durable.sync_folder(self._inbox)
+
+    def path(self, digest: str) -> Path:
+        """A local file with these bytes, pending or settled. Raises FileNotFoundError."""
+        settled = self._settled(_checked(digest))
+        if settled.exists():
+            return settled
+        hint = self._inbox_name.get(digest)
+        if hint is not None and (self._inbox / hint).exists():
+            return self._inbox / hint
+        waiting = next(self._inbox.glob(f"{digest}.*.dcm"), None)
+        if waiting is not None:
+            return waiting
+        if settled.exists():  # it moved while we looked
+            return settled
+        raise FileNotFoundError(digest)
+
+    def same_pixels(self, kept: str, arrived: str) -> bool:
+        """Whether two kept digests decode to the same pixels, geometry and scaling. Raises FileNotFoundError."""
+        return same_pixels(self.path(kept), self.path(arrived))
+
+    def quarantine(self, content: bytes, *, reason: Reason, received_from: str) -> Path:
+        """Keep bytes that could not be understood, and why; the same bytes once. Raises OutOfResources."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        note = {"code": reason.code, "text": reason.text, "received_from": received_from}
+        target = self._quarantine / f"{sha256}.bin"
+        durable.write(json.dumps(note).encode(), target.with_suffix(".json"), via=self._quarantine)
+        durable.write(content, target, via=self._quarantine)
+        return target
+
+    def keep_result(self, content: bytes) -> str:
+        """Keep a result object; answers its SHA-256. Raises OutOfResources."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        durable.write(content, self._results / sha256[:2] / f"{sha256}.dcm", via=self._results)
+        return sha256
+
+    def result_path(self, sha256: str) -> Path:
+        """A local file with the bytes of a result object. Raises FileNotFoundError."""
+        path = self._results / _checked(sha256)[:2] / f"{sha256}.dcm"
+        if not path.exists():
+            raise FileNotFoundError(sha256)
+        return path
+
+    def recover(self, *, older_than: timedelta = timedelta(hours=1)) -> int:
+        """Remove unfinished files that a killed process left; answers how many.
+
+        Call it at start. An unfinished file was never acknowledged. Younger ones may belong to a living process.
+        """
+        return sum(durable.sweep(folder, older_than) for folder in (self._inbox, self._results, self._quarantine))
+
+    def _settled(self, digest: str) -> Path:
+        return self._instances / digest[:2] / f"{digest}.dcm"
+
+
+def _checked(digest: str) -> str:
+    if not _DIGEST.fullmatch(digest):
+        raise ValueError("not a SHA-256 in lower-case hex")
+    return digest
+
+
+def _encode(sender: str) -> str:
+    words = sender.encode("ascii", "replace")[:_SENDER_LIMIT]
+    return base64.urlsafe_b64encode(words).decode().rstrip("=")
+
+
+def _decode(encoded: str) -> str:
+    return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode("ascii")

@@ -1,0 +1,226 @@
+"""From the bytes of a DICOM file to an `Instance`: headers only, pixels are neither read nor decoded.
+
+Strict about what a receiver promises (whole, readable UIDs, the transfer syntax it says), tolerant about all the rest:
+a value that cannot be understood is an absent value.
+"""
+
+import hashlib
+import math
+import re
+import zlib
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Literal
+
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
+
+from services.backends.elements import PIXEL_DATA, Buffer, Element, ElementReader, Encoding
+from services.backends.part10 import open_part10
+from services.triage.errors import InstanceRefused
+from services.triage.study import Instance, InstanceHeader, StudyAttributes
+
+MAX_INFLATED_BYTES = 1 << 30
+_UID = re.compile(r"[0-9.]{1,64}")
+_DELIMITERS = PN_DELIMS | TEXT_VR_DELIMS | {0x3D}
+_ENCODINGS = {
+    ImplicitVRLittleEndian: Encoding(explicit_vr=False),
+    "1.2.840.10008.1.20": Encoding(explicit_vr=False),
+    ExplicitVRBigEndian: Encoding(little_endian=False),
+}
+_NATIVE = frozenset(
+    {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
+)
+_DEFLATED = frozenset(
+    {DeflatedExplicitVRLittleEndian, "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}  # JPIP ... Deflate
+)
+
+_CHARACTER_SET, _SOP_CLASS, _SOP_INSTANCE = 0x00080005, 0x00080016, 0x00080018
+_STUDY, _SERIES, _FRAME_OF_REFERENCE = 0x0020000D, 0x0020000E, 0x00200052
+_THICKNESS, _SPACING, _ORIENTATION, _POSITION = 0x00180050, 0x00280030, 0x00200037, 0x00200032
+_SHARED_GROUPS, _PER_FRAME_GROUPS = 0x52009229, 0x52009230
+_GEOMETRY_MACROS = (0x00289110, 0x00209116, 0x00209113)  # pixel measures, plane orientation, plane position
+_GEOMETRY = (_THICKNESS, _SPACING, _ORIENTATION, _POSITION)
+_IMAGE_TYPE, _FRAMES = 0x00080008, 0x00280008
+
+
+def read_instance(source: bytes | Path) -> Instance:
+    """Read one Part 10 file (or its bytes), with or without preamble; `digest` is of the data set after group 2.
+
+    Raises InstanceRefused: empty, not_dicom, truncated, wrong_length, nested_too_deep, missing_uid, invalid_uid,
+    lying_transfer_syntax, too_large (inflated). OSError when a path cannot be read.
+    """
+    if isinstance(source, bytes):
+        return _read(memoryview(source))
+    with source.open("rb") as file:
+        if not source.stat().st_size:
+            raise InstanceRefused("empty", "no bytes at all")
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as content, memoryview(content) as view:
+            return _read(view)
+
+
+def _read(content: memoryview) -> Instance:
+    part10 = open_part10(content)
+    with content[part10.data_set_offset :] as stored:
+        syntax = part10.transfer_syntax_uid
+        data = _inflated(stored) if syntax in _DEFLATED else stored
+        syntax, encoding = _checked_encoding(data, syntax)
+        values = _Values(ElementReader(data, encoding), syntax)
+        return Instance(header=values.header(), study=values.study(), digest=hashlib.sha256(stored).hexdigest())
+
+
+def _inflated(stored: Buffer) -> bytes:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        data = inflater.decompress(stored, MAX_INFLATED_BYTES)
+    except zlib.error as error:
+        raise InstanceRefused("lying_transfer_syntax", "said to be deflated, but cannot be inflated") from error
+    if inflater.unconsumed_tail:
+        raise InstanceRefused("too_large", f"inflates to more than {MAX_INFLATED_BYTES} bytes")
+    if not inflater.eof:
+        raise InstanceRefused("truncated", "the deflated data set ends early")
+    return data
+
+
+def _checked_encoding(data: Buffer, syntax: str) -> tuple[str, Encoding]:
+    """The transfer syntax, guessed from the first element where none is told, and how its elements are written."""
+    if len(data) < 8:
+        raise InstanceRefused("truncated", "no data set after the file meta information")
+    explicit = bytes(data[4:6]).isalpha() and bytes(data[4:6]).isupper()
+    # the first group of any data set is far below 0x0100: its high byte tells the byte order
+    seen = Encoding(explicit_vr=explicit, little_endian=data[0] != 0 or data[1] == 0)
+    if not syntax:
+        big = not seen.little_endian
+        syntax = ExplicitVRBigEndian if big else ExplicitVRLittleEndian if explicit else ImplicitVRLittleEndian
+    # every transfer syntax but two, private ones included, is Explicit VR Little Endian (PS3.5 A.4)
+    encoding = _ENCODINGS.get(syntax, Encoding())
+    if seen != encoding:
+        raise InstanceRefused("lying_transfer_syntax", f"the data set is not written in {syntax[:64]}")
+    return str(syntax), encoding
+
+
+class _Values:
+    """The values of one data set, each '' or None where it is absent or cannot be understood."""
+
+    def __init__(self, reader: ElementReader, syntax: str) -> None:
+        self._reader = reader
+        self._syntax = syntax
+        self._elements = reader.read()
+        character_sets = self._ascii(self._elements.get(_CHARACTER_SET)).split("\\")
+        self._encodings = convert_encodings([name.strip() for name in character_sets])
+        self._byte_order: Literal["little", "big"] = "little" if reader.encoding.little_endian else "big"
+
+    def header(self) -> InstanceHeader:
+        pixels = next((self._elements[tag] for tag in PIXEL_DATA if tag in self._elements), None)
+        if pixels and pixels.defined != (self._syntax in _NATIVE) and _is_known_image_syntax(self._syntax):
+            raise InstanceRefused("lying_transfer_syntax", f"the pixel data are not written in {self._syntax}")
+        thickness, spacing, orientation, position = self._geometry()
+        return InstanceHeader(
+            sop_class_uid=self._uid(_SOP_CLASS, "SOP Class UID"),
+            sop_instance_uid=self._uid(_SOP_INSTANCE, "SOP Instance UID"),
+            series_instance_uid=self._uid(_SERIES, "Series Instance UID"),
+            study_instance_uid=self._uid(_STUDY, "Study Instance UID"),
+            transfer_syntax_uid=self._syntax,
+            frame_of_reference_uid=self._ascii(self._elements.get(_FRAME_OF_REFERENCE)),
+            image_type=tuple(part.strip() for part in self._text(_IMAGE_TYPE).split("\\") if part.strip()),
+            number_of_frames=self._integer(_FRAMES) or 1,
+            has_pixel_data=pixels is not None and pixels.end > pixels.start,
+            slice_thickness_mm=thickness[0] if thickness else None,
+            pixel_spacing_mm=(spacing[0], spacing[1]) if spacing and len(spacing) == 2 else None,
+            image_orientation_patient=orientation if orientation and len(orientation) == 6 else None,
+            image_position_patient=position if position and len(position) == 3 else None,
+            modality=self._text(0x00080060),
+            series_number=self._integer(0x00200011),
+            instance_number=self._integer(0x00200013),
+            series_description=self._text(0x0008103E),
+            protocol_name=self._text(0x00181030),
+            body_part_examined=self._text(0x00180015),
+            contrast_bolus_agent=self._text(0x00180010),
+            manufacturer=self._text(0x00080070),
+            manufacturer_model_name=self._text(0x00081090),
+            convolution_kernel=self._text(0x00181210),
+            photometric_interpretation=self._text(0x00280004),
+            rows=self._unsigned(0x00280010),
+            columns=self._unsigned(0x00280011),
+            samples_per_pixel=self._unsigned(0x00280002),
+        )
+
+    def study(self) -> StudyAttributes:
+        return StudyAttributes(
+            study_instance_uid=self._uid(_STUDY, "Study Instance UID"),
+            patient_id=self._text(0x00100020),
+            patient_name=self._text(0x00100010),
+            patient_birth_date=self._text(0x00100030),
+            patient_sex=self._text(0x00100040),
+            patient_age=self._text(0x00101010),
+            study_date=self._text(0x00080020),
+            study_time=self._text(0x00080030),
+            study_description=self._text(0x00081030),
+            study_id=self._text(0x00200010),
+            accession_number=self._text(0x00080050),
+        )
+
+    def _geometry(self) -> tuple[tuple[float, ...] | None, ...]:
+        """Thickness, spacing, orientation, position; of the first frame in a multi-frame object (PS3.3 C.7.6.16)."""
+        places: dict[int, Element] = {}
+        for groups in (_SHARED_GROUPS, _PER_FRAME_GROUPS):
+            frame = self._of_first_item(self._elements.get(groups))
+            for macro in _GEOMETRY_MACROS:
+                places |= self._of_first_item(frame.get(macro))
+        places |= self._elements
+        return tuple(self._decimals(places.get(tag)) for tag in _GEOMETRY)
+
+    def _of_first_item(self, sequence: Element | None) -> dict[int, Element]:
+        item = sequence and self._reader.first_item(sequence)
+        return self._reader.read(*item) if item else {}
+
+    def _uid(self, tag: int, name: str) -> str:
+        uid = self._ascii(self._elements.get(tag))
+        if not uid:
+            raise InstanceRefused("missing_uid", f"no {name}")
+        if not _UID.fullmatch(uid):
+            raise InstanceRefused("invalid_uid", f"{name} is not a UID of digits and dots, at most 64 long")
+        return uid
+
+    def _bytes(self, place: Element | None) -> bytes:
+        return b"" if place is None else bytes(self._reader.data[place.start : place.end]).strip(b"\x00 ")
+
+    def _ascii(self, place: Element | None) -> str:
+        return self._bytes(place).decode("ascii", "replace")
+
+    def _text(self, tag: int) -> str:
+        value = self._bytes(self._elements.get(tag)).replace(b"\x00", b"")  # no database takes NUL in a text
+        return value.decode("ascii") if value.isascii() and b"\x1b" not in value else self._decoded(value)
+
+    def _decoded(self, value: bytes) -> str:
+        return decode_bytes(value, self._encodings, _DELIMITERS).strip()
+
+    def _integer(self, tag: int) -> int | None:
+        try:
+            number = int(self._ascii(self._elements.get(tag)))
+        except ValueError:
+            return None
+        return number if abs(number) < 1 << 31 else None  # PS3.5 table 6.2-1, IS
+
+    def _unsigned(self, tag: int) -> int | None:
+        place = self._elements.get(tag)
+        if place is None or place.end - place.start < 2:
+            return None
+        return int.from_bytes(self._reader.data[place.start : place.start + 2], self._byte_order)
+
+    def _decimals(self, place: Element | None) -> tuple[float, ...] | None:
+        try:
+            numbers = tuple(float(part) for part in self._ascii(place).split("\\"))
+        except ValueError:
+            return None
+        return numbers if all(map(math.isfinite, numbers)) else None
+
+
+def _is_known_image_syntax(syntax: str) -> bool:
+    return syntax in _NATIVE or syntax.startswith(("1.2.840.10008.1.2.4.", "1.2.840.10008.1.2.5"))

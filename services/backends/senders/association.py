@@ -1,0 +1,172 @@
+"""A storage association as SCU: the bytes of Part 10 files, as they are, to one peer (PS3.4 annex B)."""
+
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext, build_context
+
+from services.backends.senders.destinations import split_address
+from services.triage.errors import DestinationRefused, DestinationUnavailable
+
+# A file is sent from disk, byte for byte: pynetdicom would else decode it and encode it anew.
+_config.STORE_SEND_CHUNKED_DATASET = True
+
+MAX_CONTEXTS = 128
+"""PS3.8 9.3.2.2: context ids are the odd numbers of one byte."""
+
+CONNECT_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 60.0
+
+# PS3.7 annex C. Warnings beside 0xBxxx; and 'duplicate SOP instance': the UID is given once, so the peer has these
+# very bytes from an earlier try whose answer was lost.
+_STORED = frozenset({0x0000, 0x0001, 0x0107, 0x0111, 0x0116})
+# Processing failure and resource limitation may pass, as 0xA7xx (PS3.4 B.2.3).
+_PASSING = frozenset({0x0110, 0x0213})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutgoingFile:
+    """A Part 10 file and what must be negotiated for it."""
+
+    path: Path
+    sop_class_uid: str
+    transfer_syntax_uid: str
+
+    @classmethod
+    def read(cls, path: Path) -> "OutgoingFile":
+        """Read the file meta information. Raises InvalidDicomError, AttributeError (an element is missing), OSError."""
+        meta = read_file_meta_info(path)
+        # pynetdicom takes the SOP Instance UID from here too: missed now, it is not missed in the middle of sending
+        _ = meta.MediaStorageSOPInstanceUID
+        return cls(path=path, sop_class_uid=meta.MediaStorageSOPClassUID, transfer_syntax_uid=meta.TransferSyntaxUID)
+
+
+class StorageAssociation:
+    """An established association; each `store` is one C-STORE."""
+
+    def __init__(self, association: Association, peer: str, *, implicit_fallback: bool) -> None:
+        self._association = association
+        self._peer = peer
+        self._implicit_fallback = implicit_fallback
+        self._accepted = {(cx.abstract_syntax, cx.transfer_syntax[0]) for cx in association.accepted_contexts}
+        self._message_id = 0
+
+    def store(self, file: OutgoingFile) -> None:
+        """Send one file; returns when the peer has answered success or a warning (0xBxxx).
+
+        With `implicit_fallback`, Explicit VR Little Endian is encoded anew for a peer that takes only Implicit VR.
+        Raises DestinationUnavailable, DestinationRefused.
+        """
+        source: Path | Dataset = file.path
+        if (file.sop_class_uid, file.transfer_syntax_uid) not in self._accepted:
+            if not self._may_be_implicit(file):
+                raise _context_refused(self._peer, file)
+            source = dcmread(file.path)
+        self._message_id = self._message_id % 65535 + 1
+        try:
+            answer = self._association.send_c_store(source, msg_id=self._message_id)
+        except RuntimeError as error:
+            raise DestinationUnavailable(f"{self._peer} ended the association") from error
+        _judge(answer.get("Status"), self._peer, file)
+
+    def _may_be_implicit(self, file: OutgoingFile) -> bool:
+        return (
+            self._implicit_fallback
+            and file.transfer_syntax_uid == ExplicitVRLittleEndian
+            and (file.sop_class_uid, ImplicitVRLittleEndian) in self._accepted
+        )
+
+
+@contextmanager
+def associate(
+    address: str, ae_title: str, files: Sequence[OutgoingFile], *, implicit_fallback: bool
+) -> Iterator[StorageAssociation]:
+    """An association for these files with the peer at AET@HOST:PORT, released at the end.
+
+    Raises DestinationUnavailable (no connection, no answer, rejected), DestinationRefused (no context accepted).
+    """
+    called, host, port = split_address(address)
+    ae = AE(ae_title=ae_title)
+    ae.connection_timeout = CONNECT_TIMEOUT_S
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ANSWER_TIMEOUT_S
+    try:
+        association = ae.associate(
+            host,
+            port,
+            contexts=_contexts(files, implicit_fallback=implicit_fallback),
+            ae_title=called,
+            evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay)],
+        )
+    except socket.gaierror as error:
+        raise DestinationUnavailable(f"{address}: the host name cannot be resolved") from error
+    if not association.is_established:
+        raise _not_established(association, address)
+    try:
+        yield StorageAssociation(association, address, implicit_fallback=implicit_fallback)
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def _contexts(files: Sequence[OutgoingFile], *, implicit_fallback: bool) -> list[PresentationContext]:
+    """One context per SOP class and transfer syntax; with the fallback one more for Implicit VR Little Endian.
+
+    Each has a single transfer syntax: of several, the peer would choose, and the file would not fit its choice.
+    """
+    wanted = {(file.sop_class_uid, file.transfer_syntax_uid): None for file in files}
+    if implicit_fallback:
+        wanted |= {
+            (file.sop_class_uid, str(ImplicitVRLittleEndian)): None
+            for file in files
+            if file.transfer_syntax_uid == ExplicitVRLittleEndian
+        }
+    return [build_context(sop_class, transfer_syntax) for sop_class, transfer_syntax in wanted]
+
+
+def _context_refused(peer: str, file: OutgoingFile) -> DestinationRefused:
+    """The peer takes no objects of this SOP class in this transfer syntax."""
+    return DestinationRefused(
+        "context_rejected",
+        f"{peer} does not accept {UID(file.sop_class_uid).name} ({file.sop_class_uid}) "
+        f"in {UID(file.transfer_syntax_uid).name}",
+    )
+
+
+def _judge(status: int | None, peer: str, file: OutgoingFile) -> None:
+    if status is None:
+        raise DestinationUnavailable(f"{peer} did not answer a C-STORE: the association was lost")
+    if status in _STORED or status >> 12 == 0xB:
+        return
+    if status >> 8 == 0xA7 or status in _PASSING:
+        raise DestinationUnavailable(f"{peer} answered status 0x{status:04X}: it cannot store now")
+    raise DestinationRefused(
+        "store_refused", f"{peer} answered status 0x{status:04X} to SOP class {file.sop_class_uid}"
+    )
+
+
+def _not_established(association: Association, address: str) -> DestinationUnavailable | DestinationRefused:
+    if association.is_rejected:
+        answer = association.acceptor.primitive
+        reason = answer.reason_str if answer else "no reason given"
+        return DestinationUnavailable(f"{address} rejects the association: {reason}")
+    if association.rejected_contexts:
+        rejected = {UID(str(context.abstract_syntax)) for context in association.rejected_contexts}
+        classes = sorted(f"{uid.name} ({uid})" for uid in rejected)
+        return DestinationRefused("context_rejected", f"{address} does not accept {', '.join(classes)}")
+    return DestinationUnavailable(f"{address} cannot be reached, or ended the association at once")
+
+
+def _no_delay(event: evt.Event) -> None:
+    # Nagle's algorithm and a peer's delayed acknowledgement else cost 40 ms per object
+    connection = event.assoc.dul.socket
+    if connection and connection.socket:
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

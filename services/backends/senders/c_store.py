@@ -1,0 +1,29 @@
+"""ResultSender to a PACS: C-STORE of all objects of a result over one association."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from services.backends.senders.association import OutgoingFile, associate
+from services.triage.errors import DestinationRefused
+
+
+class CStoreSender:
+    """Sends to one peer, `address` being AET@HOST:PORT; `ae_title` is our own."""
+
+    def __init__(self, address: str, ae_title: str) -> None:
+        self._address = address
+        self._ae_title = ae_title
+
+    def send(self, files: Sequence[tuple[str, str, Path]]) -> None:
+        """See ResultSender. An object that is refused does not keep the others from being sent."""
+        outgoing = [OutgoingFile.read(path) for _, _, path in files]
+        refusals: list[DestinationRefused] = []
+        with associate(self._address, self._ae_title, outgoing, implicit_fallback=True) as association:
+            for file in outgoing:
+                try:
+                    association.store(file)
+                except DestinationRefused as refusal:
+                    refusals.append(refusal)
+        if refusals:
+            texts = "; ".join(refusal.reason.text for refusal in refusals)
+            raise DestinationRefused(refusals[0].reason.code, texts)

@@ -1,0 +1,47 @@
+"""Where results go, as a person writes it: `AET@HOST:PORT`, or a folder."""
+
+import re
+from pathlib import Path
+
+from services.triage.result import Destination
+
+DICOM = "dicom"
+FOLDER = "folder"
+
+_FOLDER_PREFIXES = ("/", "./", "../", "~/", "file:")
+_ADDRESS = re.compile(r"(?P<ae_title>[^@]*)@(?P<host>\[[^\]]*\]|[^:]*):(?P<port>[^:]*)")
+# PS3.5 table 6.2-1, VR AE: at most 16 characters of the default repertoire, no backslash, not only spaces
+_AE_TITLE = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")
+
+
+def parse_destination(text: str) -> Destination:
+    """Read `AET@HOST:PORT` (an IPv6 address in brackets) or a folder (`/...`, `./...`, `file:...`).
+
+    The name is the normalised address, so that it stays the same over restarts. Raises ValueError, which says
+    what is wrong.
+    """
+    text = text.strip()
+    if text.startswith(_FOLDER_PREFIXES):
+        folder = str(Path(text.removeprefix("file:").replace("//", "/")).expanduser().resolve())
+        return Destination(name=folder, kind=FOLDER, address=folder)
+    ae_title, host, port = split_address(text)
+    address = f"{ae_title}@[{host}]:{port}" if ":" in host else f"{ae_title}@{host}:{port}"
+    return Destination(name=address, kind=DICOM, address=address)
+
+
+def split_address(text: str) -> tuple[str, str, int]:
+    """AE title, host and port of `AET@HOST:PORT`. Raises ValueError."""
+    match = _ADDRESS.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            f"'{text}' is no destination: write AET@HOST:PORT (an IPv6 address as AET@[::1]:PORT), "
+            "or a folder that starts with / or ./"
+        )
+    ae_title, host, port = match["ae_title"].strip(), match["host"].strip("[]"), match["port"]
+    if not _AE_TITLE.fullmatch(ae_title):
+        raise ValueError(f"'{text}': the AE title must have 1 to 16 ASCII characters and no backslash")
+    if not host:
+        raise ValueError(f"'{text}': the host is missing")
+    if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
+        raise ValueError(f"'{text}': the port must be a number from 1 to 65535")
+    return ae_title, host, int(port)

@@ -1,0 +1,211 @@
+"""Recording instances: what each arrival is, and which version of its study it joins or opens."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from services.backends.store import history, summary
+from services.backends.store.engine import insert_new, locked
+from services.backends.store.tables import instance, job, result_object, study, study_version
+from services.triage.completeness import is_routable
+from services.triage.job import JobState
+from services.triage.ports import Arrival, Recorded
+from services.triage.study import Instance, InstanceHeader, StudyAttributes, StudyState, VersionKey
+
+_CHUNK = 500  # bound variables in one statement: SQLite and PostgreSQL both have a limit
+
+
+def doubtful(connection: Connection, instances: Sequence[Instance]) -> set[tuple[str, str]]:
+    """Pairs of digests (kept, arrived) of one instance that differ, though not in what routing looks at."""
+    known = _known(connection, [one.header.sop_instance_uid for one in instances])
+    return {
+        (old.digest, one.digest)
+        for one in instances
+        for old in known.get(one.header.sop_instance_uid, {}).values()
+        if old.digest != one.digest and is_routable(one.header) and _routing(one.header) == _routing(old.header)
+    }
+
+
+def record(
+    connection: Connection,
+    instances: Sequence[tuple[Instance, str]],
+    *,
+    now: datetime,
+    same_pixels: set[tuple[str, str]],
+) -> list[Recorded]:
+    """See `StudyStore.record`. same_pixels: those of the `doubtful` pairs whose pixels are equal.
+
+    Studies are locked first, all of them, in one order.
+    """
+    attributes = {one.study.study_instance_uid: one.study for one, _ in reversed(instances)}
+    rows = [{**_columns(attributes[uid]), "received_at": now} for uid in sorted(attributes)]
+    insert_new(connection, study, rows)
+    locked(connection, list(attributes))
+    known = _known(connection, [one.header.sop_instance_uid for one, _ in instances])
+    own = _own_results(connection, [one.header.sop_instance_uid for one, _ in instances])
+    books = {uid: _Book(connection, uid, now) for uid in attributes}
+    recorded = []
+    for one, sender in instances:
+        book = books[one.study.study_instance_uid]
+        contents = known.setdefault(one.header.sop_instance_uid, {})
+        if one.digest in contents:
+            recorded.append(Recorded(arrival=Arrival.RESEND, version=None))
+            continue
+        # the newest of the same study: a UID that turns up in another study is new there
+        older = [o for o in contents.values() if o.header.study_instance_uid == one.study.study_instance_uid]
+        changes = one.header.sop_instance_uid not in own and _changes(one, older[-1] if older else None, same_pixels)
+        contents[one.digest] = one
+        recorded.append(book.enter(one, sender, conflict=bool(older), changes=changes))
+    for book in books.values():
+        book.close()
+    return recorded
+
+
+def _changes(new: Instance, old: Instance | None, same_pixels: set[tuple[str, str]]) -> bool:
+    """Whether routing or the pixels change: only then does an instance join a receiving version or open one."""
+    if old is None:
+        return is_routable(new.header)
+    if not (is_routable(new.header) or is_routable(old.header)):
+        return False
+    if _routing(new.header) != _routing(old.header):
+        return True
+    return (old.digest, new.digest) not in same_pixels
+
+
+def _routing(header: InstanceHeader) -> InstanceHeader:
+    return replace(header, transfer_syntax_uid="")
+
+
+class _Book:
+    """The entries of one study within one transaction."""
+
+    def __init__(self, connection: Connection, study_instance_uid: str, now: datetime) -> None:
+        self._connection = connection
+        self._uid = study_instance_uid
+        self._now = now
+        newest = connection.execute(
+            sa.select(study_version.c.number, study_version.c.state)
+            .where(study_version.c.study_instance_uid == study_instance_uid)
+            .order_by(study_version.c.number.desc())
+            .limit(1)
+        ).first()
+        self._number = newest.number if newest else 0
+        self._receiving = newest is not None and newest.state == StudyState.RECEIVING
+        self._attributes: StudyAttributes | None = None
+        self._rows: list[dict[str, Any]] = []
+        self._lines: list[dict[str, Any]] = []
+
+    def enter(self, one: Instance, sender: str, *, conflict: bool, changes: bool) -> Recorded:
+        if conflict:
+            self._note("study", self._uid, sender, "conflict", one.header.sop_instance_uid)
+        if changes:
+            self._attributes = one.study
+            if not self._receiving:
+                self._open(sender)
+        # what changes nothing stays out of a version that is complete: it belongs to the next, should there be one
+        since = self._number if self._receiving else self._number + 1
+        self._rows.append(_row(one, sender, since, self._now))
+        return Recorded(
+            arrival=Arrival.CONFLICT if conflict else Arrival.NEW,
+            version=VersionKey(study_instance_uid=self._uid, number=since) if changes else None,
+        )
+
+    def close(self) -> None:
+        """Write what was entered."""
+        if not self._rows:
+            return
+        connection = self._connection
+        connection.execute(sa.insert(instance), self._rows)
+        if self._attributes is not None:
+            where = study.c.study_instance_uid == self._uid
+            connection.execute(sa.update(study).where(where).values(_columns(self._attributes)))
+            connection.execute(
+                sa.update(study_version)
+                .where(study_version.c.study_instance_uid == self._uid, study_version.c.number == self._number)
+                .values(last_image_at=self._now)
+            )
+        history.write(connection, self._lines)
+        summary.refresh(connection, self._uid)
+
+    def _open(self, sender: str) -> None:
+        self._cancel_jobs()
+        self._number += 1
+        self._receiving = True
+        self._connection.execute(
+            sa.insert(study_version).values(
+                study_instance_uid=self._uid,
+                number=self._number,
+                state=StudyState.RECEIVING,
+                opened_at=self._now,
+                last_image_at=self._now,
+            )
+        )
+        self._note("version", str(self._number), sender, StudyState.RECEIVING, "an image arrived")
+
+    def _cancel_jobs(self) -> None:
+        still_open = (
+            job.c.study_instance_uid == self._uid,
+            job.c.state.in_([JobState.QUEUED, JobState.ANALYSING]),
+        )
+        job_ids = self._connection.scalars(sa.select(job.c.job_id).where(*still_open)).all()
+        self._connection.execute(
+            sa.update(job).where(*still_open).values(state=JobState.CANCELLED, outbox=False, lease_expires_at=None)
+        )
+        for job_id in job_ids:
+            self._note("job", job_id, "store", JobState.CANCELLED, f"version {self._number + 1} was opened")
+
+    def _note(self, kind: str, subject: str, actor: str, what: str, cause: str) -> None:
+        self._lines.append(history.line(self._uid, kind, subject, time=self._now, actor=actor, what=what, cause=cause))
+
+
+def _columns(attributes: StudyAttributes) -> dict[str, str]:
+    return {name: getattr(attributes, name) for name in StudyAttributes.__dataclass_fields__}
+
+
+def _row(one: Instance, sender: str, since_version: int, now: datetime) -> dict[str, Any]:
+    return {
+        "study_instance_uid": one.study.study_instance_uid,
+        "series_instance_uid": one.header.series_instance_uid,
+        "sop_instance_uid": one.header.sop_instance_uid,
+        "digest": one.digest,
+        "header": one.header,
+        "since_version": since_version,
+        "received_from": sender,
+        "received_at": now,
+    }
+
+
+def _known(connection: Connection, uids: Sequence[str]) -> dict[str, dict[str, Instance]]:
+    """SOP Instance UID -> digest -> instance, oldest first."""
+    known: dict[str, dict[str, Instance]] = {}
+    for chunk in _chunks(uids):
+        rows = connection.execute(
+            sa.select(instance.c.digest, instance.c.header)
+            .where(instance.c.sop_instance_uid.in_(chunk))
+            .order_by(instance.c.id)
+        )
+        for digest, header in rows:
+            attributes = StudyAttributes(study_instance_uid=header.study_instance_uid)
+            known.setdefault(header.sop_instance_uid, {})[digest] = Instance(
+                header=header, study=attributes, digest=digest
+            )
+    return known
+
+
+def _own_results(connection: Connection, uids: Sequence[str]) -> set[str]:
+    own: set[str] = set()
+    for chunk in _chunks(uids):
+        own.update(
+            connection.scalars(
+                sa.select(result_object.c.sop_instance_uid).where(result_object.c.sop_instance_uid.in_(chunk))
+            )
+        )
+    return own
+
+
+def _chunks(uids: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (uids[start : start + _CHUNK] for start in range(0, len(uids), _CHUNK))

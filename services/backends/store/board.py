@@ -1,0 +1,179 @@
+"""What the desk sees of the store: the work list, one study, and counts. Reads only; `SqlStudyStore.board` is one."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from services.triage.errors import Reason
+from services.triage.finding import Flag, Outcome
+from services.triage.job import JobState, OrderPriority, SeriesRefusal
+from services.triage.lesion import Lesion
+from services.triage.model import ModelIdentity
+from services.triage.result import DeliveryState
+from services.triage.study import Event, StudyAttributes, StudyState
+
+
+class ShownState(StrEnum):
+    """The state of a study as people see it, derived from its newest version and that version's jobs.
+
+    While any job is open: analysing, else queued. When all are frozen: failed before not_analysed before analysed.
+    """
+
+    RECEIVING = "receiving"
+    QUEUED = "queued"
+    ANALYSING = "analysing"
+    ANALYSED = "analysed"
+    NOT_ANALYSED = "not_analysed"
+    FAILED = "failed"
+    OUT_OF_SCOPE = "out_of_scope"
+
+
+# The work list without a filter: all but what no rule claims.
+LISTED = frozenset(ShownState) - {ShownState.OUT_OF_SCOPE}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyRow:
+    """One line of the work list.
+
+    version: the newest; 0 when no image has come yet. modalities: of all series, sorted.
+    outcome to largest_long_axis_mm: of the leading result (highest flag, then score) of the newest version that has
+    any; `result_version` tells which that is: smaller than `version` while a newer one is on its way.
+    reason: why the study is out of scope, or its first not_analysed or failed result is.
+    received_at, last_instance_at: first and newest instance. frozen_at: of the newest result. All times UTC.
+    """
+
+    study: StudyAttributes
+    state: ShownState
+    priority: OrderPriority
+    version: int
+    modalities: tuple[str, ...]
+    series_count: int
+    instance_count: int
+    received_at: datetime
+    last_instance_at: datetime
+    completed_at: datetime | None = None
+    frozen_at: datetime | None = None
+    result_version: int | None = None
+    outcome: Outcome | None = None
+    flag: Flag | None = None
+    score: float | None = None
+    calibrated: bool = False
+    model: ModelIdentity | None = None
+    lesion_count: int = 0
+    largest_long_axis_mm: float | None = None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeriesRow:
+    """One received series. `conflicts`: SOP Instance UIDs that came with more than one content."""
+
+    series_instance_uid: str
+    modality: str
+    series_number: int | None
+    series_description: str
+    instance_count: int
+    conflicts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObjectRow:
+    """One frozen DICOM object; `sha256` is its name in `StudyFiles.result_path`."""
+
+    modality: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryRow:
+    """One result on its way to one destination. `reason`: of the last failed try."""
+
+    delivery_id: str
+    destination: str
+    address: str
+    state: DeliveryState
+    attempt: int
+    next_at: datetime | None
+    reason: Reason | None
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResultRow:
+    """One frozen result."""
+
+    result_id: str
+    model: ModelIdentity
+    series_instance_uid: str | None
+    outcome: Outcome
+    score: float | None
+    flag: Flag
+    calibrated: bool
+    reason: Reason | None
+    lesions: tuple[Lesion, ...]
+    objects: tuple[ObjectRow, ...]
+    deliveries: tuple[DeliveryRow, ...]
+    timings_s: dict[str, float]
+    peak_memory_mb: float | None
+    frozen_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobRow:
+    """One job of a version, its history, and its result once frozen. `attempt`: how often it was leased."""
+
+    job_id: str
+    model_name: str
+    series_instance_uid: str | None
+    state: JobState
+    attempt: int
+    refusal: Reason | None
+    refused_series: tuple[SeriesRefusal, ...]
+    queued_at: datetime
+    result: ResultRow | None
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VersionRow:
+    """One version of the study. `out_of_scope`: why no rule claims it."""
+
+    number: int
+    state: StudyState
+    opened_at: datetime
+    completed_at: datetime | None
+    out_of_scope: Reason | None
+    jobs: tuple[JobRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyDetail:
+    """All of one study: versions newest first, `events` (of the study and its versions) oldest first."""
+
+    row: StudyRow
+    series: tuple[SeriesRow, ...]
+    versions: tuple[VersionRow, ...]
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """For metrics; keys are plain values of the enumerations.
+
+    studies: by shown state. jobs: by job state. deliveries: by (destination name, state).
+    outcomes: frozen results by (model name, outcome, flag). oldest_...: since when the oldest that is queued, that is
+    queued or analysing, or that is a pending delivery has been so; None when there is none.
+    """
+
+    studies: dict[str, int]
+    jobs: dict[str, int]
+    deliveries: dict[tuple[str, str], int]
+    outcomes: dict[tuple[str, str, str], int]
+    oldest_queued_at: datetime | None
+    oldest_unfinished_at: datetime | None
+    oldest_pending_delivery_at: datetime | None

@@ -1,0 +1,91 @@
+"""Connections and transactions, the same for SQLite and PostgreSQL.
+
+SQLite: WAL (readers never wait), synchronous=FULL (a commit survives a power cut), and BEGIN IMMEDIATE for writers:
+a transaction that begins as a reader and then wants to write could fail at once when another process has written
+meanwhile; taking the write lock first makes it wait its turn instead.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, event, exc
+
+from services.backends.store.tables import study
+from services.triage.errors import StoreUnavailable
+
+_BUSY_TIMEOUT_S = 30
+_READ_ONLY = {"vigie_read_only": True}
+
+
+def connect(url: str) -> Engine:
+    """An engine for a URL; the folder of an SQLite file is made. No connection is opened yet.
+
+    Parameters stay out of error texts: they hold patient names.
+    """
+    parsed = sa.make_url(url)
+    # hide_parameters: an error's text goes to the log, and the parameters are patient data
+    if parsed.get_backend_name() != "sqlite":
+        return sa.create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
+    if not parsed.database or parsed.database == ":memory:":
+        raise ValueError("an SQLite store needs a file: several processes share it")
+    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(parsed, hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One transaction that may write; committed at the end. Raises StoreUnavailable."""
+    with _as_store_unavailable(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One transaction that only reads, from one snapshot. Raises StoreUnavailable."""
+    with _as_store_unavailable(), engine.connect().execution_options(**_READ_ONLY) as connection:
+        yield connection
+
+
+def locked(connection: Connection, study_instance_uids: Sequence[str]) -> None:
+    """Lock studies until the transaction ends, in one order everywhere, so that no two wait for each other."""
+    uids = sorted(set(study_instance_uids))
+    rows = sa.select(study.c.study_instance_uid).where(study.c.study_instance_uid.in_(uids))
+    connection.execute(rows.order_by(study.c.study_instance_uid).with_for_update()).all()
+
+
+def insert_new(connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert the rows whose primary key is not there yet."""
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert
+    else:
+        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+    connection.execute(insert(table).on_conflict_do_nothing(), list(rows))
+
+
+@contextmanager
+def _as_store_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        raise StoreUnavailable(type(error).__name__) from error
+    except exc.DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise StoreUnavailable(type(error).__name__) from error
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # no hidden BEGIN: `_begin_sqlite` says which
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    read_only = connection.get_execution_options().get("vigie_read_only", False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

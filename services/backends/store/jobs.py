@@ -1,0 +1,177 @@
+"""Jobs: the outbox, leases and their tokens. Every step names its old state (and token) in the UPDATE's WHERE."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from services.backends.store import history, summary, versions
+from services.backends.store.engine import locked
+from services.backends.store.tables import job, result, result_object
+from services.triage.errors import LeaseLost, Reason
+from services.triage.job import Job, JobMessage, JobState, Lease, OrderPriority
+from services.triage.study import VersionKey
+
+SR_MODALITY = "SR"
+
+
+def unpublished(connection: Connection, *, limit: int) -> list[JobMessage]:
+    """See `StudyStore.unpublished`. `attempt` is the one that a lease would give."""
+    rows = connection.execute(
+        sa.select(job.c.job_id, job.c.priority, job.c.attempt)
+        .where(job.c.state == JobState.QUEUED, job.c.outbox)
+        .order_by(job.c.priority, job.c.queued_at, job.c.job_id)
+        .limit(limit)
+    )
+    return [
+        JobMessage(job_id=job_id, priority=OrderPriority(priority), attempt=attempt + 1)
+        for job_id, priority, attempt in rows
+    ]
+
+
+def published(connection: Connection, messages: Sequence[JobMessage]) -> None:
+    """See `StudyStore.published`. A job leased and put back meanwhile has another attempt: it stays in the outbox."""
+    for message in messages:
+        connection.execute(
+            sa.update(job)
+            .where(job.c.job_id == message.job_id, job.c.attempt == message.attempt - 1)
+            .values(outbox=False)
+        )
+
+
+def reissue(connection: Connection, *, now: datetime) -> int:
+    """See `StudyStore.reissue`; also puts postponed jobs whose time has come back into the outbox."""
+    expired = sa.and_(job.c.state == JobState.ANALYSING, job.c.lease_expires_at <= now)
+    due = sa.and_(job.c.state == JobState.QUEUED, job.c.not_before <= now)
+    candidates = connection.execute(sa.select(job.c.job_id, job.c.study_instance_uid).where(sa.or_(expired, due))).all()
+    if not candidates:
+        return 0
+    locked(connection, [row.study_instance_uid for row in candidates])
+    count = 0
+    for row in candidates:
+        this = job.c.job_id == row.job_id
+        connection.execute(sa.update(job).where(this, due).values(outbox=True, not_before=None))
+        worker = connection.scalar(sa.select(job.c.worker).where(this, expired))
+        if worker is None:
+            continue
+        connection.execute(
+            sa.update(job)
+            .where(this, expired)
+            .values(state=JobState.QUEUED, outbox=True, worker=None, lease_expires_at=None)
+        )
+        _note(
+            connection, row.study_instance_uid, row.job_id, now, "store", JobState.QUEUED, f"lease of {worker} ran out"
+        )
+        summary.refresh(connection, row.study_instance_uid)
+        count += 1
+    return count
+
+
+def lease(
+    connection: Connection, job_id: str, *, worker: str, now: datetime, duration: timedelta
+) -> tuple[Lease, Job] | None:
+    """See `StudyStore.lease`."""
+    uid = study_of(connection, job_id)
+    if uid is None:
+        return None
+    locked(connection, [uid])
+    taken = connection.execute(
+        sa.update(job)
+        .where(job.c.job_id == job_id, job.c.state == JobState.QUEUED, job.c.not_before.is_(None))
+        .values(
+            state=JobState.ANALYSING,
+            outbox=False,
+            attempt=job.c.attempt + 1,
+            token=job.c.token + 1,
+            worker=worker,
+            lease_expires_at=now + duration,
+        )
+    )
+    if taken.rowcount == 0:
+        return None
+    row = connection.execute(sa.select(job).where(job.c.job_id == job_id)).one()
+    _note(connection, uid, job_id, now, worker, JobState.ANALYSING, f"attempt {row.attempt}")
+    summary.refresh(connection, uid)
+    given = Lease(job_id=job_id, token=row.token, worker=worker, expires_at=now + duration)
+    return given, _job(connection, row)
+
+
+def renew(connection: Connection, lease: Lease, *, now: datetime, duration: timedelta) -> Lease:
+    """See `StudyStore.renew`."""
+    expires_at = now + duration
+    guarded_update(connection, lease, {"lease_expires_at": expires_at})
+    return replace(lease, expires_at=expires_at)
+
+
+def postpone(connection: Connection, lease: Lease, reason: Reason, *, now: datetime, until: datetime) -> None:
+    """See `StudyStore.postpone`."""
+    uid = study_of(connection, lease.job_id)
+    locked(connection, [uid] if uid else [])
+    guarded_update(
+        connection,
+        lease,
+        {"state": JobState.QUEUED, "outbox": False, "not_before": until, "worker": None, "lease_expires_at": None},
+    )
+    if uid is not None:
+        _note(connection, uid, lease.job_id, now, lease.worker, "postponed", f"{reason.text} [{reason.code}]")
+        summary.refresh(connection, uid)
+
+
+def guarded_update(connection: Connection, lease: Lease, values: dict[str, Any]) -> None:
+    """Change a job that this lease still holds. Raises LeaseLost."""
+    done = connection.execute(
+        sa.update(job)
+        .where(job.c.job_id == lease.job_id, job.c.state == JobState.ANALYSING, job.c.token == lease.token)
+        .values(values)
+    )
+    if done.rowcount == 0:
+        raise LeaseLost(f"job {lease.job_id}: token {lease.token} is no longer the job's")
+
+
+def study_of(connection: Connection, job_id: str) -> str | None:
+    """The Study Instance UID of a job."""
+    return connection.scalar(sa.select(job.c.study_instance_uid).where(job.c.job_id == job_id))
+
+
+def _job(connection: Connection, row: sa.Row[Any]) -> Job:
+    version = VersionKey(study_instance_uid=row.study_instance_uid, number=row.version)
+    attributes = versions.study_attributes(connection, row.study_instance_uid)
+    if attributes is None:
+        raise LookupError(row.study_instance_uid)  # the foreign key forbids it
+    return Job(
+        job_id=row.job_id,
+        version=version,
+        plan=row.plan,
+        priority=OrderPriority(row.priority),
+        attempt=row.attempt,
+        study=attributes,
+        instances=versions.instances(connection, version),
+        predecessors=_predecessors(connection, row),
+    )
+
+
+def _predecessors(connection: Connection, row: sa.Row[Any]) -> tuple[str, ...]:
+    """The SR documents, by SHA-256, of the newest frozen result of the same model for an earlier version."""
+    earlier = connection.scalar(
+        sa.select(result.c.result_id)
+        .where(
+            result.c.study_instance_uid == row.study_instance_uid,
+            result.c.model_name == row.model_name,
+            result.c.version < row.version,
+        )
+        .order_by(result.c.version.desc(), result.c.frozen_at.desc())
+        .limit(1)
+    )
+    documents = (
+        sa.select(result_object.c.sha256)
+        .where(result_object.c.result_id == earlier, result_object.c.modality == SR_MODALITY)
+        .order_by(result_object.c.position)
+    )
+    return tuple(connection.scalars(documents))
+
+
+def _note(connection: Connection, uid: str, job_id: str, now: datetime, actor: str, what: str, cause: str) -> None:
+    history.write(connection, [history.line(uid, "job", job_id, time=now, actor=actor, what=what, cause=cause)])

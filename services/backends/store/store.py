@@ -1,0 +1,112 @@
+"""`StudyStore` on a relational database: each method one transaction, told in the module it calls."""
+# ruff: noqa: D102  # the contracts are told in services.triage.ports
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import Engine
+
+from services.backends.store import arrivals, jobs, results, versions
+from services.backends.store.desk import Board
+from services.backends.store.engine import reading, writing
+from services.triage.errors import Reason
+from services.triage.job import Job, JobMessage, Lease, OrderPriority, Plan
+from services.triage.ports import DueDelivery, Recorded
+from services.triage.result import DeliveryState, Destination, Result
+from services.triage.study import Instance, VersionKey
+
+# Whether two kept contents of one instance, by digest, show the same: then the second opens no version.
+SamePixels = Callable[[str, str], bool]
+
+
+def never_the_same(_kept: str, _arrived: str) -> bool:
+    """The safe answer of who cannot look at pixels."""
+    return False
+
+
+class SqlStudyStore:
+    """`services.triage.ports.StudyStore`, and `board`: the reads of the desk."""
+
+    def __init__(self, engine: Engine, *, same_pixels: SamePixels) -> None:
+        self._engine = engine
+        self._same_pixels = same_pixels
+        self.board = Board(engine)
+
+    def record(self, instances: Sequence[tuple[Instance, str]], *, now: datetime) -> list[Recorded]:
+        if not instances:
+            return []
+        # pixels are compared before the transaction: decoding them would hold up every other writer
+        with reading(self._engine) as connection:
+            doubtful = arrivals.doubtful(connection, [one for one, _ in instances])
+        same_pixels = {pair for pair in doubtful if self._same_pixels(*pair)}
+        with writing(self._engine) as connection:
+            return arrivals.record(connection, instances, now=now, same_pixels=same_pixels)
+
+    def quiet_versions(self, *, now: datetime, quiet_period: timedelta) -> list[VersionKey]:
+        with reading(self._engine) as connection:
+            return versions.quiet(connection, now=now, quiet_period=quiet_period)
+
+    def instances(self, version: VersionKey) -> tuple[Instance, ...]:
+        with reading(self._engine) as connection:
+            return versions.instances(connection, version)
+
+    def ask_completion(self, study_instance_uid: str, *, actor: str, now: datetime) -> bool:
+        with writing(self._engine) as connection:
+            return versions.ask_completion(connection, study_instance_uid, actor=actor, now=now)
+
+    def complete(self, version: VersionKey, plan: Plan, *, priority: OrderPriority, seen: int, now: datetime) -> bool:
+        with writing(self._engine) as connection:
+            return versions.complete(connection, version, plan, priority=priority, seen=seen, now=now)
+
+    def unpublished(self, *, limit: int) -> list[JobMessage]:
+        with reading(self._engine) as connection:
+            return jobs.unpublished(connection, limit=limit)
+
+    def published(self, messages: Sequence[JobMessage]) -> None:
+        if messages:
+            with writing(self._engine) as connection:
+                jobs.published(connection, messages)
+
+    def reissue(self, *, now: datetime) -> int:
+        with writing(self._engine) as connection:
+            return jobs.reissue(connection, now=now)
+
+    def lease(self, job_id: str, *, worker: str, now: datetime, duration: timedelta) -> tuple[Lease, Job] | None:
+        with writing(self._engine) as connection:
+            return jobs.lease(connection, job_id, worker=worker, now=now, duration=duration)
+
+    def renew(self, lease: Lease, *, now: datetime, duration: timedelta) -> Lease:
+        with writing(self._engine) as connection:
+            return jobs.renew(connection, lease, now=now, duration=duration)
+
+    def freeze(
+        self,
+        lease: Lease,
+        result: Result,
+        *,
+        sha256s: Sequence[str],
+        destinations: Sequence[Destination],
+        now: datetime,
+    ) -> str:
+        with writing(self._engine) as connection:
+            return results.freeze(connection, lease, result, sha256s=sha256s, destinations=destinations, now=now)
+
+    def postpone(self, lease: Lease, reason: Reason, *, now: datetime, until: datetime) -> None:
+        with writing(self._engine) as connection:
+            jobs.postpone(connection, lease, reason, now=now, until=until)
+
+    def due_deliveries(self, destination_name: str, *, now: datetime, limit: int) -> list[DueDelivery]:
+        with reading(self._engine) as connection:
+            return results.due(connection, destination_name, now=now, limit=limit)
+
+    def delivered(self, delivery_id: str, state: DeliveryState, *, now: datetime) -> None:
+        with writing(self._engine) as connection:
+            results.delivered(connection, delivery_id, state, now=now)
+
+    def delivery_failed(self, delivery_id: str, reason: Reason, *, now: datetime, retry_at: datetime | None) -> None:
+        with writing(self._engine) as connection:
+            results.delivery_failed(connection, delivery_id, reason, now=now, retry_at=retry_at)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()

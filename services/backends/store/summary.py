@@ -1,0 +1,130 @@
+"""The board: per study, the one line that the work list sorts and shows, derived from everything else."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from services.backends.store.board import ShownState
+from services.backends.store.tables import board, instance, job, result, study, study_version
+from services.triage.finding import Flag, Outcome
+from services.triage.job import JobState, OrderPriority
+from services.triage.study import StudyState
+
+_URGENCY = {Flag.URGENT: 0, Flag.ELEVATED: 1, Flag.ROUTINE: 2}
+_NO_IMAGES = ("no_images", "no image that can be analysed has arrived")
+# As in `ShownState`: the first of these that any result has stands for the study.
+_WORST_FIRST = {Outcome.FAILED: ShownState.FAILED, Outcome.NOT_ANALYSED: ShownState.NOT_ANALYSED}
+
+
+def refresh(connection: Connection, study_instance_uid: str) -> None:
+    """Derive the study's line again; part of every transaction that changes the study."""
+    mine = instance.c.study_instance_uid == study_instance_uid
+    received_at = connection.scalars(
+        sa.select(study.c.received_at).where(study.c.study_instance_uid == study_instance_uid)
+    ).one()
+    newest = connection.execute(
+        sa.select(study_version)
+        .where(study_version.c.study_instance_uid == study_instance_uid)
+        .order_by(study_version.c.number.desc())
+        .limit(1)
+    ).first()
+    totals = connection.execute(
+        sa.select(
+            sa.func.count(sa.distinct(instance.c.sop_instance_uid)).label("instances"),
+            sa.func.count(sa.distinct(instance.c.series_instance_uid)).label("series"),
+            sa.func.max(instance.c.received_at).label("last"),
+        ).where(mine)
+    ).one()
+    results = _newest_results(connection, study_instance_uid)
+    leading = min(results, key=_rank, default=None)
+    state, reason = _state(connection, newest, results)
+    values = {
+        "state": state,
+        "priority": newest.priority if newest and newest.priority is not None else OrderPriority.ROUTINE,
+        "urgency": _URGENCY[Flag(leading.flag)] if leading else _URGENCY[Flag.ROUTINE],
+        "received_at": received_at,
+        "last_instance_at": totals.last,
+        "version": newest.number if newest else 0,
+        "modalities": _modalities(connection, study_instance_uid),
+        "series_count": totals.series,
+        "instance_count": totals.instances,
+        "completed_at": newest.completed_at if newest else None,
+        "reason_code": reason[0] if reason else None,
+        "reason_text": reason[1] if reason else None,
+        "result_id": leading.result_id if leading else None,
+    }
+    connection.execute(sa.delete(board).where(board.c.study_instance_uid == study_instance_uid))
+    connection.execute(sa.insert(board).values(study_instance_uid=study_instance_uid, **values))
+
+
+def _state(
+    connection: Connection, newest: sa.Row[Any] | None, results: Sequence[sa.Row[Any]]
+) -> tuple[ShownState, tuple[str, str] | None]:
+    """The shown state, and the reason that goes with it."""
+    refusals = [(r.reason_code, r.reason_text) for r in sorted(results, key=_refusal_rank) if r.reason_code]
+    reason = refusals[0] if refusals else None
+    if newest is None:
+        return ShownState.OUT_OF_SCOPE, _NO_IMAGES
+    if newest.state == StudyState.RECEIVING:
+        return ShownState.RECEIVING, reason
+    if newest.out_of_scope_code is not None:
+        return ShownState.OUT_OF_SCOPE, (newest.out_of_scope_code, newest.out_of_scope_text)
+    states = set(
+        connection.scalars(
+            sa.select(job.c.state).where(
+                job.c.study_instance_uid == newest.study_instance_uid, job.c.version == newest.number
+            )
+        )
+    )
+    for state, shown in ((JobState.ANALYSING, ShownState.ANALYSING), (JobState.QUEUED, ShownState.QUEUED)):
+        if state in states:
+            return shown, reason
+    outcomes = {Outcome(r.outcome) for r in results}
+    for outcome, shown in _WORST_FIRST.items():
+        if outcome in outcomes:
+            return shown, reason
+    return ShownState.ANALYSED, None
+
+
+def _newest_results(connection: Connection, study_instance_uid: str) -> list[Any]:
+    """The results of the newest version that has any: an urgent study stays on top while its next version is made."""
+    newest = (
+        sa.select(sa.func.max(result.c.version))
+        .where(result.c.study_instance_uid == study_instance_uid)
+        .scalar_subquery()
+    )
+    rows = connection.execute(
+        sa.select(
+            result.c.result_id,
+            result.c.outcome,
+            result.c.flag,
+            result.c.score,
+            result.c.reason_code,
+            result.c.reason_text,
+        )
+        .where(result.c.study_instance_uid == study_instance_uid, result.c.version == newest)
+        .order_by(result.c.frozen_at, result.c.result_id)
+    )
+    return list(rows)
+
+
+def _rank(row: sa.Row[Any]) -> tuple[int, float]:
+    """Highest flag first, then highest score; what was not analysed last."""
+    return _URGENCY[Flag(row.flag)], -row.score if row.score is not None else 1.0
+
+
+def _refusal_rank(row: sa.Row[Any]) -> int:
+    return 0 if row.outcome == Outcome.FAILED else 1
+
+
+def _modalities(connection: Connection, study_instance_uid: str) -> tuple[str, ...]:
+    """Of all series, from the first instance of each."""
+    firsts = (
+        sa.select(sa.func.min(instance.c.id))
+        .where(instance.c.study_instance_uid == study_instance_uid)
+        .group_by(instance.c.series_instance_uid)
+    )
+    headers = connection.scalars(sa.select(instance.c.header).where(instance.c.id.in_(firsts)))
+    return tuple(sorted({header.modality for header in headers if header.modality}))

@@ -1,0 +1,210 @@
+"""The tables. A change here needs a revision in `migrations/versions`; a test finds the drift.
+
+The study row is the lock of everything below it: whoever changes a study takes it first (`engine.locked`).
+`board` is a projection of the rest, rebuilt for a study by `summary.refresh` in the same transaction.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+
+from services.backends.store.columns import AsJson, UtcTime, Words
+from services.triage.job import JobPlan
+from services.triage.lesion import Lesion
+from services.triage.study import InstanceHeader
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+UID = String(64)
+HEX = String(64)
+WORD = String(32)
+_SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER PRIMARY KEY
+
+
+def _study() -> Column[str]:
+    return Column("study_instance_uid", UID, ForeignKey("study.study_instance_uid"), nullable=False)
+
+
+# The attributes are those of the newest image (before the first image: of the first instance).
+study = sa.Table(
+    "study",
+    metadata,
+    Column("study_instance_uid", UID, primary_key=True),
+    *(
+        Column(name, Words, nullable=False)
+        for name in (
+            "patient_id",
+            "patient_name",
+            "patient_birth_date",
+            "patient_sex",
+            "patient_age",
+            "study_date",
+            "study_time",
+            "study_description",
+            "study_id",
+            "accession_number",
+        )
+    ),
+    Column("received_at", UtcTime, nullable=False),
+)
+
+# One row per content: two digests under one SOP Instance UID are two rows. `since_version`: the first version that
+# holds it; an instance that opens nothing belongs to the next version, should there be one.
+instance = sa.Table(
+    "instance",
+    metadata,
+    Column("id", _SERIAL, primary_key=True),
+    _study(),
+    Column("series_instance_uid", UID, nullable=False),
+    Column("sop_instance_uid", UID, nullable=False),
+    Column("digest", HEX, nullable=False),
+    Column("header", AsJson(InstanceHeader), nullable=False),
+    Column("since_version", Integer, nullable=False),
+    Column("received_from", Words, nullable=False),
+    Column("received_at", UtcTime, nullable=False),
+    UniqueConstraint("sop_instance_uid", "digest"),
+    Index(None, "study_instance_uid", "since_version"),
+)
+
+study_version = sa.Table(
+    "study_version",
+    metadata,
+    Column("study_instance_uid", UID, ForeignKey("study.study_instance_uid"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("state", WORD, nullable=False),
+    Column("opened_at", UtcTime, nullable=False),
+    Column("last_image_at", UtcTime, nullable=False),
+    Column("completion_asked", Boolean, nullable=False, default=False),
+    Column("completed_at", UtcTime),
+    Column("priority", Integer),
+    Column("out_of_scope_code", Text),
+    Column("out_of_scope_text", Text),
+    Index(None, "state", "last_image_at"),
+)
+
+# outbox: the message must (again) be published. token: grows with each lease. attempt: leases so far.
+# not_before: a postponed job is put back into the outbox by `reissue` at this time.
+job = sa.Table(
+    "job",
+    metadata,
+    Column("job_id", WORD, primary_key=True),
+    _study(),
+    Column("version", Integer, nullable=False),
+    Column("model_name", Text, nullable=False),
+    Column("plan", AsJson(JobPlan), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("state", WORD, nullable=False),
+    Column("queued_at", UtcTime, nullable=False),
+    Column("outbox", Boolean, nullable=False),
+    Column("not_before", UtcTime),
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("token", Integer, nullable=False, default=0),
+    Column("worker", Text),
+    Column("lease_expires_at", UtcTime),
+    sa.ForeignKeyConstraint(
+        ["study_instance_uid", "version"], ["study_version.study_instance_uid", "study_version.number"]
+    ),
+    Index(None, "study_instance_uid", "version"),
+    Index(None, "state", "outbox", "priority", "queued_at"),
+)
+
+result = sa.Table(
+    "result",
+    metadata,
+    Column("result_id", WORD, primary_key=True),
+    Column("job_id", WORD, ForeignKey("job.job_id"), nullable=False, unique=True),
+    _study(),
+    Column("version", Integer, nullable=False),
+    Column("model_name", Text, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("weights_sha256", Text, nullable=False),
+    Column("series_instance_uid", UID),
+    Column("outcome", WORD, nullable=False),
+    Column("flag", WORD, nullable=False),
+    Column("score", Float),
+    Column("calibrated", Boolean, nullable=False),
+    Column("reason_code", Text),
+    Column("reason_text", Text),
+    Column("lesions", AsJson(tuple[Lesion, ...]), nullable=False),
+    Column("timings_s", AsJson(dict[str, float]), nullable=False),
+    Column("peak_memory_mb", Float),
+    Column("frozen_at", UtcTime, nullable=False),
+    Index(None, "study_instance_uid", "version"),
+)
+
+result_object = sa.Table(
+    "result_object",
+    metadata,
+    Column("sop_instance_uid", UID, primary_key=True),
+    Column("result_id", WORD, ForeignKey("result.result_id"), nullable=False, index=True),
+    Column("position", Integer, nullable=False),
+    Column("modality", WORD, nullable=False),
+    Column("sop_class_uid", UID, nullable=False),
+    Column("series_instance_uid", UID, nullable=False),
+    Column("sha256", HEX, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+)
+
+# attempt: tries so far. The address is the one at freezing, for the record; the sender uses today's.
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    Column("delivery_id", WORD, primary_key=True),
+    Column("result_id", WORD, ForeignKey("result.result_id"), nullable=False),
+    _study(),
+    Column("destination", Text, nullable=False),
+    Column("kind", WORD, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("state", WORD, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("created_at", UtcTime, nullable=False),
+    Column("next_at", UtcTime),
+    Column("reason_code", Text),
+    Column("reason_text", Text),
+    UniqueConstraint("result_id", "destination"),
+    Index(None, "destination", "state", "next_at"),
+)
+
+# subject: "study" or "version", or the id of a job or a delivery.
+event = sa.Table(
+    "event",
+    metadata,
+    Column("id", _SERIAL, primary_key=True),
+    _study(),
+    Column("kind", WORD, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("time", UtcTime, nullable=False),
+    Column("actor", Words, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("cause", Words, nullable=False),
+    Index(None, "study_instance_uid"),
+)
+
+# urgency: the AI's flag as a rank; 0 urgent, 1 elevated, 2 everything else, also what was not analysed or failed.
+board = sa.Table(
+    "board",
+    metadata,
+    Column("study_instance_uid", UID, ForeignKey("study.study_instance_uid"), primary_key=True),
+    Column("state", WORD, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("urgency", Integer, nullable=False),
+    Column("received_at", UtcTime, nullable=False),
+    Column("last_instance_at", UtcTime, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("modalities", AsJson(tuple[str, ...]), nullable=False),
+    Column("series_count", Integer, nullable=False),
+    Column("instance_count", Integer, nullable=False),
+    Column("completed_at", UtcTime),
+    Column("reason_code", Text),
+    Column("reason_text", Text),
+    Column("result_id", WORD, ForeignKey("result.result_id")),
+    Index(None, "priority", "urgency", "received_at"),
+)

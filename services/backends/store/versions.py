@@ -1,0 +1,138 @@
+"""Study versions: which are quiet, what they hold, and closing one with its plan."""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from services.backends.store import history, summary
+from services.backends.store.engine import locked
+from services.backends.store.tables import instance, job, study, study_version
+from services.triage.job import JobState, OrderPriority, Plan
+from services.triage.study import Instance, StudyAttributes, StudyState, VersionKey
+
+
+def quiet(connection: Connection, *, now: datetime, quiet_period: timedelta) -> list[VersionKey]:
+    """See `StudyStore.quiet_versions`; oldest first."""
+    rows = connection.execute(
+        sa.select(study_version.c.study_instance_uid, study_version.c.number)
+        .where(
+            study_version.c.state == StudyState.RECEIVING,
+            sa.or_(study_version.c.last_image_at <= now - quiet_period, study_version.c.completion_asked),
+        )
+        .order_by(study_version.c.last_image_at)
+    )
+    return [VersionKey(study_instance_uid=uid, number=number) for uid, number in rows]
+
+
+def instances(connection: Connection, version: VersionKey) -> tuple[Instance, ...]:
+    """See `StudyStore.instances`: in order of arrival, where one UID has two contents the newest, at its own place."""
+    attributes = study_attributes(connection, version.study_instance_uid)
+    if attributes is None:
+        return ()
+    rows = connection.execute(
+        sa.select(instance.c.sop_instance_uid, instance.c.digest, instance.c.header)
+        .where(instance.c.study_instance_uid == version.study_instance_uid, instance.c.since_version <= version.number)
+        .order_by(instance.c.id)
+    )
+    newest = {uid: Instance(header=header, study=attributes, digest=digest) for uid, digest, header in rows}
+    return tuple(newest.values())
+
+
+def study_attributes(connection: Connection, study_instance_uid: str) -> StudyAttributes | None:
+    """The attributes of a study, None if it is unknown."""
+    row = connection.execute(sa.select(study).where(study.c.study_instance_uid == study_instance_uid)).first()
+    if row is None:
+        return None
+    return StudyAttributes(**{name: getattr(row, name) for name in StudyAttributes.__dataclass_fields__})
+
+
+def ask_completion(connection: Connection, study_instance_uid: str, *, actor: str, now: datetime) -> bool:
+    """See `StudyStore.ask_completion`. Asking again is True as well, and writes no second line."""
+    locked(connection, [study_instance_uid])
+    receiving = (
+        study_version.c.study_instance_uid == study_instance_uid,
+        study_version.c.state == StudyState.RECEIVING,
+    )
+    row = connection.execute(
+        sa.select(study_version.c.number, study_version.c.completion_asked).where(*receiving)
+    ).first()
+    if row is None:
+        return False
+    if not row.completion_asked:
+        connection.execute(sa.update(study_version).where(*receiving).values(completion_asked=True))
+        line = history.line(
+            study_instance_uid, "version", str(row.number), time=now, actor=actor, what="completion_asked"
+        )
+        history.write(connection, [line])
+    return True
+
+
+def complete(
+    connection: Connection, version: VersionKey, plan: Plan, *, priority: OrderPriority, seen: int, now: datetime
+) -> bool:
+    """See `StudyStore.complete`.
+
+    A second content of an instance already counted does not change the number `seen`: it is found by its time.
+    """
+    uid = version.study_instance_uid
+    locked(connection, [uid])
+    if _count(connection, version) != seen:
+        return False
+    reason = plan.out_of_scope
+    closed = connection.execute(
+        sa.update(study_version)
+        .where(
+            study_version.c.study_instance_uid == uid,
+            study_version.c.number == version.number,
+            study_version.c.state == StudyState.RECEIVING,
+            study_version.c.last_image_at <= now,
+        )
+        .values(
+            state=StudyState.COMPLETE,
+            completed_at=now,
+            priority=priority,
+            out_of_scope_code=reason.code if reason else None,
+            out_of_scope_text=reason.text if reason else None,
+        )
+    )
+    if closed.rowcount == 0:
+        return False
+    jobs = [_job(version, one.model_name, one, priority, now) for one in plan.jobs]
+    if jobs:
+        connection.execute(sa.insert(job), jobs)
+    cause = reason.code if reason else f"{seen} instances"
+    lines = [history.line(uid, "version", str(version.number), time=now, actor="gateway", what="complete", cause=cause)]
+    lines += [
+        history.line(uid, "job", one["job_id"], time=now, actor="gateway", what="queued", cause=one["model_name"])
+        for one in jobs
+    ]
+    history.write(connection, lines)
+    summary.refresh(connection, uid)
+    return True
+
+
+def _job(version: VersionKey, model_name: str, plan: object, priority: OrderPriority, now: datetime) -> dict[str, Any]:
+    return {
+        "job_id": uuid4().hex,
+        "study_instance_uid": version.study_instance_uid,
+        "version": version.number,
+        "model_name": model_name,
+        "plan": plan,
+        "priority": priority,
+        "state": JobState.QUEUED,
+        "queued_at": now,
+        "outbox": True,
+    }
+
+
+def _count(connection: Connection, version: VersionKey) -> int:
+    count = connection.scalar(
+        sa.select(sa.func.count(sa.distinct(instance.c.sop_instance_uid))).where(
+            instance.c.study_instance_uid == version.study_instance_uid,
+            instance.c.since_version <= version.number,
+        )
+    )
+    return int(count or 0)

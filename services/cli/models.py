@@ -1,0 +1,55 @@
+"""`vigie models list|show`: the bundles that can be asked for."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from services.backends.inference.catalogue import Catalogue
+from services.settings import Settings
+from services.triage.errors import ModelRefused
+
+app = typer.Typer(help="The models (MONAI bundles) that can be asked for.", no_args_is_help=True)
+Folder = Annotated[Path | None, typer.Option("--models", help="Folder of bundles (default: VIGIE_MODELS).")]
+
+
+@app.command("list")
+def list_models(folder: Folder = None) -> None:
+    """List the models: name, version, what they look at, and the digest of their weights."""
+    catalogue = Catalogue(folder or Settings().models)
+    table = Table("Name", "Version", "Modality", "Region", "Weights (SHA-256)", "Calibrated on patients")
+    refused = False
+    for name in catalogue.names():
+        try:
+            model = catalogue.get(name)
+        except ModelRefused as refusal:
+            typer.echo(str(refusal), err=True)
+            refused = True
+            continue
+        identity = model.identity
+        table.add_row(
+            name,
+            identity.version,
+            model.modality,
+            model.anatomic_region.meaning,
+            identity.weights_sha256[:12],
+            "yes" if model.calibrated else "no",
+        )
+    Console().print(table)
+    if refused:
+        raise typer.Exit(1)
+
+
+@app.command("show")
+def show_model(name: Annotated[str, typer.Argument(help="A model's name.")], folder: Folder = None) -> None:
+    """Print all that is known of one model, as JSON."""
+    try:
+        model = Catalogue(folder or Settings().models).get(name)
+    except ModelRefused as refusal:
+        typer.echo(str(refusal), err=True)
+        raise typer.Exit(2) from refusal
+    typer.echo(json.dumps(dataclasses.asdict(model), indent=2))

@@ -1,0 +1,133 @@
+"""The JSON API: the work list, one study, its completion, and the bytes of the result objects."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import FileResponse
+
+from services.backends.store.board import ShownState
+from services.gateway.desk import PAGE_LIMIT, PAGE_SIZE, TheDesk, UidInPath, unknown_study
+from services.gateway.problems import Problem, ProblemError
+from services.gateway.schemas import CompletionOut, StudyDetailOut, StudyListOut, StudyOut
+
+
+def _problems(**causes: str) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's entries for the errors of an endpoint: s404='...' stands for status 404."""
+    causes = {"s422": "A parameter is not valid.", **causes, "s503": "The store does not answer; see Retry-After."}
+    return {
+        int(status[1:]): {
+            "description": cause,
+            "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
+        }
+        for status, cause in causes.items()
+    }
+
+
+router = APIRouter(prefix="/api")
+
+
+@router.get(
+    "/studies",
+    tags=["studies"],
+    summary="The work list",
+    responses=_problems(),
+    response_model=StudyListOut,
+)
+def list_studies(
+    desk: TheDesk,
+    state: Annotated[
+        list[ShownState] | None, Query(description="Only these states; default: all but out_of_scope.")
+    ] = None,
+    search: Annotated[
+        str, Query(max_length=64, description="Part of patient name, ID, accession number, description or study UID.")
+    ] = "",
+    limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = PAGE_SIZE,
+    offset: Annotated[int, Query(ge=0)] = 0,
+) -> StudyListOut:
+    """Studies by the order's priority, then the AI's flag, then arrival.
+
+    A query string is kept by proxies and browser histories: let no `search` with patient data leave a trusted network.
+    """
+    rows = desk.store.board.work_list(states=state, search=search, limit=limit + 1, offset=offset)
+    return StudyListOut(
+        studies=[StudyOut.model_validate(row) for row in rows[:limit]],
+        limit=limit,
+        offset=offset,
+        next_offset=offset + limit if len(rows) > limit else None,
+    )
+
+
+@router.get(
+    "/studies/{uid}",
+    tags=["studies"],
+    summary="One study: state, history, lesions, reasons, objects, deliveries",
+    responses=_problems(s404="No instance of this study was kept."),
+    response_model=StudyDetailOut,
+)
+def get_study(desk: TheDesk, uid: UidInPath) -> StudyDetailOut:
+    """All that is known of one study, every version and every job of it included."""
+    detail = desk.store.board.study(uid)
+    if detail is None:
+        raise unknown_study()
+    return StudyDetailOut.model_validate(detail)
+
+
+@router.post(
+    "/studies/{uid}/complete",
+    tags=["studies"],
+    summary="Complete a study now, without waiting for its quiet period",
+    status_code=202,
+    responses=_problems(s404="No instance of this study was kept.", s409="No version of the study is receiving."),
+    response_model=CompletionOut,
+)
+def complete_study(desk: TheDesk, uid: UidInPath) -> CompletionOut:
+    """Asks for completion; an image that arrives later opens a new version."""
+    if desk.store.ask_completion(uid, actor="api", now=desk.clock()):
+        return CompletionOut(study_instance_uid=uid)
+    if desk.store.board.study(uid) is None:
+        raise unknown_study()
+    raise ProblemError(
+        409,
+        "nothing_receiving",
+        "Nothing is receiving",
+        detail="The newest version of this study is complete already, or no image of it has come.",
+        way_out="Nothing needs to be done; GET /api/studies/{uid} shows where the study stands.",
+    )
+
+
+@router.get(
+    "/results/{sop_instance_uid}",
+    tags=["results"],
+    summary="A result object (SEG, SR) as it was frozen and delivered",
+    response_class=FileResponse,
+    responses={
+        200: {"description": "DICOM Part 10 bytes; the ETag is their SHA-256.", "content": {"application/dicom": {}}},
+        304: {"description": "The caller has these bytes already."},
+        **_problems(s404="No result object has this UID."),
+    },
+)
+def get_result(desk: TheDesk, sop_instance_uid: UidInPath, if_none_match: Annotated[str, Header()] = "") -> Response:
+    """The bytes never change: a new computation makes a new SOP Instance UID."""
+    sha256 = desk.store.board.result_object(sop_instance_uid)
+    if sha256 is None:
+        raise ProblemError(
+            404,
+            "unknown_result",
+            "Unknown result object",
+            detail="No result object has this SOP Instance UID.",
+            way_out="GET /api/studies/{uid} lists the objects of every result of a study.",
+        )
+    headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache"}
+    if headers["ETag"] in (tag.strip().removeprefix("W/") for tag in if_none_match.split(",")):
+        return Response(status_code=304, headers=headers)
+    try:
+        path = desk.files.result_path(sha256)
+    except FileNotFoundError as error:
+        raise ProblemError(
+            500,
+            "result_file_missing",
+            "The file of this result object is missing",
+            detail="The store knows the object, but its file is not in the data folder.",
+            way_out="Restore the data folder from a backup that matches the database.",
+        ) from error
+    return FileResponse(path, media_type="application/dicom", filename=f"{sop_instance_uid}.dcm", headers=headers)

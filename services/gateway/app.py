@@ -1,0 +1,82 @@
+"""The desk: API, work list, STOW-RS, probes and metrics in one application."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from services import __version__
+from services.backends.files import FolderStudyFiles
+from services.backends.store import SqlStudyStore, open_store
+from services.gateway import api, health, metrics, worklist
+from services.gateway.desk import Desk
+from services.gateway.edge import RequestDurations, SecurityHeaders
+from services.gateway.problems import install_problem_handlers
+from services.gateway.serve import serve
+from services.gateway.stow import stow_router
+from services.settings import Settings
+from services.triage.ports import StudyFiles
+
+STATIC = Path(__file__).parent / "static"
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1")
+
+DESCRIPTION = """\
+Work list, results and operations of Vigie, an AI triage of imaging studies. **Not a medical device; a person reads
+every study.** A score is the model's own, never a probability. There is no authentication yet: serve it on a trusted
+network only. Errors are application/problem+json (RFC 9457).
+"""
+
+TAGS = [
+    {"name": "studies", "description": "The work list and each study in it."},
+    {"name": "results", "description": "The frozen DICOM objects."},
+    {"name": "dicomweb", "description": "Studies in, by STOW-RS (PS3.18)."},
+    {"name": "operations", "description": "Probes and metrics."},
+]
+
+
+def utc_now() -> datetime:
+    """The time now, in UTC."""
+    return datetime.now(UTC)
+
+
+def create_app(
+    settings: Settings,
+    *,
+    store: SqlStudyStore,
+    files: StudyFiles,
+    clock: Callable[[], datetime] = utc_now,
+) -> FastAPI:
+    """Build the application on given implementations."""
+    # no docs_url: Swagger UI would load scripts from other hosts
+    app = FastAPI(
+        title="Vigie", version=__version__, description=DESCRIPTION, openapi_tags=TAGS, docs_url=None, redoc_url=None
+    )
+    app.state.desk = Desk(settings=settings, store=store, files=files, clock=clock)
+    app.state.metrics = metrics.new_registry(store, settings.data, clock)
+    install_problem_handlers(app)
+    stow = stow_router(files, max_instance_bytes=settings.max_instance_mb * 1_000_000)
+    for router in (api.router, stow, health.router, metrics.router, worklist.router):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings.http), www_redirect=False)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestDurations, histogram=metrics.request_durations(app.state.metrics))
+    return app
+
+
+def run_http(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    store = open_store(settings.store_url())
+    files = FolderStudyFiles(settings.data)
+    serve(create_app(settings, store=store, files=files), settings)
+
+
+def _allowed_hosts(http: str) -> list[str]:
+    """On loopback only loopback names: else a web page could reach us by rebinding its own name to 127.0.0.1."""
+    host = http.rpartition(":")[0].strip("[]")
+    return [*LOOPBACK_NAMES, host] if host in LOOPBACK_NAMES or host.startswith("127.") else ["*"]

@@ -1,0 +1,46 @@
+"""What the endpoints share: the store, the files, the settings and the clock, found through the request."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, cast
+
+from fastapi import Depends, Path, Request
+
+from services.backends.store import SqlStudyStore
+from services.gateway.problems import ProblemError
+from services.settings import Settings
+from services.triage.ports import StudyFiles
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Desk:
+    """All that an endpoint may use. `clock` answers the time in UTC."""
+
+    settings: Settings
+    store: SqlStudyStore
+    files: StudyFiles
+    clock: Callable[[], datetime]
+
+
+def _desk(request: Request) -> Desk:
+    return cast(Desk, request.app.state.desk)
+
+
+TheDesk = Annotated[Desk, Depends(_desk)]
+
+UidInPath = Annotated[str, Path(pattern=r"^[0-9.]{1,64}$", description="A DICOM UID (PS3.5 9.1).")]
+
+PAGE_SIZE = 100
+PAGE_LIMIT = 500
+
+
+def unknown_study() -> ProblemError:
+    """The answer to a Study Instance UID of which nothing was kept."""
+    return ProblemError(
+        404,
+        "unknown_study",
+        "Unknown study",
+        detail="No instance of this study was kept.",
+        way_out="Check the Study Instance UID, or send the study by C-STORE or STOW-RS.",
+    )

@@ -1,0 +1,158 @@
+"""The dispatcher: what the door has kept becomes known, complete, routed and queued. Safe in several copies.
+
+It is the only place where these happen, and it can die between any two steps: each is repeated until the store or the
+queue has it, and repeating changes nothing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.backends.files import FolderStudyFiles
+from services.backends.headers import read_instance
+from services.backends.queue import EmbeddedJobQueue
+from services.backends.routing_file import load_rules
+from services.backends.store import open_store
+from services.lifetime import stop_on_signals
+from services.logs import where
+from services.settings import Settings
+from services.triage.errors import InstanceRefused, Reason, TransientError
+from services.triage.job import JobMessage, JobPlan, OrderPriority, Plan
+from services.triage.ports import Arrival, JobQueue, KeptFile, StudyFiles, StudyStore
+from services.triage.routing import Rule, order_priority, plan
+from services.triage.study import Instance, VersionKey, by_series
+
+log = structlog.get_logger(__name__)
+
+TICK_S = 0.25
+FILES_PER_TURN = 400
+MESSAGES_PER_TURN = 100
+PAUSE = timedelta(seconds=30)  # before a file or a study that made trouble is tried again
+
+# what one odd study may raise where nobody foresaw it, a value that the database refuses among them; such a study must
+# not hold up the others
+_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, SQLAlchemyError)
+
+
+def run_dispatcher(settings: Settings) -> None:
+    """Take turns until SIGTERM or SIGINT; blocks."""
+    stop = stop_on_signals()
+    settings.data.mkdir(parents=True, exist_ok=True)
+    url = settings.store_url()
+    queue = EmbeddedJobQueue(url)
+    dispatcher = Dispatcher(
+        open_store(url), FolderStudyFiles(settings.data), queue, load_rules(settings.routing), settings
+    )
+    log.info("dispatcher_started")
+    while not stop.is_set():
+        dispatcher.turn(datetime.now(UTC))
+        stop.wait(TICK_S)
+    queue.close()
+    log.info("dispatcher_stopped")
+
+
+class Dispatcher:
+    """Takes turns; a turn never raises for what one study, the store or the queue may do wrong."""
+
+    def __init__(
+        self, store: StudyStore, files: StudyFiles, queue: JobQueue, rules: Sequence[Rule], settings: Settings
+    ) -> None:
+        self._store = store
+        self._files = files
+        self._queue = queue
+        self._rules = rules
+        self._quiet_period = timedelta(seconds=settings.quiet_period_s)
+        self._set_aside: dict[str, datetime] = {}  # digest or study UID -> when to try again
+
+    def turn(self, now: datetime) -> None:
+        """Settle what was kept, complete what is quiet, reissue what was abandoned, publish what is queued."""
+        self._set_aside = {name: until for name, until in self._set_aside.items() if until > now}
+        steps: tuple[Callable[[datetime], None], ...] = (self._settle, self._complete, self._reissue, self._publish)
+        for step in steps:
+            try:
+                step(now)
+            except TransientError as error:
+                log.warning("step_postponed", step=step.__name__.strip("_"), error=type(error).__name__)
+
+    def _settle(self, now: datetime) -> None:
+        """Record pending files, study by study, then have them leave `pending`."""
+        waiting = (file for file in self._files.pending() if file.digest not in self._set_aside)
+        studies: dict[str, list[tuple[Instance, str]]] = {}
+        for instance, sender in self._read(islice(waiting, FILES_PER_TURN), now):
+            studies.setdefault(instance.study.study_instance_uid, []).append((instance, sender))
+        for uid, instances in studies.items():
+            try:
+                recorded = self._store.record(instances, now=now)
+            except (TransientError, *_FAULTS) as error:
+                log.warning("record_postponed", study_instance_uid=uid, **where(error))
+                self._set_aside |= dict.fromkeys((instance.digest for instance, _ in instances), now + PAUSE)
+                continue
+            self._files.settle(instance.digest for instance, _ in instances)
+            conflicts = sum(one.arrival is Arrival.CONFLICT for one in recorded)
+            if conflicts:
+                log.warning("other_content_under_the_same_uid", study_instance_uid=uid, instances=conflicts)
+
+    def _read(self, files: Iterable[KeptFile], now: datetime) -> Iterator[tuple[Instance, str]]:
+        for file in files:
+            try:
+                instance = read_instance(self._files.path(file.digest))
+                if instance.digest != file.digest:
+                    raise InstanceRefused("damaged", "not the bytes that were kept")
+                yield instance, file.received_from
+            except InstanceRefused as refusal:
+                # understood at the door, but no longer: the disk, or a stricter version of this program
+                log.warning("kept_file_refused", digest=file.digest, code=refusal.reason.code)
+                content = self._files.path(file.digest).read_bytes()
+                self._files.quarantine(content, reason=refusal.reason, received_from=file.received_from)
+                self._files.settle([file.digest])
+            except OSError as error:
+                log.warning("kept_file_unreadable", digest=file.digest, error=type(error).__name__)
+                self._set_aside[file.digest] = now + PAUSE
+
+    def _complete(self, now: datetime) -> None:
+        for version in self._store.quiet_versions(now=now, quiet_period=self._quiet_period):
+            if version.study_instance_uid in self._set_aside:
+                continue
+            try:
+                self._complete_one(version, now)
+            except (TransientError, *_FAULTS) as error:
+                log.warning("completion_postponed", study_instance_uid=version.study_instance_uid, **where(error))
+                self._set_aside[version.study_instance_uid] = now + PAUSE
+
+    def _complete_one(self, version: VersionKey, now: datetime) -> None:
+        instances = self._store.instances(version)
+        planned = self._plan(version, instances)
+        priority = order_priority(planned, self._rules) or OrderPriority.ROUTINE
+        if self._store.complete(version, planned, priority=priority, seen=len(instances), now=now):
+            log.info(
+                "study_complete",
+                study_instance_uid=version.study_instance_uid,
+                version=version.number,
+                models=[job.model_name for job in planned.jobs],
+                out_of_scope=planned.out_of_scope and planned.out_of_scope.code,
+            )
+
+    def _plan(self, version: VersionKey, instances: Sequence[Instance]) -> Plan:
+        try:
+            return plan(by_series(instances), self._rules)
+        except _FAULTS as error:
+            log.error("routing_broke", study_instance_uid=version.study_instance_uid, **where(error))  # noqa: TRY400
+            reason = Reason(code="routing_failed", text="the routing of this study broke: a person must look at it")
+            return Plan(jobs=(JobPlan(model_name=self._rules[0].model_name, series_instance_uid=None, refusal=reason),))
+
+    def _reissue(self, now: datetime) -> None:
+        reissued = self._store.reissue(now=now)
+        if reissued:
+            log.warning("jobs_reissued", jobs=reissued)
+
+    def _publish(self, _now: datetime) -> None:
+        confirmed: list[JobMessage] = []
+        try:
+            for message in self._store.unpublished(limit=MESSAGES_PER_TURN):
+                self._queue.publish(message)
+                confirmed.append(message)
+        finally:
+            self._store.published(confirmed)

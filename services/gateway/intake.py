@@ -1,0 +1,73 @@
+"""The one way in, for C-STORE and STOW-RS alike: understood and kept, or refused and put into quarantine."""
+
+from dataclasses import dataclass
+
+import structlog
+
+from services.backends.headers import read_instance
+from services.triage.errors import InstanceRefused, OutOfResources
+from services.triage.ports import StudyFiles
+from services.triage.study import Instance
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intake:
+    """Takes Part 10 files; never touches the database: what is pending in `files` is recorded by the dispatcher."""
+
+    files: StudyFiles
+    max_instance_bytes: int
+
+    def understand(self, content: bytes, *, received_from: str) -> Instance:
+        """Read one instance's header. Raises InstanceRefused; the bytes are then in quarantine."""
+        try:
+            if len(content) > self.max_instance_bytes:
+                raise too_large(self.max_instance_bytes)
+            return read_instance(content)
+        except InstanceRefused as refusal:
+            self._quarantine(content, refusal, received_from)
+            raise
+
+    def keep(
+        self,
+        content: bytes,
+        instance: Instance,
+        *,
+        received_from: str,
+        sop_class_uid: str | None = None,
+        sop_instance_uid: str | None = None,
+        study_instance_uid: str | None = None,
+    ) -> None:
+        """Keep one instance; when this returns, it is on disk (fsync).
+
+        The UIDs are those that the sender announced, if any. Raises InstanceRefused (announced_otherwise), with the
+        bytes in quarantine, or OutOfResources.
+        """
+        try:
+            _check(instance.header.sop_class_uid, sop_class_uid, "SOP Class UID")
+            _check(instance.header.sop_instance_uid, sop_instance_uid, "SOP Instance UID")
+            _check(instance.header.study_instance_uid, study_instance_uid, "Study Instance UID")
+        except InstanceRefused as refusal:
+            self._quarantine(content, refusal, received_from)
+            raise
+        self.files.keep(content, digest=instance.digest, received_from=received_from)
+
+    def _quarantine(self, content: bytes, refusal: InstanceRefused, received_from: str) -> None:
+        try:
+            path = self.files.quarantine(content, reason=refusal.reason, received_from=received_from)
+        except OutOfResources:
+            log.warning("quarantine_full", code=refusal.reason.code, received_from=received_from)
+            return
+        log.warning("instance_refused", code=refusal.reason.code, received_from=received_from, file=path.name)
+
+
+def too_large(max_instance_bytes: int) -> InstanceRefused:
+    """The refusal of an instance that is larger than the settings allow."""
+    return InstanceRefused("too_large", f"larger than {max_instance_bytes} bytes")
+
+
+def _check(found: str, announced: str | None, name: str) -> None:
+    if announced is not None and found != announced:
+        text = f"the data set has another {name} than was announced"
+        raise InstanceRefused("announced_otherwise", text, status=InstanceRefused.DATA_SET_MISMATCH)

@@ -1,0 +1,166 @@
+"""Prometheus metrics of the desk: counts come from the store at each scrape, so that a restart loses none."""
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, Info, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from services import __version__
+from services.backends.store import SqlStudyStore
+from services.backends.store.board import Counts, ShownState
+from services.triage.errors import StoreUnavailable
+from services.triage.job import JobState
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics; no patient data",
+    response_class=Response,
+    responses={200: {"description": "Prometheus text format.", "content": {"text/plain": {}}}},
+)
+def metrics(request: Request) -> Response:
+    """Answers while the store does not: vigie_store_up is 0 then, and the counts are absent."""
+    return Response(generate_latest(request.app.state.metrics), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def request_durations(registry: CollectorRegistry) -> Histogram:
+    """The histogram that `edge.RequestDurations` fills."""
+    return Histogram(
+        "vigie_http_request_duration_seconds",
+        "Time to answer an HTTP request. If it grows, look at the database's load and at the disk.",
+        ("method", "route", "status"),
+        buckets=(0.005, 0.02, 0.1, 0.5, 2, 10, 60),
+        registry=registry,
+    )
+
+
+def new_registry(store: SqlStudyStore, data: Path, clock: Callable[[], datetime]) -> CollectorRegistry:
+    """A registry of its own for each application."""
+    registry = CollectorRegistry()
+    Info("vigie_build", "Version in service. Compare it across replicas after an upgrade.", registry=registry).info(
+        {"version": __version__}
+    )
+    ProcessCollector(registry=registry)
+    registry.register(StoreCollector(store, clock))
+    registry.register(DiskCollector(data))
+    return registry
+
+
+class StoreCollector(Collector):
+    """Asks the store for its counts at each scrape."""
+
+    def __init__(self, store: SqlStudyStore, clock: Callable[[], datetime]) -> None:
+        self.store = store
+        self.clock = clock
+
+    def describe(self) -> list[Metric]:
+        """Nothing: else the registry would ask the store when it is built."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, or vigie_store_up 0 alone."""
+        help_text = "1 when the database answers. At 0 look at its server: studies wait on disk, none is lost."
+        try:
+            counts = self.store.board.counts()
+        except StoreUnavailable:
+            yield GaugeMetricFamily("vigie_store_up", help_text, value=0)
+            return
+        yield GaugeMetricFamily("vigie_store_up", help_text, value=1)
+        yield from _families(counts)
+        yield from _ages(counts, self.clock())
+
+
+class DiskCollector(Collector):
+    """Free space where the studies are kept."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+
+    def describe(self) -> list[Metric]:
+        """Nothing: the folder need not exist when the registry is built."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """One gauge; NaN when the folder is not there."""
+        try:
+            free = float(shutil.disk_usage(self.data).free)
+        except OSError:
+            free = float("nan")
+        yield GaugeMetricFamily(
+            "vigie_data_free_bytes",
+            "Free space of the data folder. Before it is used up, free or add space: senders are refused when it is.",
+            value=free,
+        )
+
+
+def _families(counts: Counts) -> Iterator[Metric]:
+    yield _labelled(
+        GaugeMetricFamily,
+        "vigie_studies",
+        "Studies by the state a person sees. For failed and not_analysed, read the reasons in the work list.",
+        ["state"],
+        {(state.value,): counts.studies.get(state, 0) for state in ShownState}.items(),
+    )
+    yield _labelled(
+        GaugeMetricFamily,
+        "vigie_jobs",
+        "Jobs by state. If queued grows while analysing does not, add workers or look at their log.",
+        ["state"],
+        {(state.value,): counts.jobs.get(state, 0) for state in JobState}.items(),
+    )
+    yield _labelled(
+        CounterMetricFamily,
+        "vigie_results",
+        "Frozen results by model, outcome and flag. A sudden change of a share asks for a look at scanner and model.",
+        ["model", "outcome", "flag"],
+        counts.outcomes.items(),
+    )
+    yield _labelled(
+        GaugeMetricFamily,
+        "vigie_deliveries",
+        "Results by destination and state. If pending grows the destination is down; given_up needs a person.",
+        ["destination", "state"],
+        counts.deliveries.items(),
+    )
+
+
+def _ages(counts: Counts, now: datetime) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "vigie_oldest_queued_job_age_seconds",
+        "Age of the oldest job no worker has taken, 0 when none. If it grows, add workers or look at the queue.",
+        value=_age_s(counts.oldest_queued_at, now),
+    )
+    yield GaugeMetricFamily(
+        "vigie_oldest_unfinished_job_age_seconds",
+        "Age of the oldest job without a result, 0 when none. If it grows, look at the workers' log.",
+        value=_age_s(counts.oldest_unfinished_at, now),
+    )
+    yield GaugeMetricFamily(
+        "vigie_oldest_pending_delivery_age_seconds",
+        "Age of the oldest result not yet sent, 0 when none. If it grows, see whether the destination is up.",
+        value=_age_s(counts.oldest_pending_delivery_at, now),
+    )
+
+
+def _labelled(
+    family: type[GaugeMetricFamily | CounterMetricFamily],
+    name: str,
+    help_text: str,
+    labels: list[str],
+    values: Iterable[tuple[Sequence[str], int]],
+) -> Metric:
+    metric = family(name, help_text, labels=labels)
+    for key, value in values:
+        metric.add_metric(key, value)
+    return metric
+
+
+def _age_s(since: datetime | None, now: datetime) -> float:
+    return max(0.0, (now - since).total_seconds()) if since else 0.0

@@ -1,0 +1,123 @@
+"""Errors of the HTTP API as application/problem+json (RFC 9457): what happened, why, and the way out."""
+
+from fastapi import FastAPI, Request, Response
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from services.gateway.templates import pages
+from services.triage.errors import StoreUnavailable
+
+RETRY_AFTER_S = 5
+
+
+class Problem(BaseModel):
+    """An error as RFC 9457 has it, with two members of our own: `code` for machines, `way_out` for people."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "about:blank",
+                    "title": "Unknown study",
+                    "status": 404,
+                    "code": "unknown_study",
+                    "detail": "No instance of this study was kept.",
+                    "way_out": "Check the Study Instance UID, or send the study by C-STORE or STOW-RS.",
+                }
+            ]
+        }
+    )
+
+    type: str = Field("about:blank", description="Always about:blank: `code` tells the kinds apart.")
+    title: str = Field(description="The kind of problem, in a few words.")
+    status: int = Field(description="The HTTP status code.")
+    code: str = Field(description="The kind of problem, stable, for machines.")
+    detail: str = Field(description="The cause. Never patient data.")
+    way_out: str = Field(description="What the caller can do now.")
+
+
+class ProblemError(Exception):
+    """Raised by an endpoint to answer with a problem."""
+
+    def __init__(self, status: int, code: str, title: str, *, detail: str, way_out: str) -> None:
+        super().__init__(f"{title}: {detail}")
+        self.problem = Problem(title=title, status=status, code=code, detail=detail, way_out=way_out)
+
+
+def problem_response(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    """A problem as a response; as a page when a browser asked for one."""
+    is_for_programs = request.url.path.startswith(("/api/", "/dicomweb"))
+    if not is_for_programs and "text/html" in request.headers.get("accept", ""):
+        return pages.TemplateResponse(request, "problem.html", {"problem": problem}, problem.status, headers)
+    return JSONResponse(
+        jsonable_encoder(problem),
+        status_code=problem.status,
+        headers=headers,
+        media_type="application/problem+json",
+    )
+
+
+STORE_UNAVAILABLE = Problem(
+    title="The store does not answer",
+    status=503,
+    code="store_unavailable",
+    detail="The database that holds studies and results cannot be reached.",
+    way_out="Try again in a few seconds; if it lasts, look at /readyz and at the database server. "
+    "Images are still received; read the studies in the PACS as usual.",
+)
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Answer every error of the API with a problem; none echoes what was sent, which may be patient data."""
+
+    @app.exception_handler(ProblemError)
+    def _problem(request: Request, error: ProblemError) -> Response:
+        return problem_response(request, error.problem)
+
+    @app.exception_handler(StoreUnavailable)
+    def _store_unavailable(request: Request, _error: StoreUnavailable) -> Response:
+        return problem_response(request, STORE_UNAVAILABLE, {"Retry-After": str(RETRY_AFTER_S)})
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(request: Request, error: RequestValidationError) -> Response:
+        causes = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
+        return problem_response(
+            request,
+            Problem(
+                title="Invalid request",
+                status=422,
+                code="invalid_request",
+                detail=causes,
+                way_out="Correct the parameters named; /openapi.json describes them.",
+            ),
+        )
+
+    @app.exception_handler(HTTPException)
+    def _http(request: Request, error: HTTPException) -> Response:
+        return problem_response(
+            request,
+            Problem(
+                title=str(error.detail),
+                status=error.status_code,
+                code="http_error",
+                detail=f"The server answered {error.status_code} ({error.detail}) to this path and method.",
+                way_out="/openapi.json lists every path and its methods; the work list is at /.",
+            ),
+            dict(error.headers) if error.headers else None,
+        )
+
+    @app.exception_handler(Exception)
+    def _unexpected(request: Request, _error: Exception) -> Response:
+        return problem_response(
+            request,
+            Problem(
+                title="Internal error",
+                status=500,
+                code="internal_error",
+                detail="A fault in Vigie; its type and place are in the log.",
+                way_out="Report it with the log's line. Received images are safe: read the studies as usual.",
+            ),
+        )

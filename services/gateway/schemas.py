@@ -1,0 +1,256 @@
+"""The JSON of the HTTP API: a contract of its own, filled from the store's rows by attribute names."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from services.backends.store.board import ShownState
+from services.gateway.examples import DETAIL_EXAMPLE, STUDY_EXAMPLE
+from services.triage.finding import Flag, Outcome
+from services.triage.job import JobState, OrderPriority
+from services.triage.result import DeliveryState
+from services.triage.study import StudyState
+
+
+def _priority_name(value: object) -> object:
+    return value.name.lower() if isinstance(value, OrderPriority) else value
+
+
+Priority = Annotated[Literal["stat", "high", "routine"], BeforeValidator(_priority_name)]
+
+
+class _Schema(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class ReasonOut(_Schema):
+    """A coded reason."""
+
+    code: str = Field(description="Stable, snake_case, for machines.")
+    text: str = Field(description="For people; never patient data.")
+
+
+class EventOut(_Schema):
+    """One line of a history."""
+
+    time: datetime
+    actor: str = Field(description="A component, a person or an AE title.")
+    what: str
+    cause: str
+
+
+class ModelOut(_Schema):
+    """Which weights answered."""
+
+    name: str
+    version: str
+    weights_sha256: str
+
+
+class PatientStudyOut(_Schema):
+    """Patient and study level attributes, as the DICOM headers have them (VR strings)."""
+
+    study_instance_uid: str
+    patient_id: str
+    patient_name: str
+    patient_birth_date: str
+    patient_sex: str
+    patient_age: str
+    study_date: str
+    study_time: str
+    study_description: str
+    study_id: str
+    accession_number: str
+
+
+class StudyOut(_Schema):
+    """One line of the work list."""
+
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [STUDY_EXAMPLE]})
+
+    study: PatientStudyOut
+    state: ShownState
+    priority: Priority = Field(description="Of the order, never of the AI.")
+    version: int = Field(description="The newest; 0 when no image has come yet.")
+    result_version: int | None = Field(description="Whose result this is; smaller than version: newer images lack.")
+    modalities: list[str]
+    series_count: int
+    instance_count: int
+    received_at: datetime
+    last_instance_at: datetime
+    completed_at: datetime | None
+    frozen_at: datetime | None
+    outcome: Outcome | None = Field(description="Of the leading result. null: no result yet, so nobody has looked.")
+    flag: Flag | None = Field(description="Of the AI; it only ever moves a study up.")
+    score: float | None = Field(description="0..1, the model's own; null when the model did not look.")
+    calibrated: bool = Field(description="Whether the score was calibrated on patients.")
+    model: ModelOut | None
+    lesion_count: int
+    largest_long_axis_mm: float | None
+    reason: ReasonOut | None = Field(description="Why out of scope, not analysed or failed.")
+
+
+class StudyListOut(_Schema):
+    """A page of the work list, by order priority, then the AI's flag, then arrival."""
+
+    studies: list[StudyOut]
+    limit: int
+    offset: int
+    next_offset: int | None = Field(description="null: this is the last page.")
+
+
+class LesionOut(_Schema):
+    """One lesion (found) or candidate (equivocal); slices count from 0 at the volume's first slice."""
+
+    number: int
+    tracking_uid: str
+    label: str
+    score: float
+    volume_ml: float
+    long_axis_mm: float
+    short_axis_mm: float
+    max_diameter_3d_mm: float
+    centroid_lps_mm: tuple[float, float, float]
+    slice_range: tuple[int, int]
+    key_slice: int
+    mean_intensity: float
+    sd_intensity: float
+
+
+class ObjectOut(_Schema):
+    """One frozen DICOM object; its bytes are at /api/results/{sop_instance_uid}."""
+
+    modality: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    sha256: str
+    size_bytes: int
+
+
+class DeliveryOut(_Schema):
+    """One result on its way to one destination; `reason` is of the last failed try."""
+
+    delivery_id: str
+    destination: str
+    address: str
+    state: DeliveryState
+    attempt: int
+    next_at: datetime | None
+    reason: ReasonOut | None
+    events: list[EventOut]
+
+
+class ResultOut(_Schema):
+    """One frozen result."""
+
+    result_id: str
+    model: ModelOut
+    series_instance_uid: str | None
+    outcome: Outcome
+    score: float | None
+    flag: Flag
+    calibrated: bool
+    reason: ReasonOut | None
+    lesions: list[LesionOut]
+    objects: list[ObjectOut]
+    deliveries: list[DeliveryOut]
+    timings_s: dict[str, float]
+    peak_memory_mb: float | None
+    frozen_at: datetime
+
+
+class SeriesRefusalOut(_Schema):
+    """Why one series was not chosen."""
+
+    series_instance_uid: str
+    reason: ReasonOut
+
+
+class JobOut(_Schema):
+    """One model's job on a version; `attempt` counts how often a worker took it."""
+
+    job_id: str
+    model_name: str
+    series_instance_uid: str | None
+    state: JobState
+    attempt: int
+    refusal: ReasonOut | None
+    refused_series: list[SeriesRefusalOut]
+    queued_at: datetime
+    result: ResultOut | None
+    events: list[EventOut]
+
+
+class VersionOut(_Schema):
+    """One version of the study."""
+
+    number: int
+    state: StudyState
+    opened_at: datetime
+    completed_at: datetime | None
+    out_of_scope: ReasonOut | None
+    jobs: list[JobOut]
+
+
+class SeriesOut(_Schema):
+    """One received series; `conflicts` are SOP Instance UIDs that came with more than one content."""
+
+    series_instance_uid: str
+    modality: str
+    series_number: int | None
+    series_description: str
+    instance_count: int
+    conflicts: list[str]
+
+
+class StudyDetailOut(_Schema):
+    """All of one study: versions newest first, events oldest first."""
+
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [DETAIL_EXAMPLE]})
+
+    row: StudyOut = Field(serialization_alias="summary")
+    series: list[SeriesOut]
+    versions: list[VersionOut]
+    events: list[EventOut]
+
+
+class CompletionOut(BaseModel):
+    """The request is kept; the dispatcher completes the study at its next turn."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"study_instance_uid": "1.2.826.0.1.3680043.8.498.1", "asked": True}]}
+    )
+
+    study_instance_uid: str
+    asked: Literal[True] = True
+
+
+class CheckOut(BaseModel):
+    """One thing that must hold; `cause` says why it does not, and what to do."""
+
+    name: str
+    ok: bool
+    cause: str | None = None
+
+
+class ReadinessOut(BaseModel):
+    """Whether the desk can do its work now."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "ready": False,
+                    "checks": [
+                        {"name": "store", "ok": True, "cause": None},
+                        {"name": "data_folder", "ok": False, "cause": "120 MB free, 512 MB needed: free some space"},
+                    ],
+                }
+            ]
+        }
+    )
+
+    ready: bool
+    checks: list[CheckOut]

@@ -1,0 +1,125 @@
+"""A DICOM listener in which each association has a process of its own (PS3.8).
+
+One Python process serves one association well and several badly; and a crash, a leak or a bomb in one association
+harms no other. The parent only accepts and forks: it has one thread, so that a fork is clean.
+"""
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from socketserver import ForkingMixIn
+from types import FrameType
+from typing import Any, cast
+
+import structlog
+from pynetdicom import AE, _config, evt
+from pynetdicom.presentation import VerificationPresentationContexts
+from pynetdicom.transport import AssociationServer, RequestHandler
+
+from services.gateway.upper_layer import make_waiting
+from services.logs import where
+
+log = structlog.get_logger(__name__)
+
+# Every storage class, private ones included, in every transfer syntax: one refused context can make a sender give up
+# the whole study. Verification is the only other service.
+_config.UNRESTRICTED_STORAGE_SERVICE = True
+# pynetdicom's own handlers format every PDU
+_config.LOG_HANDLER_LEVEL = "none"
+
+_POLL_S = 0.25
+_ABORT_S = 3.0
+_ARTIM_S = 30.0
+_TOO_MANY = 16  # connections above the limit that are answered with a rejection; more than these are just closed
+_LOCAL_LIMIT_EXCEEDED = (0x02, 0x03, 0x02)  # rejected-transient, by the presentation provider (PS3.8 table 9-21)
+
+
+class _Handler(RequestHandler):
+    """Serves one association to its end."""
+
+    def handle(self) -> None:
+        """Run the association in this process; returns when it is over."""
+        if not select.select([self.request], [], [], _ARTIM_S)[0] or not self.request.recv(1, socket.MSG_PEEK):
+            return  # a probe that only connects, or a peer that says nothing
+        association = self._create_association()
+        make_waiting(association)
+        evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
+        # told to stop: an instance not yet acknowledged is the sender's to send again
+        signal.signal(signal.SIGTERM, lambda _number, _frame: association.abort())
+        association.start()
+        association.join()
+
+
+class Listener(ForkingMixIn, AssociationServer):
+    """Accepts connections and gives each a process; more than `max_associations` at the same time are rejected."""
+
+    block_on_close = False
+
+    def __init__(self, ae: AE, address: tuple[str, int], *, handlers: list[Any], max_associations: int) -> None:
+        ae.supported_contexts = VerificationPresentationContexts
+        super().__init__(
+            ae, address, ae.ae_title, ae.supported_contexts, evt_handlers=handlers, request_handler=_Handler
+        )
+        self.timeout = _POLL_S
+        self.max_children = max_associations + _TOO_MANY + 1
+        self._max_associations = max_associations
+        self._stopping = False
+        self.active_children: set[int] = set()
+
+    def serve(self, *, grace_s: float) -> None:
+        """Serve until SIGTERM or SIGINT; associations then have `grace_s` to end by themselves."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        gc.freeze()  # a collection in a child would copy every page it shares
+        while not self._stopping:
+            self.handle_request()
+            self.collect_children()
+        self.server_close()
+        self._wait(grace_s)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for child in self.active_children:
+                os.kill(child, number)
+            self._wait(_ABORT_S)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Fork; the parent only remembers the child."""
+        self.collect_children()
+        if len(self.active_children) >= self._max_associations + _TOO_MANY:
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve one connection; runs in the child."""
+        cast(socket.socket, self.socket).close()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # from a terminal it goes to all; the parent decides
+        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        request.settimeout(self.ae.network_timeout)
+        if len(self.active_children) >= self._max_associations:
+            self.bind(evt.EVT_REQUESTED, _reject)
+        super().finish_request(request, client_address)
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
+        """Called by socketserver when an association's process breaks."""
+        error = sys.exception()
+        log.error("association_broke", **(where(error) if error else {}))
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _wait(self, patience_s: float) -> None:
+        """Wait for the associations to end."""
+        deadline = time.monotonic() + patience_s
+        while self.active_children and time.monotonic() < deadline:
+            time.sleep(0.05)
+            self.collect_children()
+
+
+def _reject(event: evt.Event) -> None:
+    log.warning("association_rejected", reason="too many associations")
+    event.assoc.acse.send_reject(*_LOCAL_LIMIT_EXCEEDED)
+    event.assoc.kill()

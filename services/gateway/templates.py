@@ -1,0 +1,40 @@
+"""The HTML templates, autoescaped, with the words of the pages as filters."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.templating import Jinja2Templates
+
+from services import __version__
+from services.gateway import wording
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters.update(
+        age=wording.age_words,
+        caveats=wording.caveats,
+        counted=wording.count_words,
+        da=wording.date_words,
+        moment=wording.moment_words,
+        person=wording.person_words,
+        score=wording.score_words,
+        tm=wording.time_words,
+        verdict=wording.verdict,
+        years=wording.years_words,
+    )
+    environment.globals.update(
+        version=__version__,
+        state_words=wording.STATE_WORDS,
+        priority_words=wording.PRIORITY_WORDS,
+        verdict_of_result=wording.verdict_of_result,
+        read_as_usual=wording.READ_AS_USUAL,
+    )
+    return environment
+
+
+pages = Jinja2Templates(env=_environment())

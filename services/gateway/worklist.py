@@ -1,0 +1,62 @@
+"""The HTML pages: the work list and one study. They work without scripts; static/refresh.js keeps them fresh."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Request, Response
+
+from services.backends.store.board import ShownState
+from services.gateway.desk import PAGE_SIZE, Desk, TheDesk, UidInPath, unknown_study
+from services.gateway.templates import pages
+
+router = APIRouter(include_in_schema=False)
+
+State = Annotated[ShownState | None, Query()]
+
+
+@router.get("/")
+def show_work_list(
+    request: Request, desk: TheDesk, state: State = None, offset: Annotated[int, Query(ge=0)] = 0
+) -> Response:
+    """The work list."""
+    return _work_list(request, desk, state=state, offset=offset)
+
+
+@router.post("/")
+def search_work_list(
+    request: Request, desk: TheDesk, search: Annotated[str, Form(max_length=64)] = "", state: State = None
+) -> Response:
+    """The work list, searched. By POST: a name in a URL would stay in histories and proxies."""
+    return _work_list(request, desk, state=state, search=search.strip())
+
+
+@router.get("/studies/{uid}")
+def show_study(request: Request, desk: TheDesk, uid: UidInPath) -> Response:
+    """One study."""
+    detail = desk.store.board.study(uid)
+    if detail is None:
+        raise unknown_study()
+    names = {
+        series.series_instance_uid: f"{series.series_number or ''} {series.series_description}".strip()
+        or series.series_instance_uid
+        for series in detail.series
+    }
+    context = {"detail": detail, "series_names": names, "now": desk.clock()}
+    return pages.TemplateResponse(request, "study.html", context)
+
+
+def _work_list(
+    request: Request, desk: Desk, *, state: ShownState | None, search: str = "", offset: int = 0
+) -> Response:
+    rows = desk.store.board.work_list(
+        states={state} if state else None, search=search, limit=PAGE_SIZE + 1, offset=offset
+    )
+    context = {
+        "rows": rows[:PAGE_SIZE],
+        "state": state,
+        "search": search,
+        "offset": offset,
+        "limit": PAGE_SIZE,
+        "next_offset": offset + PAGE_SIZE if len(rows) > PAGE_SIZE else None,
+        "now": desk.clock(),
+    }
+    return pages.TemplateResponse(request, "worklist.html", context)

@@ -1,0 +1,46 @@
+"""Logging of the server processes: one line per event on stderr, with no patient data."""
+
+import logging
+import sys
+import traceback
+import warnings
+
+import structlog
+
+# Their warnings quote the values of elements, which may be patient data; what matters is logged by us, without values.
+_TALKATIVE = ("pydicom", "pynetdicom", "highdicom")
+
+_FRAMES = 6  # innermost first
+
+
+def configure_logging(level: str) -> None:
+    """Log from `level` on: readable on a terminal, JSON elsewhere."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if sys.stderr.isatty()
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(
+        level=max(number, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
+    )
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+
+
+def where(error: BaseException) -> dict[str, str]:
+    """What may be logged of an error nobody foresaw: its type and place, never its text, which may quote a value."""
+    frames = traceback.extract_tb(error.__traceback__)[: -_FRAMES - 1 : -1]
+    return {"error": type(error).__name__, "place": " < ".join(f"{each.filename}:{each.lineno}" for each in frames)}

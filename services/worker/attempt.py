@@ -1,0 +1,177 @@
+"""One attempt at a job: keep its lease while the pipeline runs, then freeze the result, or give the job back."""
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from services.logs import where
+from services.triage.errors import LeaseLost, ModelRefused, Reason, RejectedError, StoreUnavailable, TransientError
+from services.triage.finding import Outcome, without_analysis
+from services.triage.job import Job, Lease
+from services.triage.model import Model, ModelIdentity
+from services.triage.ports import Segmenter, StudyFiles, StudyStore
+from services.triage.result import Destination, Result
+from services.worker.pipeline import analyse, failed_result
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempts:
+    """Makes attempts at jobs, one at a time.
+
+    grace_s: after a stop is asked, an analysis may go on for so long before its job is given back.
+    retry_s, retry_max_s: first and longest pause before the next attempt after a failure; it doubles.
+    """
+
+    store: StudyStore
+    files: StudyFiles
+    segmenter: Segmenter
+    destinations: Sequence[Destination]
+    stop: threading.Event
+    lease_s: float
+    max_attempts: int
+    grace_s: float = 20.0
+    retry_s: float = 10.0
+    retry_max_s: float = 600.0
+    # the pipeline runs beside the thread that renews the lease and hears signals
+    _pipeline: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), init=False)
+
+    def make(self, lease: Lease, job: Job) -> bool:
+        """Make one attempt. False: a stop was asked and the pipeline still runs; the job was given back."""
+        lost = threading.Event()
+        pipeline = self._pipeline.submit(self._analyse, job, lost)
+        ended = self._attend(pipeline, lease, lost)
+        try:
+            if ended:
+                self._conclude(pipeline, lease, job)
+            else:
+                now = _now()
+                reason = Reason(code="worker_stopped", text="the worker was stopped during the analysis")
+                self.store.postpone(lease, reason, now=now, until=now)
+        except LeaseLost:
+            log.info("lease_lost", job=job.job_id, token=lease.token)
+        except TransientError as error:
+            # nothing is lost: the lease runs out, and the job is published again
+            log.warning("job_not_given_back", job=job.job_id, error=type(error).__name__)
+        return ended
+
+    def _attend(self, pipeline: Future[Result], lease: Lease, lost: threading.Event) -> bool:
+        """Renew the lease until the pipeline ends. False: it did not end within the grace after a stop was asked."""
+        renewed_at, stopped_at = time.monotonic(), None
+        while not wait([pipeline], timeout=min(0.2, self.lease_s / 3)).done:
+            now = time.monotonic()
+            if self.stop.is_set():
+                stopped_at = stopped_at or now
+                if now - stopped_at >= self.grace_s:
+                    return False
+            if now - renewed_at >= self.lease_s / 3 and not lost.is_set():
+                renewed_at = now
+                self._renew(lease, lost)
+        return True
+
+    def _renew(self, lease: Lease, lost: threading.Event) -> None:
+        try:
+            self.store.renew(lease, now=_now(), duration=timedelta(seconds=self.lease_s))
+        except LeaseLost:
+            lost.set()
+        except StoreUnavailable:
+            # the next beat tries again; whether the lease survived is decided when the result is frozen
+            log.warning("lease_not_renewed", job=lease.job_id)
+
+    def _analyse(self, job: Job, lost: threading.Event) -> Result:
+        model = self._model(job)
+        if job.attempt > self.max_attempts:
+            text = f"none of {self.max_attempts} attempts came to an end: the worker died or was lost each time"
+            return self._failed(job, model, Reason(code="worker_died", text=text))
+
+        def progress(stage: str) -> None:
+            if lost.is_set():
+                raise LeaseLost(f"job {job.job_id}: before {stage}")
+            log.info("stage", job=job.job_id, stage=stage)
+
+        return analyse(
+            job,
+            model,
+            path_of=self.files.path,
+            predecessors=self._predecessors(job),
+            segmenter=self.segmenter,
+            now=_now(),
+            progress=progress,
+        )
+
+    def _conclude(self, pipeline: Future[Result], lease: Lease, job: Job) -> None:
+        """Give the verdict on an ended pipeline. Raises LeaseLost, TransientError (the store does not answer)."""
+        try:
+            self._freeze(lease, pipeline.result())
+        except LeaseLost:
+            raise
+        except TransientError as error:
+            self._try_again(lease, job, error.reason)
+        except RejectedError as error:
+            self._give_up(lease, job, error.reason)
+        except MemoryError:
+            self._give_up(lease, job, Reason(code="out_of_memory", text="the analysis needs more memory than there is"))
+        except Exception as error:  # noqa: BLE001 - the border: what nobody foresaw is tried again, then said aloud
+            found = where(error)
+            log.error("unforeseen_error", job=job.job_id, attempt=job.attempt, **found)  # noqa: TRY400 - no values
+            self._try_again(lease, job, Reason(code="internal_error", text=f"unforeseen {found['error']}"))
+
+    def _try_again(self, lease: Lease, job: Job, reason: Reason) -> None:
+        if job.attempt >= self.max_attempts:
+            self._give_up(lease, job, reason)
+            return
+        now = _now()
+        pause = timedelta(seconds=min(self.retry_max_s, self.retry_s * 2 ** (job.attempt - 1)))
+        log.warning("attempt_failed", job=job.job_id, attempt=job.attempt, reason=reason.code, retry_in_s=pause.seconds)
+        self.store.postpone(lease, reason, now=now, until=now + pause)
+
+    def _give_up(self, lease: Lease, job: Job, reason: Reason) -> None:
+        log.error("job_failed", job=job.job_id, attempt=job.attempt, reason=reason.code)
+        try:
+            result = self._failed(job, self._model(job), reason)
+        except Exception as error:  # noqa: BLE001 - the border: even without a report the failure is recorded
+            log.error("report_not_written", job=job.job_id, **where(error))  # noqa: TRY400 - no values
+            result = _without_objects(job, reason)
+        self._freeze(lease, result)
+
+    def _freeze(self, lease: Lease, result: Result) -> None:
+        sha256s = [self.files.keep_result(each.content) for each in result.objects]
+        destinations = self.destinations if result.objects else ()
+        self.store.freeze(lease, result, sha256s=sha256s, destinations=destinations, now=_now())
+        log.info("frozen", job=lease.job_id, outcome=result.finding.outcome.value, objects=len(sha256s))
+
+    def _model(self, job: Job) -> Model:
+        name = job.plan.model_name
+        for model in self.segmenter.models():
+            if model.identity.name == name:
+                return model
+        raise ModelRefused("unknown_model", f"there is no model '{name}' here")
+
+    def _failed(self, job: Job, model: Model, reason: Reason) -> Result:
+        predecessors = self._predecessors(job)
+        return failed_result(job, model, reason, path_of=self.files.path, predecessors=predecessors, now=_now())
+
+    def _predecessors(self, job: Job) -> list[Path]:
+        return [self.files.result_path(sha256) for sha256 in job.predecessors]
+
+
+def _without_objects(job: Job, reason: Reason) -> Result:
+    """The record of a failure that no report can carry to the PACS; the work list shows it."""
+    return Result(
+        model=ModelIdentity(name=job.plan.model_name, version="unknown", weights_sha256=""),
+        series_instance_uid=job.plan.series_instance_uid,
+        finding=without_analysis(Outcome.FAILED, reason),
+        objects=(),
+        timings_s={},
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,61 @@
+"""The headers of a study as results take them over: every type 2 attribute there, every text in UTF-8."""
+
+import re
+from copy import deepcopy
+
+from pydicom import Dataset
+
+# Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): written empty when the source has none.
+TYPE_2 = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+WELL_FORMED = {
+    "PatientSex": re.compile(r"[MFO]?"),
+    "PatientBirthDate": re.compile(r"(\d{8})?"),
+    "StudyDate": re.compile(r"(\d{8})?"),
+    "StudyTime": re.compile(r"(\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?)?"),
+}
+UTF_8 = "ISO_IR 192"
+# Functional groups of a multi-frame object, overlays and pixels are no part of who and when.
+LAST_GROUP = 0x4FFF
+
+
+def identity_of(header: Dataset) -> Dataset:
+    """A copy of an image header that a result can take patient, study and equipment from; the original stays as it is.
+
+    Text is decoded from the header's character set, to be written as UTF-8. Absent type 2 attributes, and values that
+    the Standard forbids, are empty. Private attributes, functional groups, overlays and pixels are left out.
+    The patient's name is left empty, for highdicom prints names that it finds odd: `name_patient` writes it.
+    """
+    identity = _decoded(header)
+    for keyword in TYPE_2:
+        value = identity.get(keyword)
+        pattern = WELL_FORMED.get(keyword)
+        if value is None or (pattern and not pattern.fullmatch(str(value))):
+            setattr(identity, keyword, "")
+    identity.PatientName = ""
+    return identity
+
+
+def name_patient(result: Dataset, header: Dataset) -> None:
+    """Write the patient's name of an image header into a result."""
+    result.PatientName = _decoded(header).get("PatientName") or ""
+
+
+def _decoded(header: Dataset) -> Dataset:
+    public = Dataset()
+    for tag in header.keys():  # noqa: SIM118 - a data set iterates over its elements, and would parse them all
+        if not tag.is_private and tag.group <= LAST_GROUP:
+            public[tag] = header[tag]
+    decoded = deepcopy(public)
+    decoded.decode()
+    decoded.SpecificCharacterSet = UTF_8
+    return decoded

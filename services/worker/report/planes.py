@@ -1,0 +1,93 @@
+"""Slices of a volume as highdicom likes its sources: classic single images, whatever they came from.
+
+highdicom takes only one multi-frame source, only with shared orientation, and stumbles over headers without a slice
+thickness or with a private SOP class. So it is given one plain stand-in per slice, and the references that it writes
+are turned into references to the true instances and frames.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from highdicom.seg import Segmentation
+from pydicom import Dataset
+from pydicom.uid import CTImageStorage, generate_uid
+
+from services.triage.volume import SliceSource, Volume
+from services.worker.report.header import identity_of
+
+DECIMALS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planes:
+    """Stand-ins, one per slice, and what each stands for, by its SOP Instance UID."""
+
+    stand_ins: list[Dataset]
+    sources: Mapping[str, SliceSource]
+
+    def restore_references(self, seg: Segmentation) -> None:
+        """Let a Segmentation made from the stand-ins refer to the true images instead."""
+        for frame in seg.PerFrameFunctionalGroupsSequence:
+            for item in frame.DerivationImageSequence[0].SourceImageSequence:
+                source = self.sources.get(item.ReferencedSOPInstanceUID)
+                if source is None:  # restored already: highdicom lets frames of one slice share their reference
+                    continue
+                item.ReferencedSOPClassUID = source.sop_class_uid
+                item.ReferencedSOPInstanceUID = source.sop_instance_uid
+                if source.frame_number is not None:
+                    item.ReferencedFrameNumber = source.frame_number
+        seg.SourceImageSequence = self._references()
+        seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence = self._references()
+
+    def _references(self) -> list[Dataset]:
+        classes = {source.sop_instance_uid: source.sop_class_uid for source in self.sources.values()}
+        return [_reference(sop_class_uid, uid) for uid, sop_class_uid in classes.items()]
+
+
+def planes_of(volume: Volume, indices: Sequence[int], headers: Sequence[Dataset]) -> Planes:
+    """Stand-ins for those slices of a volume; the first carries patient and study. At least one index.
+
+    Positions are those of the source images, the rest of the geometry is the volume's: one for all slices. Where an
+    anonymiser took the Frame of Reference UID, which a Segmentation must have, there is a fresh one.
+    """
+    by_uid = {header.SOPInstanceUID: header for header in headers}
+    sources = [volume.sources[index] for index in indices]
+    first = by_uid[sources[0].sop_instance_uid]
+    slice_mm, row_mm, column_mm = volume.spacing_mm
+    shared = Dataset()
+    shared.SOPClassUID = CTImageStorage
+    shared.StudyInstanceUID = volume.study_instance_uid
+    shared.SeriesInstanceUID = volume.series_instance_uid
+    shared.FrameOfReferenceUID = volume.frame_of_reference_uid or generate_uid(prefix=None)
+    shared.Modality = volume.modality
+    shared.Rows, shared.Columns = volume.voxels.shape[1:]
+    shared.ImageOrientationPatient = _of_slice(first, sources[0], "PlaneOrientationSequence", "ImageOrientationPatient")
+    shared.PixelSpacing = [round(row_mm, DECIMALS), round(column_mm, DECIMALS)]
+    shared.SliceThickness = first.get("SliceThickness") or round(slice_mm, DECIMALS)
+    shared.SpacingBetweenSlices = round(slice_mm, DECIMALS)
+    stand_ins = [identity_of(first), *(Dataset() for _ in sources[1:])]
+    for stand_in, source in zip(stand_ins, sources, strict=True):
+        header = by_uid[source.sop_instance_uid]
+        stand_in.update(shared)
+        stand_in.SOPInstanceUID = generate_uid(prefix=None)
+        stand_in.ImagePositionPatient = _of_slice(header, source, "PlanePositionSequence", "ImagePositionPatient")
+    return Planes(
+        stand_ins=stand_ins,
+        sources={stand_in.SOPInstanceUID: source for stand_in, source in zip(stand_ins, sources, strict=True)},
+    )
+
+
+def _of_slice(header: Dataset, source: SliceSource, macro: str, keyword: str) -> object:
+    """An attribute of one slice: of the data set, or of the functional groups of its frame (PS3.3 C.7.6.16)."""
+    if source.frame_number is None:
+        return header[keyword].value
+    groups = header.PerFrameFunctionalGroupsSequence[source.frame_number - 1]
+    items = groups.get(macro) or header.SharedFunctionalGroupsSequence[0][macro].value
+    return items[0][keyword].value
+
+
+def _reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = sop_class_uid
+    reference.ReferencedSOPInstanceUID = sop_instance_uid
+    return reference

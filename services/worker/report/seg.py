@@ -1,0 +1,73 @@
+"""Segmentation of the lesions: BINARY, one segment per lesion (PS3.3 A.51)."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+from highdicom import AlgorithmIdentificationSequence
+from highdicom.color import CIELabColor
+from highdicom.seg import Segmentation, SegmentDescription
+from pydicom import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from services import __version__
+from services.triage.completeness import OWN_MANUFACTURER
+from services.triage.finding import Finding
+from services.triage.lesion import Lesion
+from services.triage.model import Model
+from services.triage.volume import Volume
+from services.worker.report import codes
+from services.worker.report.planes import planes_of
+from services.worker.report.series import Kind, new_series
+from services.worker.report.text import segment_label
+
+# Okabe and Ito's palette, told apart by colour-blind readers too; it repeats after the last.
+COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
+
+Labels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+def write_seg(
+    finding: Finding, *, model: Model, headers: Sequence[Dataset], volume: Volume, label_map: Labels, now: datetime
+) -> Segmentation:
+    """The lesions of a finding as segments of the same numbers; there must be at least one.
+
+    headers: of the analysed series, classic or multi-frame. label_map: [slice, row, column], value n is lesion n;
+    every lesion has voxels. Only slices with content are written.
+    """
+    filled = [index for index, plane in enumerate(label_map) if plane.any()]
+    planes = planes_of(volume, filled, headers)
+    seg = Segmentation(
+        source_images=planes.stand_ins,
+        pixel_array=label_map[filled],
+        segmentation_type="BINARY",
+        segment_descriptions=[_segment(lesion, finding, model) for lesion in finding.lesions],
+        content_label="LESIONS",
+        content_description=f"{model.identity.name} {model.identity.version}",
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        **new_series(Kind.SEG, model, planes.stand_ins[0], now),
+    )
+    planes.restore_references(seg)
+    return seg
+
+
+def _segment(lesion: Lesion, finding: Finding, model: Model) -> SegmentDescription:
+    return SegmentDescription(
+        segment_number=lesion.number,
+        segment_label=segment_label(lesion, calibrated=finding.calibrated),
+        segmented_property_category=codes.ABNORMAL_STRUCTURE,
+        segmented_property_type=codes.LESION,
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=AlgorithmIdentificationSequence(
+            name=model.identity.name,
+            version=model.identity.version,
+            family=codes.ARTIFICIAL_INTELLIGENCE,
+            source=OWN_MANUFACTURER,
+            parameters={"weights_sha256": model.identity.weights_sha256, "vigie": __version__},
+        ),
+        tracking_uid=lesion.tracking_uid,
+        tracking_id=lesion.label,
+        anatomic_regions=[codes.of_model(model.anatomic_region)],
+        display_color=CIELabColor.from_rgb(*COLOURS[(lesion.number - 1) % len(COLOURS)]),
+    )

@@ -1,0 +1,69 @@
+"""The series that a result object opens: its number, its description, who made it and when."""
+
+import re
+from datetime import datetime, timedelta, timezone, tzinfo
+from enum import Enum
+from typing import Any
+from uuid import NAMESPACE_OID, uuid5
+
+from pydicom import Dataset
+from pydicom.uid import generate_uid
+
+from services import __version__
+from services.triage.completeness import OWN_MANUFACTURER
+from services.triage.model import Model
+
+LONG_STRING = 64
+
+
+class Kind(Enum):
+    """A kind of result object, with the Series Number that all of its kind have, far above any scanner's."""
+
+    SEG = 91000
+    SR = 92000
+    SR_LINES = 93000
+
+    @property
+    def description(self) -> str:
+        """The word by which a hanging protocol tells the kinds apart."""
+        return self.name.replace("_", " ")
+
+
+def new_series(kind: Kind, model: Model, header: Dataset, now: datetime) -> dict[str, Any]:
+    """What highdicom's constructors ask of a new series with one instance, with fresh UIDs.
+
+    Dates and times are in the time zone of the source where it names one, else in that of this machine. The serial
+    number of the 'device' is the digest of the weights.
+    """
+    local = now.astimezone(_zone(header))
+    identity = model.identity
+    return {
+        "series_instance_uid": generate_uid(prefix=None),
+        "series_number": kind.value,
+        "series_description": f"Vigie {kind.description} {identity.name} {identity.version}"[:LONG_STRING],
+        "series_date": local.strftime("%Y%m%d"),
+        "series_time": local.strftime("%H%M%S"),
+        "content_date": local.strftime("%Y%m%d"),
+        "content_time": local.strftime("%H%M%S"),
+        "sop_instance_uid": generate_uid(prefix=None),
+        "instance_number": 1,
+        "manufacturer": OWN_MANUFACTURER,
+        "manufacturer_model_name": identity.name,
+        "device_serial_number": identity.weights_sha256,
+        "software_versions": __version__,
+    }
+
+
+def _zone(header: Dataset) -> tzinfo | None:
+    offset = re.fullmatch(r"([+-])(\d{2})(\d{2})", str(header.get("TimezoneOffsetFromUTC", "")).strip())
+    if offset is None:
+        return None
+    sign, hours, minutes = offset.groups()
+    return timezone((1 if sign == "+" else -1) * timedelta(hours=int(hours), minutes=int(minutes)))
+
+
+def device_uid(model: Model) -> str:
+    """The UID of the 'device' that observed: the same for the same software, model and weights."""
+    identity = model.identity
+    name = f"vigie {__version__} {identity.name} {identity.version} {identity.weights_sha256}"
+    return f"2.25.{uuid5(NAMESPACE_OID, name).int}"

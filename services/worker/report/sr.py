@@ -1,0 +1,164 @@
+"""The report: a Comprehensive 3D SR of template TID 1500 (PS3.16), for every outcome."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from highdicom.seg import Segmentation
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodeContentItem,
+    Comprehensive3DSR,
+    ContainerContentItem,
+    ContentSequence,
+    DeviceObserverIdentifyingAttributes,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    ObservationContext,
+    ObserverContext,
+    RelationshipTypeValues,
+    TextContentItem,
+    VolumetricROIMeasurementsAndQualitativeEvaluations,
+)
+from pydicom import Dataset
+from pydicom.sr.codedict import codes as dicom
+from pydicom.sr.coding import Code
+from pydicom.uid import CTImageStorage
+
+from services import __version__
+from services.triage.completeness import OWN_MANUFACTURER
+from services.triage.finding import Finding, Flag
+from services.triage.job import SeriesRefusal
+from services.triage.model import Model
+from services.triage.volume import Volume
+from services.worker.report import codes
+from services.worker.report.groups import exam_group, lesion_groups, line_groups
+from services.worker.report.header import identity_of
+from services.worker.report.library import image_library
+from services.worker.report.series import Kind, device_uid, new_series
+from services.worker.report.text import comment
+
+CONTAINS = RelationshipTypeValues.CONTAINS
+Answer = tuple[Code, Code]
+Group = VolumetricROIMeasurementsAndQualitativeEvaluations | MeasurementsAndQualitativeEvaluations
+
+
+class _Report(Comprehensive3DSR):
+    """A report on images of any SOP class: highdicom knows which attributes tell patient and study for few."""
+
+    def copy_patient_and_study_information(self, dataset: Dataset) -> None:
+        """The modules of patient and study are the same in every image (PS3.3 A.1.4): take those of a CT image."""
+        stand_in = Dataset()
+        stand_in.update(dataset)
+        del stand_in.SOPClassUID  # else the value would change in the element that both share
+        stand_in.SOPClassUID = CTImageStorage
+        super().copy_patient_and_study_information(stand_in)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What reports are about. headers: of the images looked at, or of any of the study; predecessors: see `write`."""
+
+    finding: Finding
+    model: Model
+    headers: Sequence[Dataset]
+    refused_series: Sequence[SeriesRefusal]
+    predecessors: Sequence[Dataset]
+    now: datetime
+
+
+def write_sr(subject: Subject, *, volume: Volume | None, seg: Segmentation | None) -> Comprehensive3DSR:
+    """What the model says of the study, or why it says nothing. volume and seg: where there are lesions."""
+    finding, model = subject.finding, subject.model
+    lesions = lesion_groups(finding, model, volume, seg) if volume is not None and seg is not None else []
+    return _document(
+        Kind.SR,
+        subject,
+        groups=lesions or [exam_group(finding, model)],
+        answers=_answers(finding),
+        evidence=[seg] if seg is not None else [],
+    )
+
+
+def write_lines(subject: Subject, *, volume: Volume) -> Comprehensive3DSR:
+    """The long axes as lines on their slices, with the tracking identifiers of the lesions.
+
+    A document of its own, for viewers that draw only coordinates: PixelMed's reading of TID 1500 does not allow groups
+    of TID 1411 and TID 1501 side by side. What was found in the exam is told by the other.
+    """
+    groups = line_groups(subject.finding, subject.model, volume)
+    return _document(Kind.SR_LINES, subject, groups=groups, answers=[], evidence=[])
+
+
+def _document(
+    kind: Kind, subject: Subject, *, groups: Sequence[Group], answers: Sequence[Answer], evidence: Sequence[Dataset]
+) -> Comprehensive3DSR:
+    images = [identity_of(subject.headers[0]), *subject.headers[1:]]
+    report = MeasurementReport(
+        observation_context=ObservationContext(observer_device_context=_observer(subject.model)),
+        procedure_reported=codes.procedure(images[0].Modality),
+        imaging_measurements=groups,
+        title=codes.REPORT,
+    )
+    # What highdicom's tree lacks: a slim library, the algorithm (TID 4019), and evaluations of the whole exam.
+    root = report[0].ContentSequence
+    measurements = root[-1]
+    measurements.ContentSequence = ContentSequence([*_algorithm(subject.model), *measurements.ContentSequence])
+    root.insert(len(root) - 1, image_library(images))
+    root.append(_evaluations(answers, comment(subject.finding, subject.model, subject.refused_series)))
+    return _Report(
+        evidence=[*images, *evidence],
+        content=report,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        previous_versions=list(subject.predecessors) or None,
+        **new_series(kind, subject.model, images[0], subject.now),
+    )
+
+
+def _answers(finding: Finding) -> list[Answer]:
+    outcome = finding.outcome
+    answers = [
+        (codes.FINDINGS_SUMMARY, codes.FINDINGS_SUMMARIES[outcome]),
+        (codes.SUMMARY_OF_ANALYSES, codes.ANALYSES[outcome]),
+    ]
+    if outcome in codes.LESION_PRESENCE:
+        answers.append((codes.LESION, codes.LESION_PRESENCE[outcome]))
+    if finding.flag is Flag.URGENT:
+        answers.append((codes.PRIORITY, codes.URGENT))
+    return answers
+
+
+def _evaluations(answers: Sequence[Answer], comment_text: str) -> ContainerContentItem:
+    container = ContainerContentItem(name=codes.QUALITATIVE_EVALUATIONS, relationship_type=CONTAINS)
+    container.ContentSequence = ContentSequence(
+        [
+            *(CodeContentItem(name=name, value=value, relationship_type=CONTAINS) for name, value in answers),
+            TextContentItem(name=codes.COMMENT, value=comment_text, relationship_type=CONTAINS),
+        ]
+    )
+    return container
+
+
+def _algorithm(model: Model) -> AlgorithmIdentification:
+    return AlgorithmIdentification(
+        name=model.identity.name,
+        version=model.identity.version,
+        parameters=[f"weights SHA-256 {model.identity.weights_sha256}", f"Vigie {__version__}"],
+        family=codes.ARTIFICIAL_INTELLIGENCE,
+        manufacturer=OWN_MANUFACTURER,
+    )
+
+
+def _observer(model: Model) -> ObserverContext:
+    return ObserverContext(
+        observer_type=dicom.DCM.Device,
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=device_uid(model),
+            name=OWN_MANUFACTURER,
+            manufacturer_name=OWN_MANUFACTURER,
+            model_name=f"{model.identity.name} {model.identity.version}",
+            serial_number=model.identity.weights_sha256,
+        ),
+    )

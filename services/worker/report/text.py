@@ -1,0 +1,62 @@
+"""What a result says in words. No patient data; a score is called a score."""
+
+from collections.abc import Sequence
+
+from services import __version__
+from services.triage.errors import Reason
+from services.triage.finding import Finding, Outcome
+from services.triage.job import SeriesRefusal
+from services.triage.lesion import Lesion
+from services.triage.model import Model
+
+NOT_A_DEVICE = "Demonstration software, not a medical device, not for diagnosis. A person must read every study."
+
+
+def score_text(score: float, *, calibrated: bool) -> str:
+    """`score 0.93`, and that it is not calibrated as long as it is not."""
+    return f"score {score:.2f}" if calibrated else f"score {score:.2f} (not calibrated on patients)"
+
+
+def segment_label(lesion: Lesion, *, calibrated: bool) -> str:
+    """What a viewer's side panel shows; at most 64 characters (LO)."""
+    label = f"{lesion.label} (score {lesion.score:.2f})"
+    return label if calibrated else f"{label} not calibrated on patients"
+
+
+def comment(finding: Finding, model: Model, refused_series: Sequence[SeriesRefusal]) -> str:
+    """The comment of a report: the outcome first, then who says so, what it is good for, and what it is not."""
+    identity = model.identity
+    lines = [_outcome(finding)]
+    if finding.reason is not None:
+        lines.append(_reason("Reason", finding.reason))
+    lines.extend(_reason(f"Series {refusal.series_instance_uid}", refusal.reason) for refusal in refused_series)
+    lines.append(
+        f"Vigie {__version__}, model {identity.name} {identity.version}, weights SHA-256 {identity.weights_sha256}."
+    )
+    if finding.outcome.analysed:
+        lines.extend(text for text in (model.scope_statement, model.sensitivity_statement) if text)
+    lines.append(NOT_A_DEVICE)
+    return "\n".join(lines)
+
+
+def _outcome(finding: Finding) -> str:
+    count = f"{len(finding.lesions)} lesion{'s' if len(finding.lesions) != 1 else ''}"
+    match finding.outcome:
+        case Outcome.FOUND:
+            return f"{count} found; study {_study_score(finding)}; flag {finding.flag}."
+        case Outcome.EQUIVOCAL:
+            return f"Equivocal: {count} below the detection threshold; study {_study_score(finding)}."
+        case Outcome.NOTHING_FOUND:
+            return f"Nothing found; best candidate: {_study_score(finding)}. This does not rule out a lesion."
+        case Outcome.NOT_ANALYSED:
+            return "NOT ANALYSED: the model has not looked at these images."
+        case Outcome.FAILED:
+            return "ANALYSIS FAILED: nothing can be said about these images."
+
+
+def _study_score(finding: Finding) -> str:
+    return score_text(finding.score or 0.0, calibrated=finding.calibrated)
+
+
+def _reason(what: str, reason: Reason) -> str:
+    return f"{what}: {reason.text} [{reason.code}]"

@@ -1,0 +1,72 @@
+"""The objects of one result, in the order in which they are sent."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from io import BytesIO
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset
+
+from services.triage.finding import Finding
+from services.triage.job import SeriesRefusal
+from services.triage.model import Model
+from services.triage.result import ResultObject
+from services.triage.volume import Volume
+from services.worker.report.header import name_patient
+from services.worker.report.seg import write_seg
+from services.worker.report.sr import Subject, write_lines, write_sr
+
+
+def write_report(
+    finding: Finding,
+    *,
+    model: Model,
+    headers: Sequence[Dataset],
+    volume: Volume | None,
+    label_map: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | None,
+    refused_series: Sequence[SeriesRefusal] = (),
+    predecessors: Sequence[Dataset] = (),
+    now: datetime,
+    coordinates: bool = False,
+) -> tuple[ResultObject, ...]:
+    """A Segmentation if there are lesions, then always a report; with `coordinates`, the long axes as lines last.
+
+    headers: data sets without pixels of the analysed series in the volume's slice order (one for a multi-frame
+    source), or of the study's images when none was analysed; at least one. label_map: value n is lesion n of the
+    finding, and no other values. predecessors: reports of an earlier result that this one replaces. All UIDs
+    but those of the lesions are fresh.
+    Raises ValueError when lesions come without volume or label map.
+    """
+    subject = Subject(
+        finding=finding,
+        model=model,
+        headers=headers,
+        refused_series=refused_series,
+        predecessors=predecessors,
+        now=now,
+    )
+    documents: list[Dataset] = []
+    if not finding.lesions:
+        documents.append(write_sr(subject, volume=volume, seg=None))
+    elif volume is None or label_map is None:
+        raise ValueError("lesions without a volume and a label map")
+    else:
+        seg = write_seg(finding, model=model, headers=headers, volume=volume, label_map=label_map, now=now)
+        documents.extend([seg, write_sr(subject, volume=volume, seg=seg)])
+        if coordinates:
+            documents.append(write_lines(subject, volume=volume))
+    return tuple(_frozen(document, headers[0]) for document in documents)
+
+
+def _frozen(data_set: Dataset, header: Dataset) -> ResultObject:
+    name_patient(data_set, header)
+    content = BytesIO()
+    data_set.save_as(content, enforce_file_format=True)
+    return ResultObject(
+        modality=data_set.Modality,
+        sop_class_uid=data_set.SOPClassUID,
+        sop_instance_uid=data_set.SOPInstanceUID,
+        series_instance_uid=data_set.SeriesInstanceUID,
+        content=content.getvalue(),
+    )

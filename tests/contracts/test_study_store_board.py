@@ -1,0 +1,152 @@
+"""What the desk reads of a store: the work list, one study, counts."""
+
+import pytest
+
+from services.backends.store import ShownState, SqlStudyStore
+from services.triage.errors import Reason
+from services.triage.finding import Flag, Outcome
+from services.triage.job import JobState, OrderPriority
+from services.triage.result import DeliveryState
+from tests.support.records import (
+    MODEL,
+    NOON,
+    OUT_OF_SCOPE,
+    PACS,
+    STUDY,
+    a_result,
+    after,
+    analyse,
+    complete_study,
+    image,
+    lease_next,
+    lesion,
+    report,
+    sent,
+)
+
+BROKEN = Reason(code="out_of_memory", text="the model ran out of memory")
+
+
+def shown(store: SqlStudyStore) -> ShownState:
+    (row,) = store.board.work_list()
+    return row.state
+
+
+def order(store: SqlStudyStore) -> list[str]:
+    return [row.study.study_instance_uid for row in store.board.work_list()]
+
+
+def test_the_state_of_a_study_is_shown_along_its_way(store: SqlStudyStore) -> None:
+    store.record(sent(image(1), image(2)), now=NOON)
+    states = [shown(store)]
+    complete_study(store)
+    states.append(shown(store))
+    lease, _ = lease_next(store)
+    states.append(shown(store))
+    result, sha256s = a_result()
+    store.freeze(lease, result, sha256s=sha256s, destinations=[], now=after(30))
+    states.append(shown(store))
+    assert states == [ShownState.RECEIVING, ShownState.QUEUED, ShownState.ANALYSING, ShownState.ANALYSED]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.NOT_ANALYSED])
+def test_what_was_not_looked_at_is_said_with_its_reason(store: SqlStudyStore, outcome: Outcome) -> None:
+    analyse(store, outcome=outcome, score=None, reason=BROKEN)
+    (row,) = store.board.work_list()
+    assert (row.state.value, row.outcome, row.reason, row.score) == (outcome.value, outcome, BROKEN, None)
+
+
+def test_a_row_carries_the_leading_finding(store: SqlStudyStore) -> None:
+    lesions = (lesion(1, long_axis_mm=12.0), lesion(2, score=0.6, long_axis_mm=31.0))
+    analyse(store, flag=Flag.URGENT, score=0.97, lesions=lesions)
+    (row,) = store.board.work_list()
+    assert (row.outcome, row.flag, row.score, row.calibrated) == (Outcome.FOUND, Flag.URGENT, 0.97, False)
+    assert (row.lesion_count, row.largest_long_axis_mm, row.model) == (2, 31.0, MODEL)
+    assert (row.modalities, row.series_count, row.instance_count) == (("CT",), 1, 2)
+    assert (row.received_at, row.completed_at, row.frozen_at) == (NOON, after(15), after(30))
+    assert row.study == image(1).study
+
+
+def test_the_work_list_is_ordered_by_order_priority_then_flag_then_arrival(store: SqlStudyStore) -> None:
+    analyse(store, study="1.1", at=0, flag=Flag.ROUTINE)
+    analyse(store, study="1.2", at=10, flag=Flag.ELEVATED)
+    analyse(store, study="1.3", at=20, flag=Flag.URGENT)
+    analyse(store, study="1.4", at=30, outcome=Outcome.FAILED, score=None, reason=BROKEN)
+    store.record(sent(image(1, study="1.5")), now=after(5))
+    complete_study(store, study="1.6", at=100, priority=OrderPriority.STAT)
+    assert order(store) == ["1.6", "1.3", "1.2", "1.1", "1.5", "1.4"]
+
+
+def test_an_urgent_finding_stays_on_top_while_its_next_version_is_on_its_way(store: SqlStudyStore) -> None:
+    analyse(store, study="1.1", at=0)
+    analyse(store, study="1.2", at=10, flag=Flag.URGENT)
+    store.record(sent(image(50, study="1.2")), now=after(100))
+    first = store.board.work_list()[0]
+    assert first.study.study_instance_uid == "1.2"
+    assert (first.state, first.version, first.result_version, first.flag) == (
+        ShownState.RECEIVING,
+        2,
+        1,
+        Flag.URGENT,
+    )
+
+
+def test_the_result_of_the_next_version_replaces_the_one_before(store: SqlStudyStore) -> None:
+    analyse(store, flag=Flag.URGENT, score=0.97)
+    analyse(store, number=2, at=100, flag=Flag.ROUTINE, score=0.1, outcome=Outcome.NOTHING_FOUND)
+    (row,) = store.board.work_list()
+    assert (row.result_version, row.flag, row.score) == (2, Flag.ROUTINE, 0.1)
+
+
+def test_the_work_list_leaves_out_of_scope_out_unless_asked(store: SqlStudyStore) -> None:
+    complete_study(store, study="1.1", plan=OUT_OF_SCOPE)
+    analyse(store, study="1.2")
+    assert order(store) == ["1.2"]
+    asked = store.board.work_list(states={ShownState.OUT_OF_SCOPE})
+    assert [row.study.study_instance_uid for row in asked] == ["1.1"]
+
+
+def test_the_work_list_is_filtered_searched_and_paged(store: SqlStudyStore) -> None:
+    for number in range(1, 6):
+        store.record(sent(image(1, study=f"1.{number}")), now=after(number))
+    assert [row.study.study_instance_uid for row in store.board.work_list(limit=2, offset=2)] == ["1.3", "1.4"]
+    assert len(store.board.work_list(search="doe^jane")) == 5
+    assert [row.study.study_instance_uid for row in store.board.work_list(search="1.5")] == ["1.5"]
+    assert store.board.work_list(search="%") == store.board.work_list(search="_") == []
+    assert store.board.work_list(states=["analysed"]) == []
+
+
+def test_one_study_is_told_with_all_that_belongs_to_it(store: SqlStudyStore) -> None:
+    result = analyse(store, lesions=(lesion(),), flag=Flag.ELEVATED)
+    store.record(sent(report(1)), now=after(100))
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    assert [(one.modality, one.instance_count) for one in detail.series] == [("CT", 2), ("SR", 1)]
+    assert [event.what for event in detail.events] == ["receiving", "complete"]
+    (version,) = detail.versions
+    (job,) = version.jobs
+    assert (job.state, job.attempt, job.model_name) == (JobState.FROZEN, 1, "lung")
+    assert job.result is not None
+    assert job.result.lesions == (lesion(),)
+    assert job.result.timings_s == result.timings_s
+    assert [one.sop_instance_uid for one in job.result.objects] == [one.sop_instance_uid for one in result.objects]
+    assert [one.size_bytes for one in job.result.objects] == [len(one.content) for one in result.objects]
+    assert [(one.destination, one.state) for one in job.result.deliveries] == [(PACS.name, DeliveryState.PENDING)]
+
+
+def test_an_unknown_study_or_object_is_none(store: SqlStudyStore) -> None:
+    assert store.board.study("1.2.3.404") is None
+    assert store.board.result_object("1.2.3.404") is None
+
+
+def test_counts_for_metrics(store: SqlStudyStore) -> None:
+    analyse(store, study="1.1", flag=Flag.URGENT)
+    analyse(store, study="1.2", outcome=Outcome.NOTHING_FOUND)
+    complete_study(store, study="1.3", at=7)
+    complete_study(store, study="1.4", plan=OUT_OF_SCOPE)
+    counts = store.board.counts()
+    assert counts.studies == {"analysed": 2, "queued": 1, "out_of_scope": 1}
+    assert counts.jobs == {"frozen": 2, "queued": 1}
+    assert counts.deliveries == {(PACS.name, "pending"): 2}
+    assert counts.outcomes == {("lung", "found", "urgent"): 1, ("lung", "nothing_found", "routine"): 1}
+    assert counts.oldest_queued_at == after(22)

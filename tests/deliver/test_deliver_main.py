@@ -1,0 +1,136 @@
+"""`run_deliver` as a process of its own, against a real storescp; stopped, killed and started again."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from services.backends.part10 import digest
+from services.deliver.main import pause_after
+from services.triage.result import DeliveryState
+from tests.support.house import House, chest_with_ball
+from tests.support.peers import free_port, received, storescp, wait_until
+
+RUN = "from services.settings import Settings; from services.deliver.main import run_deliver; run_deliver(Settings())"
+
+
+@contextmanager
+def delivering(house, retry_s=0.3):
+    """`run_deliver` in a process, killed at the end if it still runs."""
+    environment = os.environ | {
+        "VIGIE_DATA": str(house.data),
+        "VIGIE_SEND_TO": ",".join(house.send_to),
+        "VIGIE_DELIVERY_RETRY_S": str(retry_s),
+        "VIGIE_DELIVERY_RETRY_MAX_S": "1",
+    }
+    with subprocess.Popen([sys.executable, "-c", RUN], env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def states(house, uid):
+    return {delivery.destination: delivery.state for delivery in house.result(uid).deliveries}
+
+
+def frozen_digests(house, uid):
+    return sorted(digest(house.files.result_path(each.sha256).read_bytes()) for each in house.result(uid).objects)
+
+
+def digests(folder):
+    return sorted(digest(path.read_bytes()) for path in received(folder))
+
+
+@pytest.fixture
+def port():
+    return free_port()
+
+
+@pytest.fixture
+def house(tmp_path, port):
+    return House(data=tmp_path / "data", send_to=(f"PACS@127.0.0.1:{port}",))
+
+
+def test_a_frozen_result_reaches_the_pacs_byte_for_byte(house, port, tmp_path):
+    uid = house.freeze(chest_with_ball())
+    with storescp(tmp_path / "pacs", port), delivering(house):
+        wait_until(lambda: set(states(house, uid).values()) == {DeliveryState.SENT})
+    assert digests(tmp_path / "pacs") == frozen_digests(house, uid)
+    assert len(digests(tmp_path / "pacs")) == 2
+
+
+def test_a_result_arrives_once_the_pacs_is_back(house, port, tmp_path):
+    uid = house.freeze(chest_with_ball())
+    with delivering(house):
+        wait_until(lambda: house.result(uid).deliveries[0].attempt >= 2)
+        assert states(house, uid) == {house.send_to[0]: DeliveryState.PENDING}
+        with storescp(tmp_path / "pacs", port):
+            wait_until(lambda: set(states(house, uid).values()) == {DeliveryState.SENT})
+    assert digests(tmp_path / "pacs") == frozen_digests(house, uid)
+
+
+def test_a_result_arrives_after_delivery_was_killed_while_the_pacs_was_down(house, port, tmp_path):
+    uid = house.freeze(chest_with_ball())
+    with delivering(house):
+        wait_until(lambda: house.result(uid).deliveries[0].attempt >= 1)
+    with storescp(tmp_path / "pacs", port), delivering(house):
+        wait_until(lambda: set(states(house, uid).values()) == {DeliveryState.SENT})
+    assert digests(tmp_path / "pacs") == frozen_digests(house, uid)
+
+
+def test_a_destination_that_is_down_does_not_hold_up_another(house, tmp_path):
+    house = House(data=house.data, send_to=(*house.send_to, str(tmp_path / "out")))
+    uids = [house.freeze(chest_with_ball()) for _ in range(3)]
+    with delivering(house, retry_s=60):
+        wait_until(lambda: all(states(house, uid)[str(tmp_path / "out")] == DeliveryState.SENT for uid in uids))
+    assert {states(house, uid)[house.send_to[0]] for uid in uids} == {DeliveryState.PENDING}
+
+
+def test_a_refused_result_is_given_up_with_the_reason_and_the_next_is_sent(house, port, tmp_path):
+    """The first storescp takes only verification: no context for SEG or SR is accepted."""
+    first = house.freeze(chest_with_ball())
+    profile = tmp_path / "only-echo.cfg"
+    profile.write_text(
+        "[[TransferSyntaxes]]\n[Any]\nTransferSyntax1 = LittleEndianExplicit\n"
+        "[[PresentationContexts]]\n[Echo]\nPresentationContext1 = VerificationSOPClass\\Any\n"
+        "[[Profiles]]\n[OnlyEcho]\nPresentationContexts = Echo\n"
+    )
+    with delivering(house):
+        with storescp(tmp_path / "pacs", port, "--config-file", str(profile), "OnlyEcho"):
+            wait_until(lambda: set(states(house, first).values()) == {DeliveryState.GIVEN_UP})
+        second = house.freeze(chest_with_ball())
+        with storescp(tmp_path / "pacs", port):
+            wait_until(lambda: set(states(house, second).values()) == {DeliveryState.SENT})
+    reason = house.result(first).deliveries[0].reason
+    assert reason.code == "context_rejected"
+    assert "Segmentation Storage" in reason.text
+    assert digests(tmp_path / "pacs") == frozen_digests(house, second)
+
+
+def test_a_result_whose_file_is_missing_does_not_stop_the_next(house, port, tmp_path):
+    broken = house.freeze(chest_with_ball())
+    house.files.result_path(house.result(broken).objects[0].sha256).unlink()
+    whole = house.freeze(chest_with_ball())
+    with storescp(tmp_path / "pacs", port), delivering(house):
+        wait_until(lambda: set(states(house, whole).values()) == {DeliveryState.SENT})
+        wait_until(lambda: house.result(broken).deliveries[0].reason)
+    assert house.result(broken).deliveries[0].reason.code == "internal_error"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_delivery_stops_cleanly_on_a_signal(house, port, tmp_path, number):
+    uid = house.freeze(chest_with_ball())
+    with storescp(tmp_path / "pacs", port), delivering(house) as process:
+        wait_until(lambda: set(states(house, uid).values()) == {DeliveryState.SENT})
+        process.send_signal(number)
+        assert process.wait(timeout=10) == 0
+
+
+def test_the_pause_doubles_up_to_its_limit():
+    pauses = [pause_after(attempt, first_s=30, longest_s=3600) for attempt in (1, 2, 3, 8, 10_000)]
+    for pause, most in zip(pauses, (30, 60, 120, 3600, 3600), strict=True):
+        assert 0.9 * most <= pause <= most

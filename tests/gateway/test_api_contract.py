@@ -1,0 +1,155 @@
+"""What OpenAPI promises, what every answer carries, and what is answered while the store is away."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from pydicom.data import get_testdata_file
+
+from services.gateway.examples import DETAIL_EXAMPLE, STUDY_EXAMPLE
+from services.gateway.health import check_data_folder
+from services.gateway.schemas import StudyDetailOut, StudyOut
+from services.triage.errors import StoreUnavailable
+from tests.support.worklist import Ward, nothing_found
+
+
+@pytest.fixture
+def ward(tmp_path: Path) -> Ward:
+    return Ward(tmp_path)
+
+
+@pytest.fixture
+def client(ward: Ward) -> TestClient:
+    return ward.client()
+
+
+@pytest.fixture
+def storeless(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    """A client of an application whose database went away: every read of it fails."""
+    client = ward.client()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StoreUnavailable("no database")
+
+    for name in ("work_list", "study", "result_object", "counts"):
+        monkeypatch.setattr(type(ward.store.board), name, refuse)
+    return client
+
+
+def test_openapi_has_a_summary_a_tag_and_problems_for_every_operation(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    api = {path: item for path, item in document["paths"].items() if path.startswith("/api/")}
+    assert set(api) == {
+        "/api/studies",
+        "/api/studies/{uid}",
+        "/api/studies/{uid}/complete",
+        "/api/results/{sop_instance_uid}",
+    }
+    for item in document["paths"].values():
+        for operation in item.values():
+            assert operation["summary"]
+            assert operation["tags"]
+    for item in api.values():
+        for operation in item.values():
+            assert "application/problem+json" in operation["responses"]["503"]["content"]
+    assert "application/dicom" in api["/api/results/{sop_instance_uid}"]["get"]["responses"]["200"]["content"]
+
+
+def test_openapi_examples_hold_what_the_schemas_say(client: TestClient) -> None:
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    assert schemas["StudyOut"]["examples"][0]["score"] == STUDY_EXAMPLE["score"]
+    assert schemas["StudyDetailOut"]["examples"][0]["versions"][0]["jobs"][0]["result"]["objects"]
+    assert StudyOut.model_validate(STUDY_EXAMPLE).model_dump(mode="json") == STUDY_EXAMPLE
+    detail = StudyDetailOut.model_validate({**DETAIL_EXAMPLE, "row": DETAIL_EXAMPLE["summary"]})
+    assert detail.model_dump(mode="json", by_alias=True) == DETAIL_EXAMPLE
+
+
+@pytest.mark.parametrize("path", ["/", "/api/studies", "/static/vigie.css", "/nowhere", "/metrics"])
+def test_every_answer_keeps_a_page_with_patient_data_to_itself(client: TestClient, path: str) -> None:
+    headers = client.get(path).headers
+    assert "default-src 'self'" in headers["content-security-policy"]
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cache-control"] == "no-store"
+
+
+def test_a_name_rebound_to_loopback_is_refused(ward: Ward) -> None:
+    app = ward.app(http="127.0.0.1:8000")
+    assert TestClient(app, base_url="http://evil.example").get("/api/studies").status_code == 400
+    assert TestClient(app, base_url="http://localhost:8000").get("/api/studies").status_code == 200
+    assert TestClient(app, base_url="http://[::1]:8000").get("/api/studies").status_code == 200
+    behind_a_proxy = ward.app(http="0.0.0.0:8000")
+    assert TestClient(behind_a_proxy, base_url="http://vigie.hospital").get("/api/studies").status_code == 200
+
+
+def test_without_the_store_the_api_answers_503_with_a_way_out(storeless: TestClient) -> None:
+    for path in ("/api/studies", "/api/studies/1.2.3", "/api/results/1.2.3"):
+        answer = storeless.get(path)
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) > 0
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["way_out"]
+
+
+def test_without_the_store_the_pages_say_so_to_a_person(storeless: TestClient) -> None:
+    answer = storeless.get("/", headers={"Accept": "text/html"})
+    assert answer.status_code == 503
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "The store does not answer" in answer.text
+    assert "as usual" in answer.text
+
+
+def test_without_the_store_it_is_alive_but_not_ready(storeless: TestClient) -> None:
+    assert storeless.get("/healthz").status_code == 200
+    answer = storeless.get("/readyz")
+    checks = {check["name"]: check for check in answer.json()["checks"]}
+    assert answer.status_code == 503
+    assert not checks["store"]["ok"]
+    assert "database" in checks["store"]["cause"]
+    assert checks["data_folder"]["ok"]
+
+
+def test_a_database_that_lost_its_tables_makes_it_unready(ward: Ward, client: TestClient) -> None:
+    with sqlite3.connect(ward.folder / "vigie.sqlite") as connection:
+        connection.execute("DROP TABLE result_object")
+    assert client.get("/readyz").status_code == 503
+
+
+def test_with_store_and_folder_it_is_ready(client: TestClient) -> None:
+    assert client.get("/readyz").json()["ready"] is True
+
+
+def test_a_folder_that_is_gone_or_full_is_not_ready_and_says_which(tmp_path: Path) -> None:
+    gone = check_data_folder(tmp_path / "gone")
+    full = check_data_folder(tmp_path, free_mb_needed=10**12)
+    assert not gone.ok
+    assert "No such file" in str(gone.cause)
+    assert not full.ok
+    assert "MB free" in str(full.cause)
+    assert str(tmp_path) not in f"{gone.cause}{full.cause}"
+
+
+def test_an_unexpected_fault_is_a_problem_without_its_text(
+    ward: Ward, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward.analysed(1, nothing_found())
+
+    def break_with_a_name(*_: object, **__: object) -> None:
+        raise RuntimeError("DOE^JANE")
+
+    monkeypatch.setattr(type(ward.store.board), "study", break_with_a_name)
+    answer = client.get(f"/api/studies/{ward.uid(1)}")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert "DOE" not in answer.text
+
+
+def test_an_instance_sent_by_stow_is_kept_while_the_store_is_away(ward: Ward, storeless: TestClient) -> None:
+    instance = Path(get_testdata_file("CT_small.dcm", download=False)).read_bytes()
+    body = b"--x\r\nContent-Type: application/dicom\r\n\r\n" + instance + b"\r\n--x--\r\n"
+    content_type = 'multipart/related; type="application/dicom"; boundary=x'
+    answer = storeless.post("/dicomweb/studies", content=body, headers={"Content-Type": content_type})
+    assert answer.status_code == 200
+    (kept,) = ward.files.pending()
+    assert ward.files.path(kept.digest).read_bytes() == instance

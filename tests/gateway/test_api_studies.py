@@ -1,0 +1,138 @@
+"""The JSON API over a real store in a temporary folder."""
+
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from services.triage.finding import Flag, Outcome
+from services.triage.job import OrderPriority
+from tests.support.worklist import NOW, Ward, failed, found, not_analysed, nothing_found
+
+
+@pytest.fixture
+def ward(tmp_path: Path) -> Ward:
+    return Ward(tmp_path)
+
+
+@pytest.fixture
+def client(ward: Ward) -> TestClient:
+    return ward.client()
+
+
+def listed(client: TestClient, query: str = "") -> list[str]:
+    return [one["study"]["study_instance_uid"] for one in client.get(f"/api/studies{query}").json()["studies"]]
+
+
+def test_the_order_comes_before_the_flag_and_the_flag_before_arrival(ward: Ward, client: TestClient) -> None:
+    ago = [NOW - timedelta(minutes=minutes) for minutes in range(60)]
+    ward.analysed(1, nothing_found(), at=ago[50])
+    ward.analysed(2, found(Flag.ELEVATED, (0.7, 9.0)), at=ago[40])
+    ward.analysed(3, found(Flag.URGENT, (0.95, 21.0)), at=ago[10])
+    ward.analysed(4, failed(), at=ago[45])
+    ward.analysed(5, nothing_found(), at=ago[5], priority=OrderPriority.STAT)
+    ward.analysed(6, found(Flag.URGENT, (0.99, 30.0)), at=ago[2])
+    ward.analysed(7, not_analysed(), at=ago[55])
+    assert listed(client) == [ward.uid(number) for number in (5, 3, 6, 2, 7, 1, 4)]
+
+
+def test_a_row_tells_order_priority_and_flag_apart(ward: Ward, client: TestClient) -> None:
+    ward.analysed(1, found(Flag.URGENT, (0.93, 17.2), (0.6, 8.0)), priority=OrderPriority.HIGH)
+    row = client.get("/api/studies").json()["studies"][0]
+    assert (row["priority"], row["flag"], row["outcome"]) == ("high", "urgent", "found")
+    assert (row["score"], row["calibrated"], row["lesion_count"]) == (0.93, False, 2)
+    assert row["largest_long_axis_mm"] == 17.2
+    assert row["model"] == {"name": "ct_lung_lesion", "version": "1.0.0", "weights_sha256": "ab" * 32}
+
+
+def test_filters_by_state_and_searches_by_name(ward: Ward, client: TestClient) -> None:
+    ward.analysed(1, failed())
+    ward.analysed(2, nothing_found())
+    ward.arrive(3, patient_name="Müller^Zoë")
+    assert listed(client, "?state=failed") == [ward.uid(1)]
+    assert set(listed(client, "?state=failed&state=receiving")) == {ward.uid(1), ward.uid(3)}
+    assert listed(client, "?search=Müller") == [ward.uid(3)]
+
+
+def test_pages_join_without_gap_or_overlap(ward: Ward, client: TestClient) -> None:
+    for number in range(1, 6):
+        ward.arrive(number, at=NOW - timedelta(minutes=10 - number))
+    first = client.get("/api/studies?limit=3").json()
+    assert first["next_offset"] == 3
+    last = client.get("/api/studies?limit=3&offset=3").json()
+    assert last["next_offset"] is None
+    joined = [one["study"]["study_instance_uid"] for one in first["studies"] + last["studies"]]
+    assert joined == [ward.uid(number) for number in range(1, 6)]
+
+
+def test_a_study_shows_lesions_objects_deliveries_and_history(ward: Ward, client: TestClient) -> None:
+    sop_instance_uid = ward.analysed(1, found(Flag.URGENT, (0.93, 17.2), (0.6, 8.0)))
+    study = client.get(f"/api/studies/{ward.uid(1)}").json()
+    (job,) = study["versions"][0]["jobs"]
+    assert study["summary"]["state"] == "analysed"
+    assert job["state"] == "frozen"
+    assert [one["long_axis_mm"] for one in job["result"]["lesions"]] == [17.2, 8.0]
+    assert job["result"]["objects"][0]["sop_instance_uid"] == sop_instance_uid
+    assert job["result"]["deliveries"][0]["state"] == "pending"
+    assert study["series"][0]["instance_count"] == 3
+    assert study["events"]
+    assert job["events"]
+
+
+def test_a_study_not_analysed_says_why_and_has_no_score(ward: Ward, client: TestClient) -> None:
+    ward.analysed(1, not_analysed())
+    row = client.get(f"/api/studies/{ward.uid(1)}").json()["summary"]
+    assert (row["state"], row["outcome"], row["score"]) == ("not_analysed", Outcome.NOT_ANALYSED, None)
+    assert row["reason"] == {"code": "too_few_slices", "text": "9 slices; the model needs 16"}
+
+
+def test_completion_is_accepted_and_makes_the_version_due_at_once(ward: Ward, client: TestClient) -> None:
+    uid = ward.arrive(1)
+    answer = client.post(f"/api/studies/{uid}/complete")
+    assert (answer.status_code, answer.json()) == (202, {"study_instance_uid": uid, "asked": True})
+    due = ward.store.quiet_versions(now=NOW, quiet_period=timedelta(hours=1))
+    assert [one.study_instance_uid for one in due] == [uid]
+
+
+def test_completion_of_an_unknown_study_is_404_and_of_a_complete_one_409(ward: Ward, client: TestClient) -> None:
+    ward.analysed(1, nothing_found())
+    unknown = client.post("/api/studies/1.2.3/complete")
+    done = client.post(f"/api/studies/{ward.uid(1)}/complete")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_study")
+    assert (done.status_code, done.json()["code"]) == (409, "nothing_receiving")
+    for answer in (unknown, done):
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["detail"]
+        assert answer.json()["way_out"]
+
+
+def test_result_bytes_are_the_frozen_ones_under_a_strong_etag(ward: Ward, client: TestClient) -> None:
+    content = bytes(range(256)) * 300
+    uid = ward.arrive(1)
+    ward.complete(1)
+    uid = ward.freeze(1, nothing_found(), content=content)
+    answer = client.get(f"/api/results/{uid}")
+    assert answer.content == content
+    assert answer.headers["content-type"] == "application/dicom"
+    assert answer.headers["etag"] == f'"{sha256(content).hexdigest()}"'
+    assert f"{uid}.dcm" in answer.headers["content-disposition"]
+    again = client.get(f"/api/results/{uid}", headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_an_unknown_result_is_404_and_a_lost_file_is_said_aloud(ward: Ward, client: TestClient) -> None:
+    assert client.get("/api/results/1.2.3").json()["code"] == "unknown_result"
+    uid = ward.analysed(1, nothing_found())
+    ward.files.result_path(ward.store.board.result_object(uid)).unlink()
+    answer = client.get(f"/api/results/{uid}")
+    assert (answer.status_code, answer.json()["code"]) == (500, "result_file_missing")
+
+
+@pytest.mark.parametrize("uid", ["abc", "1.2.3'--", "1" * 65])
+def test_what_is_no_uid_is_a_problem_that_does_not_echo_it(client: TestClient, uid: str) -> None:
+    answer = client.get(f"/api/studies/{uid}")
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert uid not in answer.text

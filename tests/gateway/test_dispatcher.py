@@ -1,0 +1,227 @@
+"""The dispatcher on a real store, real files and a real queue."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+from structlog.testing import capture_logs
+
+from services.backends.files import FolderStudyFiles
+from services.backends.headers import read_instance
+from services.backends.queue import EmbeddedJobQueue
+from services.backends.routing_file import load_rules
+from services.backends.store import SqlStudyStore, open_store
+from services.gateway.dispatcher import PAUSE, Dispatcher
+from services.settings import Settings
+from services.triage.errors import StoreUnavailable, TransientError
+from services.triage.job import JobMessage
+from services.triage.ports import Recorded
+from services.triage.routing import plan
+from services.triage.study import Instance, Series
+from tests.support.ct import ct_series, write_series
+from tests.support.records import NOON, after
+
+QUIET_S = 15.0
+WORKER = "worker-1"
+LEASE = timedelta(seconds=60)
+
+
+class Queue(EmbeddedJobQueue):
+    """A real queue that can be told to be down."""
+
+    down = False
+
+    def publish(self, message: JobMessage) -> None:
+        if self.down:
+            raise TransientError("the broker does not answer")
+        super().publish(message)
+
+
+class Store:
+    """A real store that does not take one study."""
+
+    def __init__(self, store: SqlStudyStore, poisonous: str) -> None:
+        self._store = store
+        self.poisonous = poisonous
+
+    def record(self, instances: Sequence[tuple[Instance, str]], *, now: datetime) -> list[Recorded]:
+        if any(one.study.study_instance_uid == self.poisonous for one, _ in instances):
+            raise StoreUnavailable("a value that the database refuses")
+        return self._store.record(instances, now=now)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+
+class House:
+    """Everything that a dispatcher works on, in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings = Settings(data=folder / "data", quiet_period_s=QUIET_S)
+        self.settings.data.mkdir()
+        url = self.settings.store_url()
+        self.store, self.queue = open_store(url), Queue(url)
+        self.files = FolderStudyFiles(self.settings.data)
+        self.rules = load_rules(self.settings.routing)
+
+    def dispatcher(self, store: Store | None = None) -> Dispatcher:
+        return Dispatcher(store or self.store, self.files, self.queue, self.rules, self.settings)
+
+    def keep(self, series: list[Dataset]) -> str:
+        for path in write_series(series, self.folder / str(series[0].SeriesInstanceUID)):
+            self.files.keep(path.read_bytes(), digest=read_instance(path).digest, received_from="CT1")
+        return str(series[0].StudyInstanceUID)
+
+    def messages(self) -> list[JobMessage]:
+        taken = []
+        while (received := self.queue.receive(timeout=timedelta())) is not None:
+            taken.append(received.message)
+            received.ack()
+        return taken
+
+    def leased_studies(self, now: datetime) -> list[str]:
+        leases = [self.store.lease(one.job_id, worker=WORKER, now=now, duration=LEASE) for one in self.messages()]
+        return [lease[1].version.study_instance_uid for lease in leases if lease]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def chest(**attributes: object) -> list[Dataset]:
+    return ct_series(slices=30, **attributes)
+
+
+def test_a_kept_study_is_recorded_completed_when_quiet_and_queued(house: House) -> None:
+    study, dispatcher = house.keep(chest()), house.dispatcher()
+    dispatcher.turn(NOON)
+    assert not list(house.files.pending())
+    assert not house.messages()
+    dispatcher.turn(after(QUIET_S - 1))
+    assert not house.messages()
+    dispatcher.turn(after(QUIET_S))
+    assert house.leased_studies(after(QUIET_S)) == [study]
+
+
+def test_a_study_that_no_rule_claims_is_out_of_scope_and_queues_nothing(house: House) -> None:
+    study = house.keep(chest(BodyPartExamined="HEAD", StudyDescription="Head", SeriesDescription="Head"))
+    dispatcher = house.dispatcher()
+    dispatcher.turn(NOON)
+    with capture_logs() as lines:
+        dispatcher.turn(after(QUIET_S))
+    assert not house.messages()
+    complete = next(line for line in lines if line["event"] == "study_complete")
+    assert (complete["study_instance_uid"], complete["out_of_scope"]) == (study, "no_rule")
+
+
+def test_turns_of_two_dispatchers_queue_a_study_once(house: House) -> None:
+    house.keep(chest())
+    for now in (NOON, after(QUIET_S), after(QUIET_S + 1)):
+        house.dispatcher().turn(now)
+        house.dispatcher().turn(now)
+    assert len(house.messages()) == 1
+
+
+def test_a_study_that_the_store_refuses_does_not_hold_up_the_others_and_is_tried_again(house: House) -> None:
+    poisonous = house.keep(chest(seed=1))
+    sound = house.keep(chest(seed=2))
+    store = Store(house.store, poisonous)
+    dispatcher = house.dispatcher(store)
+    dispatcher.turn(NOON)
+    dispatcher.turn(after(QUIET_S))
+    assert house.leased_studies(after(QUIET_S)) == [sound]
+    assert len(list(house.files.pending())) == 30
+    store.poisonous = ""
+    later = NOON + PAUSE + timedelta(seconds=1)
+    dispatcher.turn(later)
+    dispatcher.turn(later + timedelta(seconds=QUIET_S))
+    assert house.leased_studies(later) == [poisonous]
+
+
+def test_a_bug_in_the_routing_of_one_study_fails_that_study_with_a_code_and_no_other(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd, sound = house.keep(chest(seed=1, PatientName="Geheim^Name")), house.keep(chest(seed=2))
+
+    def break_on_odd(series: Sequence[Series], rules: object) -> object:
+        if series[0].header.study_instance_uid == odd:
+            raise ZeroDivisionError("Geheim^Name")
+        return plan(series, rules)
+
+    monkeypatch.setattr("services.gateway.dispatcher.plan", break_on_odd)
+    dispatcher = house.dispatcher()
+    dispatcher.turn(NOON)
+    with capture_logs() as lines:
+        dispatcher.turn(after(QUIET_S))
+    jobs = {}
+    for message in house.messages():
+        taken = house.store.lease(message.job_id, worker=WORKER, now=after(QUIET_S), duration=LEASE)
+        assert taken
+        jobs[taken[1].version.study_instance_uid] = taken[1].plan
+    refusal = jobs[odd].refusal
+    assert refusal
+    assert refusal.code == "routing_failed"
+    assert jobs[sound].series_instance_uid
+    assert "Geheim" not in str(lines)
+
+
+def test_a_broker_that_is_down_stops_nothing_else_and_gets_the_message_later(house: House) -> None:
+    house.keep(chest(seed=1))
+    dispatcher = house.dispatcher()
+    dispatcher.turn(NOON)
+    house.queue.down = True
+    house.keep(chest(seed=2))
+    dispatcher.turn(after(QUIET_S))
+    assert not list(house.files.pending())
+    assert not house.messages()
+    house.queue.down = False
+    dispatcher.turn(after(QUIET_S + 1))
+    assert len(house.messages()) == 1
+
+
+def test_a_job_whose_lease_ran_out_is_published_again(house: House) -> None:
+    house.keep(chest())
+    dispatcher = house.dispatcher()
+    dispatcher.turn(NOON)
+    dispatcher.turn(after(QUIET_S))
+    assert len(house.leased_studies(after(QUIET_S))) == 1
+    dispatcher.turn(after(QUIET_S + 30))
+    assert not house.messages()
+    dispatcher.turn(after(QUIET_S + 61))
+    assert len(house.messages()) == 1
+
+
+def test_other_content_under_the_same_uid_is_said_aloud(house: House) -> None:
+    series = chest(seed=1)
+    house.keep(series)
+    dispatcher = house.dispatcher()
+    dispatcher.turn(NOON)
+    changed = series[3]
+    changed.PixelData = bytes(len(changed.PixelData))
+    changed.SeriesInstanceUID = series[0].SeriesInstanceUID
+    house.keep([changed])
+    with capture_logs() as lines:
+        dispatcher.turn(after(1))
+    told = next(line for line in lines if line["event"] == "other_content_under_the_same_uid")
+    assert told["instances"] == 1
+    assert not list(house.files.pending())
+
+
+@pytest.mark.parametrize("damage", [lambda kept: b"not DICOM", lambda kept: kept[:-8] + bytes(8)], ids=["all", "some"])
+def test_a_kept_file_that_the_disk_has_damaged_goes_to_quarantine_and_blocks_nothing(
+    house: House, damage: Callable[[bytes], bytes]
+) -> None:
+    study = house.keep(chest())
+    damaged = next(iter(house.files.pending()))
+    path = house.files.path(damaged.digest)
+    path.write_bytes(damage(path.read_bytes()))
+    dispatcher = house.dispatcher()
+    dispatcher.turn(NOON)
+    dispatcher.turn(after(QUIET_S))
+    assert not list(house.files.pending())
+    assert len(list((house.settings.data / "quarantine").glob("*.bin"))) == 1
+    assert house.leased_studies(after(QUIET_S)) == [study]

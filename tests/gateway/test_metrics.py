@@ -1,0 +1,105 @@
+"""The metrics as a Prometheus server would read them."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from services.triage.errors import StoreUnavailable
+from services.triage.finding import Flag
+from tests.support.worklist import Ward, found, nothing_found
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def scrape(client: TestClient) -> tuple[Samples, str]:
+    text = client.get("/metrics").text
+    samples = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    return samples, text
+
+
+@pytest.fixture
+def ward(tmp_path: Path) -> Ward:
+    return Ward(tmp_path)
+
+
+def test_counts_come_from_the_store(ward: Ward) -> None:
+    ward.analysed(1, found(Flag.URGENT, (0.9, 12.0)))
+    ward.analysed(2, nothing_found())
+    ward.arrive(3)
+    ward.arrive(4)
+    ward.complete(4)
+    ward.now += timedelta(seconds=60)
+    ward.lease(4)
+    ward.arrive(5)
+    ward.complete(5)
+    ward.now += timedelta(seconds=30)
+    samples, _ = scrape(ward.client())
+    assert samples["vigie_store_up", ()] == 1
+    assert samples["vigie_studies", (("state", "analysed"),)] == 2
+    assert samples["vigie_studies", (("state", "receiving"),)] == 1
+    assert samples["vigie_studies", (("state", "failed"),)] == 0
+    assert samples["vigie_jobs", (("state", "queued"),)] == 1
+    assert samples["vigie_jobs", (("state", "analysing"),)] == 1
+    assert samples["vigie_jobs", (("state", "frozen"),)] == 2
+    labels = (("flag", "urgent"), ("model", "ct_lung_lesion"), ("outcome", "found"))
+    assert samples["vigie_results_total", labels] == 1
+    assert samples["vigie_deliveries", (("destination", "PACS"), ("state", "pending"))] == 2
+    assert samples["vigie_oldest_queued_job_age_seconds", ()] == 30
+    assert samples["vigie_oldest_unfinished_job_age_seconds", ()] == 90
+    assert samples["vigie_oldest_pending_delivery_age_seconds", ()] == 90
+
+
+def test_requests_are_timed_by_route_and_never_by_path(ward: Ward) -> None:
+    client = ward.client()
+    uid = ward.arrive(1)
+    client.get(f"/api/studies/{uid}")
+    client.get("/api/studies?search=FAMILY1")
+    client.get("/nowhere/FAMILY1")
+    client.request("FAMILY1", "/")
+    samples, text = scrape(client)
+    labels = (("method", "GET"), ("route", "/api/studies/{uid}"), ("status", "200"))
+    assert samples["vigie_http_request_duration_seconds_count", labels] == 1
+    assert uid not in text
+    assert "FAMILY1" not in text
+
+
+def test_no_patient_data_is_in_the_metrics(ward: Ward) -> None:
+    ward.analysed(1, nothing_found())
+    _, text = scrape(ward.client())
+    for secret in ("FAMILY1", "P-0001", ward.uid(1), 'A1"'):
+        assert secret not in text
+
+
+def test_every_metric_of_ours_says_what_to_do(ward: Ward) -> None:
+    _, text = scrape(ward.client())
+    ours = [family for family in text_string_to_metric_families(text) if family.name.startswith("vigie_")]
+    assert len(ours) >= 8
+    for family in ours:
+        assert len(family.documentation) > 40
+
+
+def test_while_the_store_is_away_the_scrape_answers_and_says_so(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise StoreUnavailable("no database")
+
+    client = ward.client()
+    monkeypatch.setattr(type(ward.store.board), "counts", refuse)
+    samples, _ = scrape(client)
+    assert samples["vigie_store_up", ()] == 0
+    assert not any(name == "vigie_studies" for name, _ in samples)
+
+
+def test_two_applications_do_not_share_a_registry(ward: Ward, tmp_path: Path) -> None:
+    ward.arrive(1)
+    other_folder = tmp_path / "other"
+    other_folder.mkdir()
+    other = Ward(other_folder)
+    assert scrape(ward.client())[0]["vigie_studies", (("state", "receiving"),)] == 1
+    assert scrape(other.client())[0]["vigie_studies", (("state", "receiving"),)] == 0

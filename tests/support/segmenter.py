@@ -1,0 +1,37 @@
+"""A fast, deterministic Segmenter, used only to force faults and timing: what is bright is a lesion."""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from services.triage.model import Model
+from services.triage.volume import Segmentation, Volume
+from tests.support.lesion_case import LESION, a_model
+
+BRIGHT_HU = 0
+
+
+@dataclass
+class BrightSegmenter:
+    """Waits `takes_s`, then raises the next of `errors`, if any is left; else voxels above 0 HU score 0.94."""
+
+    model: Model = field(default_factory=a_model)
+    takes_s: float = 0.0
+    errors: list[BaseException] = field(default_factory=list)
+    calls: int = 0
+
+    def models(self) -> tuple[Model, ...]:
+        return (self.model,)
+
+    def segment(self, volume: Volume, model: Model) -> Segmentation:
+        self.calls += 1
+        time.sleep(self.takes_s)
+        if self.errors:
+            raise self.errors.pop(0)
+        bright = volume.voxels > BRIGHT_HU
+        return Segmentation(
+            labels=(bright * LESION).astype(np.uint8),
+            tumour_probability=(bright * 240).astype(np.uint8),
+            timings_s={"network": 0.0},
+        )
