@@ -189,21 +189,25 @@ def main() -> None:
     )
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
+    load = os.getloadavg()[0]
     seconds = measure(options.rounds, options.peers.split(","))
     text = "\n".join([table(seconds), "", *verdicts(seconds)])
     sys.stdout.write(text + "\n")
     if options.write:
         options.write.parent.mkdir(parents=True, exist_ok=True)
-        options.write.write_text(PAGE.format(date=datetime.now(UTC).date(), rounds=options.rounds, text=text))
+        options.write.write_text(
+            PAGE.format(date=datetime.now(UTC).date(), rounds=options.rounds, load=load, text=text)
+        )
 
 
 PAGE = """\
 # Ingest: a 300-slice CT (152 MB) by C-STORE
 
-Made again by `make bench`. Median of {rounds} interleaved rounds on one machine of 2 cores shared with other work
-({date}): trust the ratios, not the seconds. Vigie and the floor say success only once file and directory entry are
-synced; storescp and Orthanc do not sync. The floor is benchmarks/floor.py, a bare pynetdicom receiver. With four
-associations, four dcmsend processes send a study each (608 MB).
+Made again by `python -m benchmarks.ingest --write docs/measurements/ingest.md`. Median of {rounds} interleaved rounds
+on one machine of 2 cores shared with other work (load average {load:.0f} at the start, {date}): trust the ratios, not
+the seconds. Vigie and the floor say success only once file and directory entry are synced; storescp and Orthanc do not
+sync. The floor is benchmarks/floor.py, a bare pynetdicom receiver. With four associations, four dcmsend processes send
+a study each (608 MB).
 
 {text}
 """

@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 
 VIGIE = Path(sys.executable).with_name("vigie")
-QUIET_PERIOD_S = 2.0
+QUIET_PERIOD_S = 3.0
+PUSHES = 3
 START_S = 60.0
 STOP_S = 60.0
 FINAL_STATES = frozenset({"analysed", "not_analysed", "failed", "out_of_scope"})
@@ -33,14 +34,18 @@ class Service:
     process: subprocess.Popen[bytes]
 
     def push(self, paths: Sequence[Path]) -> float:
-        """C-STORE the files with `vigie send`; answers how many seconds it took. Raises ServiceFailed."""
+        """C-STORE the files with `vigie send`; answers how many seconds it took. Raises ServiceFailed.
+
+        Like a PACS it tries again: what was kept already is harmless to send twice.
+        """
         begin = time.monotonic()
-        done = subprocess.run(  # noqa: S603, our own command
-            [VIGIE, "send", *paths, f"VIGIE@{self.dicom}"], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise ServiceFailed(f"vigie send ended with {done.returncode}: {done.stderr.strip()[-500:]}")
-        return time.monotonic() - begin
+        command = [str(VIGIE), "send", *map(str, paths), f"VIGIE@{self.dicom}"]
+        for _ in range(PUSHES):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603, our own command
+            if done.returncode == 0:
+                return time.monotonic() - begin
+            self.check()
+        raise ServiceFailed(f"vigie send ended with {done.returncode}: {done.stderr.strip()[-500:]}")
 
     def study(self, study_instance_uid: str) -> dict[str, Any] | None:
         """GET /api/studies/{uid}; None while nothing is known of it. Raises ServiceFailed."""

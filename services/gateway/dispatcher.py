@@ -43,9 +43,9 @@ def run_dispatcher(settings: Settings) -> None:
     settings.data.mkdir(parents=True, exist_ok=True)
     url = settings.store_url()
     queue = EmbeddedJobQueue(url)
-    dispatcher = Dispatcher(
-        open_store(url), FolderStudyFiles(settings.data), queue, load_rules(settings.routing), settings
-    )
+    files = FolderStudyFiles(settings.data)
+    store = open_store(url, same_pixels=files.same_pixels)
+    dispatcher = Dispatcher(store, files, queue, load_rules(settings.routing), settings)
     log.info("dispatcher_started")
     while not stop.is_set():
         dispatcher.turn(datetime.now(UTC))
@@ -98,10 +98,7 @@ class Dispatcher:
     def _read(self, files: Iterable[KeptFile], now: datetime) -> Iterator[tuple[Instance, str]]:
         for file in files:
             try:
-                instance = read_instance(self._files.path(file.digest))
-                if instance.digest != file.digest:
-                    raise InstanceRefused("damaged", "not the bytes that were kept")
-                yield instance, file.received_from
+                yield self._undamaged(file), file.received_from
             except InstanceRefused as refusal:
                 # understood at the door, but no longer: the disk, or a stricter version of this program
                 log.warning("kept_file_refused", digest=file.digest, code=refusal.reason.code)
@@ -111,6 +108,12 @@ class Dispatcher:
             except OSError as error:
                 log.warning("kept_file_unreadable", digest=file.digest, error=type(error).__name__)
                 self._set_aside[file.digest] = now + PAUSE
+
+    def _undamaged(self, file: KeptFile) -> Instance:
+        instance = read_instance(self._files.path(file.digest))
+        if instance.digest != file.digest:
+            raise InstanceRefused("damaged", "not the bytes that were kept")
+        return instance
 
     def _complete(self, now: datetime) -> None:
         for version in self._store.quiet_versions(now=now, quiet_period=self._quiet_period):

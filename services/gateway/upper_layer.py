@@ -1,13 +1,15 @@
-"""pynetdicom's reactors, made to wait for what they need instead of looking for it every millisecond (PS3.8).
+"""pynetdicom's upper layer (PS3.8), made to wait instead of to look, and to copy less.
 
-As it comes, pynetdicom sleeps a third of the time in which it receives a CT, and reads 4 kB at a time. It has no
-setting for either, so these few methods are replaced; tests/gateway/test_door_*.py say when one no longer fits.
+As it comes, pynetdicom looks for data and messages every millisecond, reads 4 kB at a time, and copies every byte of an
+instance eight times. It has no setting for any of these, so a few methods of its objects are replaced, by giving the
+objects a class derived from their own; tests/gateway/test_door_*.py say when one no longer fits.
 """
 
 import os
 import queue
 import select
 import socket
+import struct
 import time
 from collections.abc import Callable
 from io import BytesIO
@@ -16,31 +18,37 @@ from typing import Any, cast
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
 _CHUNK_BYTES = 1 << 20
 _LOOK_UP_S = 0.01  # timers, and a release while waiting for a message, are seen so late
+_P_DATA_TF, _DATA_TRANSFER = 0x04, "Sta6"
+_CONNECTION_CLOSED, _INVALID_PDU = "Evt17", "Evt19"
 
 
 def make_waiting(association: Association) -> None:
-    """Give an association that has its connection, and has not started, reactors that wait."""
-    waiting = _WaitingSocket(cast(AssociationSocket, association.dul.socket))
-    association.dul.socket = waiting
+    """Give an association that has its connection, and has not started, an upper layer that waits."""
+    connection = cast(AssociationSocket, association.dul.socket)
+    connection.__class__ = _WaitingSocket
+    waiting = cast(_WaitingSocket, connection)
+    waiting.wake_reader, waiting.wake_writer = os.pipe()
     association.dul.to_provider_queue = _WakingQueue(waiting.wake)
     association.dul._run_loop_delay = 0
-    association.dimse = _WaitingProvider(association)
+    association.dul.__class__ = _Reactor
+    association.dimse.__class__ = _WaitingProvider
 
 
 class _WaitingSocket(AssociationSocket):
     """Waits until data can be read or there is something to send, and reads what there is."""
 
-    def __init__(self, plain: AssociationSocket) -> None:
-        vars(self).update(vars(plain))  # takes the connection over; a second __init__ would announce it twice
-        self._wake_reader, self._wake_writer = os.pipe()
+    wake_reader: int
+    wake_writer: int
 
     def wake(self) -> None:
         """Have the reactor look for what it has to send."""
-        os.write(self._wake_writer, b"\x00")
+        os.write(self.wake_writer, b"\x00")
 
     @property
     def ready(self) -> bool:
@@ -48,22 +56,68 @@ class _WaitingSocket(AssociationSocket):
         if self.socket is None or not self._is_connected:
             time.sleep(_LOOK_UP_S)
             return False
-        sources: list[Any] = [self.socket, self._wake_reader]
+        sources: list[Any] = [self.socket, self.wake_reader]
         readable = select.select(sources, [], [], _LOOK_UP_S)[0]
-        if self._wake_reader in readable:
-            os.read(self._wake_reader, 4096)
+        if self.wake_reader in readable:
+            os.read(self.wake_reader, 4096)
         return self.socket in readable
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Exactly so many bytes, or fewer if the peer has gone. Memory grows with what comes, not with what is said."""
-        received = bytearray()
         connection = cast(socket.socket, self.socket)
-        while len(received) < nr_bytes:
-            chunk = connection.recv(min(_CHUNK_BYTES, nr_bytes - len(received)))
-            if not chunk:
+        received, count = bytearray(min(_CHUNK_BYTES, nr_bytes)), 0
+        while count < nr_bytes:
+            if count == len(received):
+                received.extend(bytes(min(_CHUNK_BYTES, nr_bytes - count)))
+            with memoryview(received) as view, view[count:] as free:
+                arrived = connection.recv_into(free)
+            if not arrived:
                 break
-            received += chunk
+            count += arrived
+            # a sender with Nagle's algorithm waits for our acknowledgement, which the kernel would hold back 40 ms
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        del received[count:]
         return received
+
+
+class _Reactor(DULServiceProvider):
+    """Hands the fragments of an instance straight to DIMSE (PS3.8 9.3.5); all other PDUs go pynetdicom's way."""
+
+    def _read_pdu_data(self) -> None:
+        connection = cast(_WaitingSocket, self.socket)
+        head = cast(socket.socket, connection.socket).recv(6, socket.MSG_PEEK)
+        is_data = len(head) == 6 and head[0] == _P_DATA_TF and self.state_machine.current_state == _DATA_TRANSFER
+        if not is_data:
+            super()._read_pdu_data()
+            return
+        size = 6 + struct.unpack_from(">I", head, 2)[0]
+        try:
+            pdu = connection.recv(size)
+        except OSError:
+            pdu = bytearray()
+        if len(pdu) < size:
+            self.event_queue.put(_CONNECTION_CLOSED)
+            return
+        primitive = P_DATA()
+        primitive.presentation_data_value_list = values = []
+        try:
+            values += _presentation_data_values(memoryview(pdu)[6:])
+        except (struct.error, ValueError):
+            self.event_queue.put(_INVALID_PDU)
+            return
+        self.assoc.dimse.receive_primitive(primitive)
+
+
+def _presentation_data_values(items: memoryview) -> list[Any]:
+    """(Presentation Context ID, message control header and fragment) of each item; the bytes are not copied."""
+    values = []
+    while items:
+        length = struct.unpack_from(">I", items)[0]
+        if not 2 <= length <= len(items) - 4:
+            raise ValueError("an item is longer than its PDU, or empty")
+        values.append((items[4], items[5 : 4 + length]))
+        items = items[4 + length :]
+    return values
 
 
 class _WakingQueue(queue.Queue[Any]):

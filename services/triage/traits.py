@@ -61,7 +61,8 @@ class Traits:
 
 def fold(*texts: str) -> str:
     """Lower case, accents taken off, anything that is neither letter nor digit made one space."""
-    plain = unicodedata.normalize("NFKD", " ".join(texts).lower())
+    # twice: some letters have a capital only once they are taken apart, and some come apart only in lower case
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", " ".join(texts)).lower())
     letters = "".join(letter for letter in plain if not unicodedata.combining(letter))
     return re.sub(r"[\W_]+", " ", letters).strip()
 

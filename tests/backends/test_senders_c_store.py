@@ -1,17 +1,20 @@
 """C-STORE to real peers: dcmtk's storescp, and a pynetdicom SCP where a status must be forced."""
 
+import threading
+import time
 from contextlib import contextmanager
 
 import pytest
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 
 from services.backends.part10 import digest
-from services.backends.senders import CStoreSender
+from services.backends.senders import CStoreSender, association
 from services.triage.errors import DestinationRefused, DestinationUnavailable
 from tests.support.ct import ct_series, write_series
-from tests.support.peers import free_port, received, storescp
+from tests.support.peers import free_port, received, storescp, wait_until
 
 
 def as_files(series, folder):
@@ -147,3 +150,23 @@ def test_an_association_lost_in_the_middle_is_tried_again_later(files):
 
     with peer(abort) as (address, _), pytest.raises(DestinationUnavailable):
         CStoreSender(address, "VIGIE").send(files)
+
+
+def test_no_answer_is_lost_to_a_reactor_that_was_past_its_checkpoint(tmp_path, monkeypatch):
+    """Under load, pynetdicom's reactor thread now and then took the answer to a request; here it always may."""
+
+    class PassedBefore(threading.Event):
+        def wait(self, timeout=None):
+            time.sleep(0.005)
+            return True
+
+    checkpoint = PassedBefore()
+    monkeypatch.setattr(
+        Association, "_reactor_checkpoint", property(lambda self: checkpoint, lambda self, value: None), raising=False
+    )
+    monkeypatch.setattr(association, "ANSWER_TIMEOUT_S", 10)
+    with storescp(tmp_path / "pacs", free_port()) as address:
+        CStoreSender(address, "VIGIE").send(as_files(ct_series(slices=60), tmp_path / "kept"))
+    assert len(received(tmp_path / "pacs")) == 60
+    # the patch may not be undone under a thread that still uses it
+    wait_until(lambda: not any(isinstance(thread, Association) for thread in threading.enumerate()))

@@ -127,7 +127,7 @@ def test_delivery_stops_cleanly_on_a_signal(house, port, tmp_path, number):
     with storescp(tmp_path / "pacs", port), delivering(house) as process:
         wait_until(lambda: set(states(house, uid).values()) == {DeliveryState.SENT})
         process.send_signal(number)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_the_pause_doubles_up_to_its_limit():

@@ -11,7 +11,8 @@ from demo import demo
 from dicom_samples import real_ct
 from tests.support.bundle import bright_spot_bundle, routing_file
 
-pytestmark = pytest.mark.system
+# minutes on a machine with much else to do
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 
 def test_offline_it_says_so_and_shows_the_phantoms_in_place_of_an_earlier_run(

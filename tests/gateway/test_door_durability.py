@@ -59,6 +59,20 @@ def test_an_instance_acknowledged_before_a_kill_is_found_after_restart(tmp_path:
     assert acknowledged
 
 
+def test_an_instance_whose_rename_a_power_cut_has_undone_is_taken_in_again_at_start(tmp_path: Path) -> None:
+    whole, half = (encode(one) for one in ct_series(slices=2))
+    with open_door(tmp_path) as door, associate(door.port) as association:
+        uid = read_instance(whole).header.sop_instance_uid
+        assert store(association, whole, sop_instance_uid=uid) == 0x0000
+    kept = next((tmp_path / "inbox").glob("*.dcm"))
+    kept.rename(kept.with_suffix(".0123.unfinished"))
+    cut_short = f"{read_instance(half).digest}.QQ.4567.unfinished"
+    (tmp_path / "inbox" / cut_short).write_bytes(half[:-1])
+    with open_door(tmp_path) as door:
+        assert [file.digest for file in door.files.pending()] == [read_instance(whole).digest]
+        assert next(iter(door.files.pending())).received_from == "TEST_SCU"
+
+
 def test_a_file_that_cannot_be_written_is_answered_0xa700_and_the_association_lives_on(tmp_path: Path) -> None:
     big, small = ct_series(slices=1, rows=512, columns=512)[0], ct_series(slices=1)[0]
     with open_door(tmp_path) as door:

@@ -21,7 +21,8 @@ from tests.support.standalone import standalone
 STUDY = Path(__file__).resolve().parents[2] / "dicom_samples" / "phantom_positive"
 RESULT_S = 180.0
 
-pytestmark = pytest.mark.system
+# minutes on a machine with much else to do
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 
 @dataclass(frozen=True, kw_only=True)

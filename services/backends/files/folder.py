@@ -1,6 +1,7 @@
 """Instances and results in one folder, by digest.
 
     inbox/<digest>.<sender>.dcm        kept, not yet in the store; sender: URL-safe base64 of the AE title or address
+    inbox/<digest>.<sender>.<random>.unfinished   being written; whole if the digest is that of its bytes
     instances/<ab>/<digest>.dcm        settled: the store knows them
     results/<ab>/<sha256>.dcm          result objects
     quarantine/<sha256>.bin, .json     bytes nobody understood, and why
@@ -17,10 +18,12 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
+from services.backends import part10
 from services.backends.files import durable
 from services.backends.files.pixels import same_pixels
-from services.triage.errors import Reason
+from services.triage.errors import InstanceRefused, Reason
 from services.triage.ports import KeptFile
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -49,7 +52,8 @@ class FolderStudyFiles:
         kept = KeptFile(digest=_checked(digest), size_bytes=len(content), received_from=received_from)
         target = self._inbox / f"{digest}.{_encode(received_from)}.dcm"
         if not self._settled(digest).exists():
-            durable.write(content, target, via=self._inbox)
+            unfinished = target.with_suffix(f".{uuid4().hex}{durable.UNFINISHED}")
+            durable.write_self_told(content, target, unfinished=unfinished)
         return kept
 
     def pending(self) -> Iterator[KeptFile]:
@@ -123,14 +127,27 @@ class FolderStudyFiles:
         return path
 
     def recover(self, *, older_than: timedelta = timedelta(hours=1)) -> int:
-        """Remove unfinished files that a killed process left; answers how many.
+        """Take in or remove unfinished files that a killed process left; answers how many were removed.
 
-        Call it at start. An unfinished file was never acknowledged. Younger ones may belong to a living process.
+        Call it at start. A file of the inbox that has all its bytes may have been acknowledged before a power cut undid
+        its rename. The others were never acknowledged; younger ones may belong to a living process.
         """
+        for unfinished in self._inbox.glob(f"*.*.*{durable.UNFINISHED}"):
+            digest, sender, _ = unfinished.name.split(".", 2)
+            if _is_whole(unfinished, digest):
+                durable.move(unfinished, self._inbox / f"{digest}.{sender}.dcm")
+        durable.sync_folder(self._inbox)
         return sum(durable.sweep(folder, older_than) for folder in (self._inbox, self._results, self._quarantine))
 
     def _settled(self, digest: str) -> Path:
         return self._instances / digest[:2] / f"{digest}.dcm"
+
+
+def _is_whole(unfinished: Path, digest: str) -> bool:
+    try:
+        return part10.digest(unfinished.read_bytes()) == digest
+    except (InstanceRefused, FileNotFoundError):  # cut short; finished meanwhile by its own process
+        return False
 
 
 def _checked(digest: str) -> str:

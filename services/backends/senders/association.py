@@ -110,6 +110,7 @@ def associate(
         raise DestinationUnavailable(f"{address}: the host name cannot be resolved") from error
     if not association.is_established:
         raise _not_established(association, address)
+    _leave_answers_to_us(association)
     try:
         yield StorageAssociation(association, address, implicit_fallback=implicit_fallback)
     finally:
@@ -163,6 +164,16 @@ def _not_established(association: Association, address: str) -> DestinationUnava
         classes = sorted(f"{uid.name} ({uid})" for uid in rejected)
         return DestinationRefused("context_rejected", f"{address} does not accept {', '.join(classes)}")
     return DestinationUnavailable(f"{address} cannot be reached, or ended the association at once")
+
+
+def _leave_answers_to_us(association: Association) -> None:
+    """Keep pynetdicom's reactor thread from taking the answers to our requests.
+
+    It is paused during a request, but may be past the check: under load it now and then took an answer, and the request
+    then waited for its timeout. The reactor looks without blocking, for requests; to an SCU alone there come none.
+    """
+    take = association.dimse.get_msg
+    association.dimse.get_msg = lambda block=False: take(block=True) if block else (None, None)  # type: ignore[method-assign]
 
 
 def _no_delay(event: evt.Event) -> None:
