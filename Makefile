@@ -67,7 +67,7 @@ test: setup system lint ## every check; VIGIE_TEST_DATA=<folder> adds the tests 
 
 .PHONY: bench
 bench: setup system ## C-STORE ingest beside its peers, and the pipeline without its model; tables under docs/measurements
-	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.ingest --write docs/measurements/ingest.md
 	$(BIN)/python -m benchmarks.pipeline
 
 .PHONY: train

@@ -77,7 +77,7 @@ class FolderStudyFiles:
         """Move these out of the inbox. One fsync of the inbox makes all the renames durable; without it they repeat."""
         wanted = set(digests)
         with os.scandir(self._inbox) as entries:
-            names = [entry.name for entry in entries if entry.name.split(".", 1)[0] in wanted]
+            names = [entry.name for entry in entries if entry.name.endswith(".dcm") and entry.name[:64] in wanted]
         for name in names:
             digest = name.split(".", 1)[0]
             durable.move(self._inbox / name, self._settled(digest))
