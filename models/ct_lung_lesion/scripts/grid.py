@@ -4,6 +4,7 @@ Space: z grows towards the head, y towards the back, x towards the patient's lef
 [slice, row, column] on such a grid is an axial CT in the DICOM patient system (LPS).
 A `Field` is drawn once and can be sampled on any grid: a phantom is the same body whatever grid it is seen on.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -26,22 +27,26 @@ class Grid:
     @classmethod
     def over(cls, low_mm, high_mm, spacing_mm) -> Grid:
         """The grid with `spacing_mm` (z, y, x) whose voxel centres lie in [low, high)."""
-        return cls(*(np.arange(a, b, s, dtype=np.float32) for a, b, s in zip(low_mm, high_mm, spacing_mm)))
+        return cls(*(np.arange(a, b, s, dtype=np.float32) for a, b, s in zip(low_mm, high_mm, spacing_mm, strict=True)))
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Slices, rows, columns."""
         return len(self.z), len(self.y), len(self.x)
 
     @property
     def axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The three coordinate vectors in the order z, y, x."""
         return self.z, self.y, self.x
 
     @property
     def spacing_mm(self) -> np.ndarray:
+        """Distance between voxels on each axis."""
         return np.array([a[1] - a[0] if len(a) > 1 else 1.0 for a in self.axes], dtype=np.float64)
 
     @property
     def origin_mm(self) -> np.ndarray:
+        """Position of the first voxel."""
         return np.array([a[0] for a in self.axes], dtype=np.float64)
 
     def mesh(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -51,7 +56,7 @@ class Grid:
     def box(self, low_mm, high_mm) -> tuple[slice, slice, slice] | None:
         """The index box that covers [low, high] mm, or None if it misses the grid."""
         slices = []
-        for axis, low, high in zip(self.axes, low_mm, high_mm):
+        for axis, low, high in zip(self.axes, low_mm, high_mm, strict=True):
             first, last = np.searchsorted(axis, [low, high])
             if last - first < 1:
                 return None
@@ -59,11 +64,12 @@ class Grid:
         return tuple(slices)
 
     def crop(self, box) -> Grid:
-        return Grid(*(axis[s] for axis, s in zip(self.axes, box)))
+        """The part of the grid in an index box."""
+        return Grid(*(axis[s] for axis, s in zip(self.axes, box, strict=True)))
 
     def points_mm(self, indices: np.ndarray) -> np.ndarray:
         """Millimetre positions (n, 3) of voxel indices (n, 3)."""
-        return np.stack([axis[i] for axis, i in zip(self.axes, indices.T)], axis=1).astype(np.float64)
+        return np.stack([axis[i] for axis, i in zip(self.axes, indices.T, strict=True)], axis=1).astype(np.float64)
 
     def indices(self, points_mm: np.ndarray) -> np.ndarray:
         """The nearest voxel (n, 3) of points (n, 3), clipped to the grid."""
@@ -83,9 +89,9 @@ class Field:
     def on(self, grid: Grid) -> np.ndarray:
         """The field on every voxel of the grid, float32."""
         out = self._lattice
-        for axis, origin in zip(grid.axes, self._low):
+        for axis, origin in zip(grid.axes, self._low, strict=True):
             first, weights = self._weights(axis, origin, out.shape[0])
-            out = np.tensordot(out[first:first + weights.shape[1]], weights, axes=(0, 1))
+            out = np.tensordot(out[first : first + weights.shape[1]], weights, axes=(0, 1))
         return out * np.float32(3.0)  # three passes each moved their axis to the end: order is z, y, x again
 
     def _weights(self, axis: np.ndarray, origin: float, nodes: int) -> tuple[int, np.ndarray]:

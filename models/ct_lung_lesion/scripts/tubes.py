@@ -1,10 +1,10 @@
 """Tubes: vessels, airways, ribs. Capsules painted into a coverage volume, and branching trees to make them from."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-
 from grid import Grid
 
 
@@ -25,9 +25,11 @@ class Tubes:
         return cls(points[:-1], points[1:], radii[:-1], radii[1:])
 
     def select(self, keep: np.ndarray) -> Tubes:
+        """Some of the tubes."""
         return Tubes(self.start[keep], self.end[keep], self.r0[keep], self.r1[keep])
 
     def moved(self, offset: np.ndarray, scale: float, add_mm: float = 0.0) -> Tubes:
+        """The tubes shifted, their radii scaled and widened."""
         return Tubes(self.start + offset, self.end + offset, self.r0 * scale + add_mm, self.r1 * scale + add_mm)
 
 
@@ -36,7 +38,7 @@ def paint_tubes(coverage: np.ndarray, grid: Grid, tubes: Tubes) -> None:
     voxel = float(grid.spacing_mm[1:].mean())
     reach = np.maximum(tubes.r0, tubes.r1)[:, None] + voxel
     lows, highs = np.minimum(tubes.start, tubes.end) - reach, np.maximum(tubes.start, tubes.end) + reach
-    for start, end, r0, r1, low, high in zip(tubes.start, tubes.end, tubes.r0, tubes.r1, lows, highs):
+    for start, end, r0, r1, low, high in zip(tubes.start, tubes.end, tubes.r0, tubes.r1, lows, highs, strict=True):
         box = grid.box(low, high)
         if box is None:
             continue
@@ -62,13 +64,21 @@ def _capsule(grid: Grid, box, start, end, r0, r1, voxel) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Tree:
+    """A tree and its branching points."""
+
     tubes: Tubes
-    nodes: np.ndarray   # (n, 3) mm
-    radii: np.ndarray   # (n,) mm
+    nodes: np.ndarray  # (n, 3) mm
+    radii: np.ndarray  # (n,) mm
 
 
-def grow_tree(rng: np.random.Generator, root: np.ndarray, tips: np.ndarray, tip_radius_mm: float,
-              exponent: float, path_weight: float) -> Tree:
+def grow_tree(
+    rng: np.random.Generator,
+    root: np.ndarray,
+    tips: np.ndarray,
+    tip_radius_mm: float,
+    exponent: float,
+    path_weight: float,
+) -> Tree:
     """Join the tips to the root, each to the node that makes a short way; radii follow Murray's law."""
     order = np.argsort(np.linalg.norm(tips - root, axis=1) + rng.normal(0, 8, len(tips)))
     nodes = np.vstack([root[None], tips[order]])
