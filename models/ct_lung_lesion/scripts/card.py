@@ -37,6 +37,17 @@ def number(value) -> str:
     return "none" if value is None else f"{value:.2f}"
 
 
+def sample(result: dict) -> str:
+    """How many phantoms were tested, against the target."""
+    phantoms = result["phantoms"]
+    n, target = phantoms["studies"], 300
+    said = (
+        "the target is reached" if n >= target else f"the target of {target} is not reached, so the intervals are wide"
+    )
+    tuned = "on these same phantoms, so the figures are optimistic" if phantoms["tuned_on_themselves"] else "on others"
+    return f"{n} test phantoms, {phantoms['without_lesion']} of them without lesion: {said}. Thresholds were chosen {tuned}."
+
+
 def by_size(result: dict) -> str:
     """Lesions by diameter."""
     rows = [
@@ -148,10 +159,10 @@ def energy(result: dict) -> str:
 
 def rendered(text: str, result: dict) -> str:
     """The card with every table between its markers made anew."""
-    makers = {f.__name__: f for f in (by_size, by_thickness, studies, real, reliability, energy)}
+    makers = {f.__name__: f for f in (sample, by_size, by_thickness, studies, real, reliability, energy)}
     for name, make in makers.items():
-        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
-        body = make(result)
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        body = make(result) + "\n"
         text = re.sub(pattern, lambda m, body=body: m[1] + body + m[2], text, flags=re.DOTALL)
     return text
 

@@ -2,8 +2,8 @@
 
     python train.py coarse --pool DIR --out coarse.pt
     python train.py fine --pool DIR --out blind.pt                 (no coarse channel yet: can run beside the first)
-    python train.py fine --pool DIR --init blind.pt --coarse coarse.pt --out base.pt
-    python train.py finetune --pool DIR --pool REAL_DIR --init base.pt --out final.pt [--without lung1]
+    python train.py finetune --pool DIR --pool REAL_DIR --init blind.pt --coarse coarse.pt
+        --without lung1 --out without_lung1.pt
 
 All settings are in configs/train.json. Each run writes the weights (averaged over the last steps) and, beside them, a
 .json with its loss curve and the processor time it took. A checkpoint is written every minute.
