@@ -37,17 +37,22 @@ def read_segments(path: Path, source: Volume) -> dict[int, Mask]:
     shape = source.voxels.shape
     seg = pydicom.dcmread(path)
     frames = seg.pixel_array.reshape(-1, seg.Rows, seg.Columns)
+    shared = seg.SharedFunctionalGroupsSequence[0]  # holds what is the same in every frame, the segment too if alone
     to_index = np.linalg.inv(source.affine)
     masks: dict[int, Mask] = {}
     for frame, groups in zip(frames, seg.PerFrameFunctionalGroupsSequence, strict=True):
-        position = groups.PlanePositionSequence[0].ImagePositionPatient
+        position = _macro(groups, shared, "PlanePositionSequence").ImagePositionPatient
         index = to_index @ [*map(float, position), 1]
         place = round(float(index[0]))
         if frame.shape != shape[1:] or not np.allclose(index[:3], [place, 0, 0], atol=0.01):
             raise ValueError(f"a frame at {list(position)} does not lie on the grid of the series")
-        number = int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        number = int(_macro(groups, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber)
         masks.setdefault(number, np.zeros(shape, dtype=bool))[place] |= frame.astype(bool)
     return masks
+
+
+def _macro(groups: pydicom.Dataset, shared: pydicom.Dataset, keyword: str) -> pydicom.Dataset:
+    return (groups.get(keyword) or shared[keyword].value)[0]
 
 
 def compare_with_mask(segments: Sequence[Mask], reference: Reference) -> Comparison:

@@ -44,8 +44,10 @@ def sample(result: dict) -> str:
     said = (
         "the target is reached" if n >= target else f"the target of {target} is not reached, so the intervals are wide"
     )
-    tuned = "on these same phantoms, so the figures are optimistic" if phantoms["tuned_on_themselves"] else "on others"
-    return f"{n} test phantoms, {phantoms['without_lesion']} of them without lesion: {said}. Thresholds were chosen {tuned}."
+    same = phantoms["tuned_on_themselves"]
+    tuned = "on these same phantoms, so the figures are optimistic" if same else "on others"
+    well = phantoms["without_lesion"]
+    return f"{n} test phantoms, {well} of them without lesion: {said}. Thresholds were chosen {tuned}."
 
 
 def by_size(result: dict) -> str:

@@ -158,10 +158,11 @@ def reliability(studies: list[dict]) -> list[dict]:
 def choose_thresholds(studies: list[dict]) -> dict[str, float]:
     """Thresholds from tuning studies.
 
-    detect: the lowest score with at most one false lesion in three studies on average (a limit set with sight of the two
-    real cases).
+    detect: the lowest score with at most one false lesion in three studies on average (a limit set with sight of
+    the two real cases).
     urgent: the lowest study score with the wanted specificity, with a margin of 2 % of the studies.
-    elevated: halfway between both. equivocal_low: the lowest score with at most one false lesion per study.
+    elevated: halfway between both.
+    equivocal_low: the lowest score with at most one false lesion per study.
     """
     grid = np.round(np.arange(0.5, 0.9995, 0.005), 4)
     rate = np.array([np.mean([false_lesions(s, t) for s in studies]) for t in grid])

@@ -132,7 +132,7 @@ def write_metadata(result: dict) -> None:
     sizes = phantoms["by_size"]
     data["triage"]["thresholds"] = result["thresholds"]
     data["triage"]["operating_point"] = {
-        "measured_on": f"{phantoms['studies']} held-out phantoms (target 300), {phantoms['without_lesion']} without lesion",
+        "measured_on": f"{phantoms['studies']} held-out phantoms (of 300), {phantoms['without_lesion']} without lesion",
         "lesion_sensitivity_at_detect": {band: row["share"] for band, row in sizes.items()},
         "false_lesions_per_study_at_detect": phantoms["false_per_study"]["mean"],
         "urgent": {k: v["share"] for k, v in phantoms["urgent"].items()},
