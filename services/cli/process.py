@@ -38,7 +38,7 @@ def process(
     try:
         document = _run(paths, output.resolve(), model, console)
     except RejectedError as refusal:  # a model or a rules file that cannot be used
-        console.print(f"[red]vigie process: {refusal}")
+        console.print(f"vigie process: {refusal}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(EXIT_USAGE) from refusal
     if as_json:
         typer.echo(document.model_dump_json(indent=2))
@@ -102,7 +102,8 @@ def _print(document: "Document", console: Console) -> None:
     Console().print(summary_table(document))
     for result in (result for study in document.studies for result in study.results):
         for written in result.outputs:
-            console.print(f"{written.modality}: {written.path}", soft_wrap=True, highlight=False)
+            console.print(f"{written.modality}: {written.path}", soft_wrap=True, highlight=False, markup=False)
     for rejected in document.files.rejected:
-        console.print(f"left out: {rejected.path}: {rejected.reason.text}", soft_wrap=True, highlight=False)
+        told = f"left out: {rejected.path}: {rejected.reason.text}"
+        console.print(told, soft_wrap=True, highlight=False, markup=False)
     console.print("Not a medical device: a person reads every study.")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from pydicom.errors import InvalidDicomError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from services.backends.senders.association import MAX_CONTEXTS, OutgoingFile, StorageAssociation, associate
@@ -42,7 +43,7 @@ def send(
                 if problem:
                     failed.append((path, problem))
     for path, text in failed:
-        console.print(f"[red]failed[/red] {path}: {text}", highlight=False, soft_wrap=True)
+        console.print(f"[red]failed[/red] {escape(str(path))}: {escape(text)}", highlight=False, soft_wrap=True)
     console.print(f"{len(files) - len(failed)} of {len(files)} files sent to {peer}", highlight=False)
     if failed or not files:
         raise typer.Exit(1)

@@ -51,7 +51,7 @@ def standalone(
     try:
         run_standalone(settings, announce=lambda: console.print(_welcome(settings)))
     except CannotStart as error:
-        console.print(f"[red]vigie standalone:[/red] {error}", highlight=False, soft_wrap=True)
+        console.print(f"vigie standalone: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
     console.print("Stopped; nothing is lost.")
 

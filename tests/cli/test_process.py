@@ -194,6 +194,12 @@ def test_wrong_usage_is_exit_code_2_with_a_word_about_it(
     assert not done.stdout.strip()
 
 
+def test_a_refusal_shows_its_code(environment: dict[str, str], tmp_path: Path) -> None:
+    code, _, stderr = vigie(environment, "process", tmp_path, "--output", tmp_path / "out", "--model", "nobody")
+    assert code == 2
+    assert "[unknown_model]" in stderr
+
+
 def test_an_empty_folder_is_no_success(environment: dict[str, str], tmp_path: Path) -> None:
     code, stdout, _ = vigie(environment, "process", tmp_path, "--output", tmp_path / "out", "--json")
     assert (code, json.loads(stdout)["studies"]) == (3, [])
