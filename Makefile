@@ -14,7 +14,9 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 /usr/bin/python3; do \
 	"$$p" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v "$$p" && break; done)
 TORCH_INDEX ?=
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+INSTALL := pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/$(INSTALL)
+TRITON := .venv-triton
 
 .PHONY: help
 help: ## this list
@@ -30,12 +32,43 @@ $(VENV)/bin/python:
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Python packages into $(VENV) (a few minutes the first time)"
 	$(PIP) --constraint constraints.txt torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	$(PIP) --constraint constraints.txt --editable '.[worker,triton,embedded,training,test]'
+	$(PIP) --constraint constraints.txt --editable '.[worker,postgres,triton,embedded,local,training,test]'
 	touch $@
 
+# Triton's own Python: the server from the nvidia-pytriton wheel (nothing else of it is used: --no-deps), and what the
+# bundles need. Its NumPy is older than ours.
+.PHONY: triton-setup
+triton-setup: $(TRITON)/.installed
+
+$(TRITON)/.installed: constraints-triton.txt pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "No Python 3.11 or newer with venv found: set PYTHON=" >&2; exit 1; }
+	@echo "Installing a Triton server into $(TRITON) (a few minutes the first time)"
+	$(PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/$(INSTALL) --constraint constraints-triton.txt torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(TRITON)/bin/$(INSTALL) --constraint constraints-triton.txt numpy monai nibabel fire pydantic-settings platformdirs
+	$(TRITON)/bin/$(INSTALL) --constraint constraints-triton.txt --no-deps nvidia-pytriton
+	$(TRITON)/bin/$(INSTALL) --no-deps --editable .
+	touch $@
+
+.PHONY: triton
+triton: setup triton-setup ## a Triton server on loopback that serves the models; docs/triton.md
+	$(BIN)/vigie models export --repository build/triton
+	exec models/serve_triton.sh build/triton
+
+.PHONY: up down status
+up: setup triton-setup ## the production set on this machine: RabbitMQ, PostgreSQL, Triton, door, desk, workers, deliver
+	@deploy/local/up.sh
+
+down: ## stop it
+	@deploy/local/down.sh
+
+status: ## what of it runs, and where
+	@deploy/local/status.sh
+
 # Real peers and validators for the tests; the service itself needs none of them.
-SYSTEM := storescu:dcmtk dciodvfy:dicom3tools /usr/sbin/Orthanc:orthanc java:default-jre-headless \
-	/usr/share/java/pixelmed.jar:libpixelmed-java /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb
+SYSTEM := storescu:dcmtk strace:strace dciodvfy:dicom3tools /usr/sbin/Orthanc:orthanc java:default-jre-headless \
+	/usr/share/java/pixelmed.jar:libpixelmed-java /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb \
+	/usr/lib/postgresql/15/bin/postgres:postgresql-15
 
 .PHONY: system
 system: ## Debian packages for the tests (installed when root, named otherwise)
@@ -62,18 +95,24 @@ lint: setup ## style, types, import rules
 	$(BIN)/lint-imports
 
 .PHONY: test
-test: setup system lint ## every check; VIGIE_TEST_DATA=<folder> adds the tests on outside data
+test: setup triton-setup system lint ## every check; VIGIE_TEST_DATA=<folder> adds the tests on outside data
 	$(BIN)/pytest
 
 .PHONY: bench
-bench: setup system ## C-STORE ingest beside its peers, and the pipeline without its model; tables under docs/measurements
+bench: setup triton-setup system ## C-STORE ingest beside its peers, and the pipeline without its model; tables under docs/measurements
 	$(BIN)/python -m benchmarks.ingest --write docs/measurements/ingest.md
 	$(BIN)/python -m benchmarks.pipeline
 
+ROUNDS ?= 100
+SEED ?= 1
+.PHONY: chaos
+chaos: setup triton-setup system ## kills, cuts, pauses and fills the real set while studies come in; exit 1 if any is lost or doubled
+	$(BIN)/python -m chaos.campaign --rounds $(ROUNDS) --seed $(SEED) $(if $(WRITE),--write $(WRITE))
+
 .PHONY: train
-train: setup ## the demonstration model again, from nothing (hours)
-	$(BIN)/python models/ct_lung_lesion/scripts/train.py
+train: setup ## the demonstration model again, from nothing (hours; goes on where it was stopped, in build/training)
+	cd models/ct_lung_lesion/scripts && PATH="$(CURDIR)/$(BIN):$$PATH" sh reproduce.sh "$(CURDIR)/build/training"
 
 .PHONY: clean
 clean: ## everything that was made here
-	rm -rf $(VENV) build demo_output *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(TRITON) build demo_output *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -53,7 +53,10 @@ class KnownAnswer:
         """The one model."""
         return (self._model,)
 
-    def segment(self, volume: Volume, model: Model) -> Segmentation:  # noqa: ARG002 - the port's signature
+    def require_ready(self) -> None:
+        """See Segmenter."""
+
+    def segment(self, volume: Volume, model: Model, *, cancelled: Callable[[], bool] | None = None) -> Segmentation:  # noqa: ARG002
         """The known answer."""
         return self._segmentation
 

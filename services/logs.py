@@ -8,7 +8,7 @@ import warnings
 import structlog
 
 # Their warnings quote the values of elements, which may be patient data; what matters is logged by us, without values.
-_TALKATIVE = ("pydicom", "pynetdicom", "highdicom")
+_TALKATIVE = ("highdicom", "pika", "pydicom", "pynetdicom")
 
 _FRAMES = 6  # innermost first
 
@@ -29,8 +29,7 @@ def configure_logging(level: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),  # of this moment: it may have been replaced
     )
     logging.basicConfig(
         level=max(number, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
@@ -44,3 +43,23 @@ def where(error: BaseException) -> dict[str, str]:
     """What may be logged of an error nobody foresaw: its type and place, never its text, which may quote a value."""
     frames = traceback.extract_tb(error.__traceback__)[: -_FRAMES - 1 : -1]
     return {"error": type(error).__name__, "place": " < ".join(f"{each.filename}:{each.lineno}" for each in frames)}
+
+
+class Conditions:
+    """Says when something lasting begins and when it is over, not each time that it is seen."""
+
+    def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:
+        self._log = log
+        self._present: set[tuple[str, str]] = set()
+
+    def begins(self, name: str, subject: str = "", **details: object) -> None:
+        """Log `name` unless it lasts already."""
+        if (name, subject) not in self._present:
+            self._present.add((name, subject))
+            self._log.warning(name, **details)
+
+    def ends(self, name: str, subject: str = "", **details: object) -> None:
+        """Log `<name>_over` if it lasted."""
+        if (name, subject) in self._present:
+            self._present.discard((name, subject))
+            self._log.info(f"{name}_over", **details)

@@ -8,6 +8,8 @@ import platformdirs
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from services.triage.volume import MAX_VOXELS
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -18,6 +20,19 @@ class Settings(BaseSettings):
 
     data: Path = Field(Path(platformdirs.user_data_dir("vigie")), description="Folder of everything that is kept.")
     database_url: SecretStr | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data folder.")
+    broker_url: SecretStr | None = Field(
+        None, description="AMQP URL of RabbitMQ (amqp:// or amqps://); default: a queue in the database file."
+    )
+    broker_prefix: str = Field(
+        "vigie", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="What our queues' names on RabbitMQ begin with."
+    )
+    broker_ca: Path | None = Field(None, description="CA certificates (PEM) that RabbitMQ's certificate is checked by.")
+    broker_certificate: Path | None = Field(None, description="Our client certificate for RabbitMQ (PEM).")
+    broker_key: Path | None = Field(None, description="The key of that certificate (PEM).")
+    triton: str | None = Field(
+        None, description="HOST:PORT of Triton's gRPC service; default: models run in the worker's own process."
+    )
+    triton_deadline_s: float = Field(1800.0, gt=0, description="Longest wait for one answer of Triton.")
     http: str = Field("127.0.0.1:8000", description="HOST:PORT of the HTTP API and the work list.")
     dicom: str = Field("127.0.0.1:11112", description="HOST:PORT of the DICOM listener.")
     ae_title: str = Field("VIGIE", description="Our AE title, called and calling.", max_length=16)
@@ -25,14 +40,25 @@ class Settings(BaseSettings):
     max_instance_mb: int = Field(4096, ge=1, description="An instance larger than this is refused (MB).")
     quiet_period_s: float = Field(15.0, ge=0, description="A study is complete when nothing arrived for so long.")
     send_to: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Destinations of results, comma-separated: AET@HOST:PORT, or a folder's path."
+        (), description="Destinations of results, comma-separated: AET@HOST:PORT, https://HOST/PATH, a folder's path."
+    )
+    stow_ca: Path | None = Field(None, description="CA certificates (PEM) that a STOW-RS server is checked by.")
+    stow_credentials: Path | None = Field(
+        None,
+        description='TOML file: per destination a table ["https://HOST/PATH"] of token, or of user and password.',
     )
     models: Path = Field(REPOSITORY / "models", description="Folder of MONAI bundles.")
     routing: Path = Field(REPOSITORY / "models" / "routing.toml", description="File of routing rules.")
-    lease_s: float = Field(60.0, gt=0, description="A worker silent for so long loses its job to another.")
+    lease_s: float = Field(60.0, gt=0, description="A worker or sender silent for so long loses its work to another.")
     max_attempts: int = Field(4, ge=1, description="Analyses of one job that may die or fail for a passing reason.")
+    analysis_limit_s: float = Field(
+        1800.0, gt=0, description="An analysis that runs longer is given up (time_limit), and its worker starts afresh."
+    )
+    max_volume_voxels: int = Field(
+        MAX_VOXELS, ge=1, description="A larger series is not analysed (too_large); the default is 2048 x 512 x 512."
+    )
     delivery_retry_s: float = Field(30.0, gt=0, description="First pause before a delivery is tried again; doubles.")
-    delivery_retry_max_s: float = Field(3600.0, gt=0, description="Longest pause between two tries of a delivery.")
+    delivery_retry_max_s: float = Field(300.0, gt=0, description="Longest pause between two tries of a delivery.")
     threads: int = Field(os.cpu_count() or 1, ge=1, description="CPU threads of the embedded segmenter.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 

@@ -1,9 +1,17 @@
 """Tests that need outside data (`data`) are deselected when VIGIE_TEST_DATA is unset; nothing is ever skipped."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.support.postgres import Postgres, postgres
+from tests.support.rabbitmq import RabbitMQ, rabbitmq
+
+if TYPE_CHECKING:
+    from tests.support.triton import Triton
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -18,3 +26,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def test_data() -> Path:
     """The folder of outside data."""
     return Path(os.environ["VIGIE_TEST_DATA"])
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgres]:
+    """A real PostgreSQL, made quick: after a power cut it would be gone."""
+    with postgres("fsync=off") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """A real RabbitMQ; a test that kills or pauses it starts one of its own."""
+    with rabbitmq(tmp_path_factory.mktemp("rabbitmq") / "broker") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def segmenter_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small bundles, good and faulty ones."""
+    from tests.support.triton import write_models
+
+    return write_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def triton(segmenter_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Triton"]:
+    """A Triton server that serves them; tests that harm a server start their own."""
+    from tests.support.triton import triton_server
+
+    with triton_server(segmenter_models, tmp_path_factory.mktemp("triton")) as server:
+        yield server

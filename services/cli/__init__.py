@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from services import __version__
-from services.cli import models, process, send, settings, standalone
+from services.cli import db, deliver, deliveries, gateway, models, process, queue, send, settings, standalone, worker
 
 app = typer.Typer(
     name="vigie",
@@ -16,9 +16,15 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # a frame's locals may hold patient data
 )
 app.command("standalone")(standalone.standalone)
+app.command("gateway")(gateway.gateway)
+app.command("worker")(worker.worker)
+app.command("deliver")(deliver.deliver)
 app.command("process")(process.process)
 app.command("send")(send.send)
+app.add_typer(db.app, name="db")
+app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(models.app, name="models")
+app.add_typer(queue.app, name="queue")
 app.command("settings")(settings.settings)
 
 

@@ -1,4 +1,4 @@
-"""`vigie models list|show`: the bundles that can be asked for."""
+"""`vigie models list|show|export`: the bundles that can be asked for."""
 
 import dataclasses
 import json
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.backends.inference.catalogue import Catalogue
+from services.backends.inference.export import Device, export_repository
 from services.settings import Settings
 from services.triage.errors import ModelRefused
 
@@ -53,3 +54,27 @@ def show_model(name: Annotated[str, typer.Argument(help="A model's name.")], fol
         typer.echo(str(refusal), err=True)
         raise typer.Exit(2) from refusal
     typer.echo(json.dumps(dataclasses.asdict(model), indent=2))
+
+
+@app.command("export")
+def export_models(
+    repository: Annotated[Path, typer.Option("--repository", help="Folder of the Triton model repository.")],
+    device: Annotated[Device, typer.Option("--device", help="Where the served models run.")] = Device.CPU,
+    instances: Annotated[
+        int, typer.Option("--instances", min=1, help="Instances of each model, each with one volume at a time.")
+    ] = 1,
+    folder: Folder = None,
+) -> None:
+    """Write a Triton model repository: every model as it is here, by digest. A changed model becomes a new version.
+
+    Triton's Python needs vigie and MONAI; docs/triton.md says how to serve the repository.
+    """
+    try:
+        exported = export_repository(
+            Catalogue(folder or Settings().models), repository, device=device, instances=instances
+        )
+    except ModelRefused as refusal:
+        typer.echo(str(refusal), err=True)
+        raise typer.Exit(2) from refusal
+    for model in exported:
+        typer.echo(f"{model.name}: version {model.number}{'' if model.written else ' (unchanged)'}")

@@ -84,6 +84,7 @@ def _run(paths: list[Path], output: Path, model_name: str | None, console: Conso
                 model_of=catalogue.get,
                 segmenter=segmenter,
                 output=output,
+                max_volume_voxels=settings.max_volume_voxels,
                 now=datetime.now(UTC),
                 progress=_stages(progress, task, f"study {number} of {len(found.studies)}"),
             )

@@ -3,50 +3,72 @@
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
-from pydicom.errors import InvalidDicomError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
-from services.backends.senders.association import MAX_CONTEXTS, OutgoingFile, StorageAssociation, associate
+from services.backends.senders.association import MAX_CONTEXTS, NotToBeSent, OutgoingFile, StorageAssociation, associate
 from services.backends.senders.destinations import split_address
 from services.triage.errors import DestinationRefused, DestinationUnavailable
 
 
 def send(
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders (with all in them).", exists=True)],
+    paths: Annotated[
+        list[Path], typer.Argument(help="DICOM files, and folders with all that is in them.", exists=True)
+    ],
     peer: Annotated[str, typer.Argument(metavar="AET@HOST:PORT", help="Who receives them.")],
     ae_title: Annotated[str, typer.Option(help="Our own AE title.")] = "VIGIE",
 ) -> None:
-    """C-STORE files to a peer, each as it is. Exit code: 0 all sent, 1 some failed, 2 wrong usage."""
+    """C-STORE files to a peer, each as it is.
+
+    What is no DICOM file in a folder, or a DICOMDIR, is skipped with a warning; named by itself it is a failure.
+    Exit code: 0 all sent, 1 some failed or there was none, 2 wrong usage.
+    """
     try:
         split_address(peer)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     console = Console(stderr=True)
-    files = sorted(_files(paths))
-    outgoing: list[OutgoingFile] = []
-    failed: list[tuple[Path, str]] = []
     with _progress(console) as progress:
-        for path in progress.track(files, description="Reading"):
-            try:
-                outgoing.append(OutgoingFile.read(path))
-            except (InvalidDicomError, AttributeError, OSError) as error:
-                failed.append((path, f"not a DICOM file that can be sent: {error}"))
+        read = [
+            _read(path, named=path in paths) for path in progress.track(sorted(_files(paths)), description="Reading")
+        ]
+        outgoing = [each for each in read if isinstance(each, OutgoingFile)]
+        unsent = [each for each in read if isinstance(each, _Unsent)]
         task = progress.add_task("Sending", total=len(outgoing))
         for group in _by_association(outgoing):
             for path, problem in _send_group(group, peer, ae_title):
                 progress.advance(task)
                 if problem:
-                    failed.append((path, problem))
-    for path, text in failed:
-        console.print(f"[red]failed[/red] {escape(str(path))}: {escape(text)}", highlight=False, soft_wrap=True)
-    console.print(f"{len(files) - len(failed)} of {len(files)} files sent to {peer}", highlight=False)
-    if failed or not files:
+                    unsent.append(_Unsent(path, problem))
+    for each in sorted(unsent, key=lambda one: not one.skipped):
+        word = "[yellow]skipped[/yellow]" if each.skipped else "[red]failed[/red]"
+        console.print(f"{word} {escape(str(each.path))}: {escape(each.text)}", highlight=False, soft_wrap=True)
+    failed = sum(not each.skipped for each in unsent)
+    total = len(read) - sum(each.skipped for each in unsent)
+    console.print(f"{total - failed} of {total} files sent to {peer}", highlight=False)
+    if failed or not total:
         raise typer.Exit(1)
+
+
+class _Unsent(NamedTuple):
+    """A file that was not sent, and why; `skipped` when nobody asked for it."""
+
+    path: Path
+    text: str
+    skipped: bool = False
+
+
+def _read(path: Path, *, named: bool) -> OutgoingFile | _Unsent:
+    try:
+        return OutgoingFile.read(path)
+    except NotToBeSent as error:
+        return _Unsent(path, str(error), skipped=not named)
+    except (ValueError, OSError) as error:
+        return _Unsent(path, f"cannot be read: {error}")
 
 
 def _progress(console: Console) -> Progress:

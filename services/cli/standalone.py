@@ -1,53 +1,31 @@
 """`vigie standalone`: all parts in one command."""
 
-from pathlib import Path
-from typing import Annotated, Any
-
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from services.backends.senders import parse_destination
+from services.cli.flags import AeTitle, Data, Dicom, Http, QuietPeriod, SendTo, settings_from
 from services.settings import Settings
-from services.standalone import CannotStart, run_standalone
+from services.standalone import run_standalone
+from services.supervisor import CannotStart
 
 
 def standalone(
-    data: Annotated[Path | None, typer.Option(help="Folder of everything that is kept.", file_okay=False)] = None,
-    http: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The work list and the API.")] = None,
-    dicom: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The DICOM listener.")] = None,
-    ae_title: Annotated[str | None, typer.Option(help="Our AE title.")] = None,
-    quiet_period: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="A study is complete when nothing arrived for so long.")
-    ] = None,
-    send_to: Annotated[
-        list[str] | None,
-        typer.Option(metavar="AET@HOST:PORT", help="Where results go, or a folder's path; may be given many times."),
-    ] = None,
+    data: Data = None,
+    http: Http = None,
+    dicom: Dicom = None,
+    ae_title: AeTitle = None,
+    quiet_period: QuietPeriod = None,
+    send_to: SendTo = None,
 ) -> None:
     """Run everything on this machine: DICOM listener, work list, analysis and delivery.
 
     A flag wins over its VIGIE_... variable; `vigie settings` lists the variables and what is in force.
     """
-    flags: dict[str, Any] = {
-        "data": data.resolve() if data else None,
-        "http": http,
-        "dicom": dicom,
-        "ae_title": ae_title,
-        "quiet_period_s": quiet_period,
-        "send_to": tuple(send_to) if send_to else None,
-    }
+    settings = settings_from(
+        data=data, http=http, dicom=dicom, ae_title=ae_title, quiet_period=quiet_period, send_to=send_to
+    )
     console = Console(stderr=True)
-    try:
-        settings = Settings(**{name: value for name, value in flags.items() if value is not None})
-        for destination in settings.send_to:
-            parse_destination(destination)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise typer.BadParameter(wrong) from error
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
     try:
         run_standalone(settings, announce=lambda: console.print(_welcome(settings)))
     except CannotStart as error:

@@ -1,5 +1,6 @@
 """The desk: API, work list, STOW-RS, probes and metrics in one application."""
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,13 +11,15 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from services import __version__
 from services.backends.files import FolderStudyFiles
-from services.backends.store import SqlStudyStore, open_store
+from services.backends.store import SqlStudyStore, connect, never_the_same, open_store
 from services.gateway import api, health, metrics, worklist
 from services.gateway.desk import Desk
 from services.gateway.edge import RequestDurations, SecurityHeaders
 from services.gateway.problems import install_problem_handlers
+from services.gateway.role import Role
 from services.gateway.serve import serve
 from services.gateway.stow import stow_router
+from services.patience import wait_for
 from services.settings import Settings
 from services.triage.ports import StudyFiles
 
@@ -48,9 +51,10 @@ def create_app(
     *,
     store: SqlStudyStore,
     files: StudyFiles,
+    role: Role = Role.ALL,
     clock: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
-    """Build the application on given implementations."""
+    """Build the application of a role on given implementations."""
     # no docs_url: Swagger UI would load scripts from other hosts
     app = FastAPI(
         title="Vigie", version=__version__, description=DESCRIPTION, openapi_tags=TAGS, docs_url=None, redoc_url=None
@@ -58,9 +62,14 @@ def create_app(
     app.state.desk = Desk(settings=settings, store=store, files=files, clock=clock)
     app.state.metrics = metrics.new_registry(store, settings.data, clock)
     install_problem_handlers(app)
-    stow = stow_router(files, max_instance_bytes=settings.max_instance_mb * 1_000_000)
-    for router in (api.router, stow, health.router, metrics.router, worklist.router):
-        app.include_router(router)
+    if role.is_desk:
+        app.include_router(api.router)
+    if role.is_door:
+        app.include_router(stow_router(files, max_instance_bytes=settings.max_instance_mb * 1_000_000))
+    app.include_router(health.router)
+    app.include_router(metrics.router)
+    if role.is_desk:
+        app.include_router(worklist.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings.http), www_redirect=False)
     app.add_middleware(SecurityHeaders)
@@ -68,12 +77,16 @@ def create_app(
     return app
 
 
-def run_http(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+def run_http(settings: Settings, role: Role = Role.ALL) -> None:
+    """Serve until SIGTERM or SIGINT, from the first moment: while the database is not there, /readyz says so."""
     settings.data.mkdir(parents=True, exist_ok=True)
-    store = open_store(settings.store_url())
+    url = settings.store_url()
+    threading.Thread(
+        target=wait_for, args=("database", lambda: open_store(url).close()), name="upgrade", daemon=True
+    ).start()
+    store = SqlStudyStore(connect(url), same_pixels=never_the_same)
     files = FolderStudyFiles(settings.data)
-    serve(create_app(settings, store=store, files=files), settings)
+    serve(create_app(settings, store=store, files=files, role=role), settings)
 
 
 def _allowed_hosts(http: str) -> list[str]:

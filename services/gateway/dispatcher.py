@@ -13,11 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.backends.files import FolderStudyFiles
 from services.backends.headers import read_instance
-from services.backends.queue import EmbeddedJobQueue
+from services.backends.queue import open_queue
 from services.backends.routing_file import load_rules
 from services.backends.store import open_store
 from services.lifetime import stop_on_signals
-from services.logs import where
+from services.logs import Conditions, where
+from services.patience import wait_for
 from services.settings import Settings
 from services.triage.errors import InstanceRefused, Reason, TransientError
 from services.triage.job import JobMessage, JobPlan, OrderPriority, Plan
@@ -31,6 +32,7 @@ TICK_S = 0.25
 FILES_PER_TURN = 400
 MESSAGES_PER_TURN = 100
 PAUSE = timedelta(seconds=30)  # before a file or a study that made trouble is tried again
+OUTAGE_PAUSE = timedelta(seconds=2)  # the same when it was the store or the queue that made the trouble
 
 # what one odd study may raise where nobody foresaw it, a value that the database refuses among them; such a study must
 # not hold up the others
@@ -39,12 +41,11 @@ _FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, 
 
 def run_dispatcher(settings: Settings) -> None:
     """Take turns until SIGTERM or SIGINT; blocks."""
-    stop = stop_on_signals()
     settings.data.mkdir(parents=True, exist_ok=True)
-    url = settings.store_url()
-    queue = EmbeddedJobQueue(url)
     files = FolderStudyFiles(settings.data)
-    store = open_store(url, same_pixels=files.same_pixels)
+    store = wait_for("database", lambda: open_store(settings.store_url(), same_pixels=files.same_pixels))
+    queue = wait_for("queue", lambda: open_queue(settings))
+    stop = stop_on_signals()
     dispatcher = Dispatcher(store, files, queue, load_rules(settings.routing), settings)
     log.info("dispatcher_started")
     while not stop.is_set():
@@ -65,6 +66,7 @@ class Dispatcher:
         self._queue = queue
         self._rules = rules
         self._quiet_period = timedelta(seconds=settings.quiet_period_s)
+        self._conditions = Conditions(log)
         self._set_aside: dict[str, datetime] = {}  # digest or study UID -> when to try again
 
     def turn(self, now: datetime) -> None:
@@ -72,10 +74,13 @@ class Dispatcher:
         self._set_aside = {name: until for name, until in self._set_aside.items() if until > now}
         steps: tuple[Callable[[datetime], None], ...] = (self._settle, self._complete, self._reissue, self._publish)
         for step in steps:
+            name = step.__name__.strip("_")
             try:
                 step(now)
             except TransientError as error:
-                log.warning("step_postponed", step=step.__name__.strip("_"), error=type(error).__name__)
+                self._conditions.begins("step_postponed", name, step=name, error=type(error).__name__)
+            else:
+                self._conditions.ends("step_postponed", name, step=name)
 
     def _settle(self, now: datetime) -> None:
         """Record pending files, study by study, then have them leave `pending`."""
@@ -88,7 +93,8 @@ class Dispatcher:
                 recorded = self._store.record(instances, now=now)
             except (TransientError, *_FAULTS) as error:
                 log.warning("record_postponed", study_instance_uid=uid, **where(error))
-                self._set_aside |= dict.fromkeys((instance.digest for instance, _ in instances), now + PAUSE)
+                until = now + _pause(error)
+                self._set_aside |= dict.fromkeys((instance.digest for instance, _ in instances), until)
                 continue
             self._files.settle(instance.digest for instance, _ in instances)
             conflicts = sum(one.arrival is Arrival.CONFLICT for one in recorded)
@@ -123,7 +129,7 @@ class Dispatcher:
                 self._complete_one(version, now)
             except (TransientError, *_FAULTS) as error:
                 log.warning("completion_postponed", study_instance_uid=version.study_instance_uid, **where(error))
-                self._set_aside[version.study_instance_uid] = now + PAUSE
+                self._set_aside[version.study_instance_uid] = now + _pause(error)
 
     def _complete_one(self, version: VersionKey, now: datetime) -> None:
         instances = self._store.instances(version)
@@ -159,3 +165,8 @@ class Dispatcher:
                 confirmed.append(message)
         finally:
             self._store.published(confirmed)
+
+
+def _pause(error: Exception) -> timedelta:
+    """Before the next try: an outage ends for all studies at once, an odd study stays odd."""
+    return OUTAGE_PAUSE if isinstance(error, TransientError) else PAUSE

@@ -3,8 +3,11 @@
 VigieError
 ├── TransientError              retry later, with backoff; nothing is lost
 │   ├── StoreUnavailable        the database does not answer
+│   ├── QueueUnavailable        the broker does not answer, or takes no messages now
+│   ├── QueueRefused            the broker will not have us as we are set up: a person must act, the text says how
 │   ├── OutOfResources          no space left to keep an instance (DIMSE 0xA7xx)
 │   ├── SegmenterUnavailable    the inference server does not answer
+│   ├── AnalysisCancelled       whoever asked for the analysis has stopped it halfway
 │   └── DestinationUnavailable  a PACS is down or refuses the association
 ├── RejectedError               will never work as it is; carries a coded Reason
 │   ├── InstanceRefused         one instance cannot be understood (DIMSE 0xA9xx, 0xCxxx)
@@ -13,6 +16,7 @@ VigieError
 │   ├── AnalysisFailed          the analysis was tried and broke
 │   ├── ModelRefused            a bundle cannot be used
 │   ├── RulesRefused            a file of routing rules cannot be used
+│   ├── SchemaRefused           a database is older or newer than this program can use
 │   └── DestinationRefused      a PACS answers that it will not take an object
 ├── LeaseLost                   another worker holds the job now: stop, write nothing
 └── DeadLetterError             a message nobody can act on: keep it for a person
@@ -62,12 +66,27 @@ class StoreUnavailable(TransientError):
     """The database does not answer."""
 
 
+class QueueUnavailable(TransientError):
+    """The broker does not answer, or takes no messages now."""
+
+
+class QueueRefused(TransientError):
+    """The broker will not have us as we are set up: credentials, TLS, a queue of other properties.
+
+    A person must act and the text says how; transient all the same, for the jobs wait in the database.
+    """
+
+
 class OutOfResources(TransientError):
     """No space is left to keep an instance (PS3.4 B.2.3: status 0xA7xx)."""
 
 
 class SegmenterUnavailable(TransientError):
     """The inference server does not answer."""
+
+
+class AnalysisCancelled(TransientError):
+    """Whoever asked for the analysis has stopped it halfway."""
 
 
 class DestinationUnavailable(TransientError):
@@ -113,6 +132,10 @@ class ModelRefused(RejectedError):
 
 class RulesRefused(RejectedError):
     """A file of routing rules cannot be used: the text names file, rule and key."""
+
+
+class SchemaRefused(RejectedError):
+    """A database whose tables this program cannot use: the text says what to do."""
 
 
 class DestinationRefused(RejectedError):

@@ -1,10 +1,11 @@
 """A job: one study version analysed by one model version. Its states, its lease, its message."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
 from services.triage.errors import Reason
+from services.triage.lesion import Lesion
 from services.triage.study import Instance, StudyAttributes, VersionKey
 
 
@@ -37,6 +38,15 @@ class OrderPriority(IntEnum):
     STAT = 0
     HIGH = 1
     ROUTINE = 2
+
+
+AGEING = timedelta(minutes=30)
+"""So long a wait counts as one step of priority: STAT overtakes routine work, and routine work never starves."""
+
+
+def rank(priority: OrderPriority, queued_at: datetime) -> float:
+    """The place in the order of work, in seconds; of the jobs that are due, the one with the smallest is next."""
+    return (queued_at + priority * AGEING).timestamp()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,11 +85,15 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobMessage:
-    """The bell: identifiers only. `attempt` counts from 1 and grows with each publication."""
+    """The bell: identifiers only. It wakes a worker; which job is next, the store decides.
+
+    job_id, attempt (from 1): for whom it was rung. traceparent: W3C trace context.
+    """
 
     job_id: str
     priority: OrderPriority = OrderPriority.ROUTINE
     attempt: int = 1
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +112,8 @@ class Job:
 
     instances: of the whole study version; the series to analyse is `plan.series_instance_uid`.
     predecessors: the SR documents of the earlier result that this one replaces, by SHA-256 (`StudyFiles.result_path`).
+    earlier_lesions: every lesion that earlier results of the model told of, as the last of them measured it.
+    traceparent: the W3C trace context in which the study was completed.
     """
 
     job_id: str
@@ -108,3 +124,5 @@ class Job:
     study: StudyAttributes
     instances: tuple[Instance, ...]
     predecessors: tuple[str, ...] = ()
+    earlier_lesions: tuple[Lesion, ...] = ()
+    traceparent: str | None = None

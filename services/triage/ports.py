@@ -3,7 +3,7 @@
 One contract suite per port (tests/contracts) runs over every implementation, over real connections.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -48,6 +48,9 @@ class StudyFiles(Protocol):
     def quarantine(self, content: bytes, *, reason: Reason, received_from: str) -> Path:
         """Keep bytes that could not be understood, with the reason beside them, for a person to look at."""
 
+    def require_room(self) -> None:
+        """Raises OutOfResources while there is no room for the objects of a result."""
+
     def keep_result(self, content: bytes) -> str:
         """Keep a result object (fsync); answers its SHA-256 (hex) over all bytes, the name for `result_path`."""
 
@@ -75,12 +78,29 @@ class Recorded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueDelivery:
-    """One result that is due at one destination now. `objects`: (SOP Class UID, SOP Instance UID, sha256) each."""
+    """One result that this process may send to one destination now, and nobody else while the claim lasts.
+
+    objects: (SOP Class UID, SOP Instance UID, sha256) each. attempt: counts this try. claim: who holds it.
+    """
 
     delivery_id: str
     destination: Destination
     attempt: int
     objects: tuple[tuple[str, str, str], ...]
+    claim: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryLine:
+    """One delivery as an operator sees it. attempt: failed tries; `reason`: of the last."""
+
+    delivery_id: str
+    study_instance_uid: str
+    destination_name: str
+    state: DeliveryState
+    attempt: int
+    created_at: datetime
+    reason: Reason | None
 
 
 class StudyStore(Protocol):
@@ -106,24 +126,40 @@ class StudyStore(Protocol):
     def ask_completion(self, study_instance_uid: str, *, actor: str, now: datetime) -> bool:
         """Have the receiving version completed at the next turn. False: no such study, or nothing is receiving."""
 
-    def complete(self, version: VersionKey, plan: Plan, *, priority: OrderPriority, seen: int, now: datetime) -> bool:
+    def complete(
+        self,
+        version: VersionKey,
+        plan: Plan,
+        *,
+        priority: OrderPriority,
+        seen: int,
+        now: datetime,
+        traceparent: str | None = None,
+    ) -> bool:
         """Close a version with its plan; its jobs are queued in the same transaction (outbox).
 
-        `seen`: how many instances the plan was made from. False, and nothing changes, when another gateway was
-        first or an instance has arrived since.
+        `seen`: how many instances the plan was made from. `traceparent`: is handed to whoever works on the jobs.
+        False, and nothing changes, when another gateway was first or an instance has arrived since.
         """
 
     def unpublished(self, *, limit: int) -> list[JobMessage]:
-        """Queued jobs whose message is not yet (or no longer) in the queue, by priority, then age."""
+        """The messages that are owed to the queue (outbox), by priority, then age."""
 
     def published(self, messages: Sequence[JobMessage]) -> None:
         """The queue has confirmed these."""
 
     def reissue(self, *, now: datetime) -> int:
-        """Put jobs whose lease has run out back to queued and unpublished; answers how many."""
+        """Put jobs whose lease has run out back to queued and into the outbox; answers how many.
 
-    def lease(self, job_id: str, *, worker: str, now: datetime, duration: timedelta) -> tuple[Lease, Job] | None:
-        """Take a queued job. None: it is taken, done, cancelled or unknown (acknowledge the message, do nothing)."""
+        Postponed jobs whose time has come go into the outbox too; they are not counted.
+        """
+
+    def lease_next(self, *, worker: str, now: datetime, duration: timedelta) -> tuple[Lease, Job] | None:
+        """Take the first queued job that is due: by order priority, every `AGEING` of waiting being one step up.
+
+        Two workers never take the same job, and none waits for another. None: nothing is due, or nothing that
+        nobody else changes at this moment (look again soon).
+        """
 
     def renew(self, lease: Lease, *, now: datetime, duration: timedelta) -> Lease:
         """Extend a lease. Raises LeaseLost when the token is no longer the job's."""
@@ -146,14 +182,33 @@ class StudyStore(Protocol):
     def postpone(self, lease: Lease, reason: Reason, *, now: datetime, until: datetime) -> None:
         """Give a job back after a transient error, to be published again not before `until`. Raises LeaseLost."""
 
-    def due_deliveries(self, destination_name: str, *, now: datetime, limit: int) -> list[DueDelivery]:
-        """Pending deliveries of a destination whose time has come, by order priority, then age."""
+    def claim_delivery(self, destination_name: str, *, now: datetime, duration: timedelta) -> DueDelivery | None:
+        """Take the first due delivery of a destination that nobody has: by order priority, then age. None: none is due.
+
+        A claim that ran out (its process died) is free again.
+        """
+
+    def renew_claim(self, claimed: DueDelivery, *, now: datetime, duration: timedelta) -> None:
+        """Keep a claim for longer; one that another process has taken meanwhile is left to it."""
 
     def delivered(self, delivery_id: str, state: DeliveryState, *, now: datetime) -> None:
         """A delivery reached `sent` (or later `committed`)."""
 
-    def delivery_failed(self, delivery_id: str, reason: Reason, *, now: datetime, retry_at: datetime | None) -> None:
-        """A try failed; with no `retry_at` the delivery is given up."""
+    def delivery_failed(
+        self, claimed: DueDelivery, reason: Reason, *, now: datetime, retry_at: datetime | None
+    ) -> None:
+        """A try failed; with no `retry_at` the delivery is given up. Nothing changes if the claim is another's now."""
+
+    def destination_back(self, destination_name: str, *, now: datetime) -> int:
+        """A destination answers again: what waited for it is due now, whatever its pause. Answers how many."""
+
+    def deliveries(
+        self, states: Collection[DeliveryState], *, destination_name: str | None = None, limit: int = 1000
+    ) -> list[DeliveryLine]:
+        """Deliveries in these states, oldest first."""
+
+    def resend(self, delivery_ids: Sequence[str], *, actor: str, now: datetime) -> list[str]:
+        """Put given-up deliveries back to pending, due now, with a line in their history. Answers which were."""
 
 
 class ReceivedMessage(Protocol):
@@ -162,23 +217,53 @@ class ReceivedMessage(Protocol):
     message: JobMessage
 
     def ack(self) -> None:
-        """The work is safe (its lease is committed): forget the message."""
+        """The work is safe (its lease is committed): forget the message. Raises TransientError; then it comes back."""
 
     def retry(self, *, delay: timedelta) -> None:
-        """Bring the message again after a delay."""
+        """Bring the message again after a delay, which an implementation may round up, and lengthen each time."""
 
     def dead_letter(self, reason: Reason) -> None:
-        """Nobody can act on this message: keep it for a person."""
+        """Nobody can act on this message: keep it for a person. Raises TransientError; then it comes back."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueDepth:
+    """How many messages wait for a worker, wait out a delay, and lie dead. Those in a worker's hand are in none."""
+
+    ready: int
+    delayed: int
+    dead: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeadLetter:
+    """A message that nobody could act on. `message` is None when it cannot be read; `body` is what came."""
+
+    body: str
+    message: JobMessage | None
+    reason: Reason
 
 
 class JobQueue(Protocol):
-    """The bell between gateway and workers. At-least-once; order by priority, then by age."""
+    """The bell between gateway and workers, at least once. In which order jobs are worked on, the store decides."""
 
     def publish(self, message: JobMessage) -> None:
         """Returns once the queue has it safe (publisher confirm). Raises TransientError."""
 
     def receive(self, *, timeout: timedelta) -> ReceivedMessage | None:
-        """The next message, or None when none came in time. Raises TransientError."""
+        """The next message, or None when none came in time. Raises TransientError.
+
+        For one receiver at a time, which ends one message before it asks for the next.
+        """
+
+    def depth(self) -> QueueDepth:
+        """What waits in the queue now. Raises TransientError."""
+
+    def dead_letters(self, *, limit: int = 1000) -> list[DeadLetter]:
+        """Dead letters, oldest first; they stay. Raises TransientError."""
+
+    def requeue(self, *, limit: int = 1000) -> int:
+        """Put the oldest dead letters that can be read back to where workers find them; answers how many."""
 
     def close(self) -> None:
         """Messages in hand go back to the queue."""
@@ -190,8 +275,17 @@ class Segmenter(Protocol):
     def models(self) -> tuple[Model, ...]:
         """The models that can be asked for. Raises SegmenterUnavailable."""
 
-    def segment(self, volume: Volume, model: Model) -> Segmentation:
-        """Raises SegmenterUnavailable (retry), AnalysisFailed (out of memory, broken model: coded reason)."""
+    def require_ready(self) -> None:
+        """Raises SegmenterUnavailable while no volume at all could be segmented, whatever the model."""
+
+    def segment(self, volume: Volume, model: Model, *, cancelled: Callable[[], bool] | None = None) -> Segmentation:
+        """Run the model over the volume.
+
+        `cancelled` is asked again and again while the model runs (between sliding windows, or several times a
+        second): once it says True, the work ends within seconds. It is called in the caller's thread.
+        Raises SegmenterUnavailable (retry), AnalysisFailed (out of memory, broken model: coded reason), ModelRefused
+        (the bundle cannot be used, or another one is served under its name), AnalysisCancelled.
+        """
 
 
 class ResultSender(Protocol):

@@ -44,7 +44,7 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Destination:
-    """Where results go, and its one-word `name`: `dicom` is AET@HOST:PORT, `folder` a directory."""
+    """Where results go, and its one-word `name`: `dicom` is AET@HOST:PORT, `dicomweb` a URL, `folder` a directory."""
 
     name: str
     kind: str

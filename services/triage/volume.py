@@ -6,6 +6,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+MAX_VOXELS = 2**29
+"""2,048 slices of 512 x 512: no larger volume is analysed unless the setting says so."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SliceSource:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 from pathlib import Path
 
 import structlog
@@ -17,15 +18,25 @@ from services.triage.job import Job, Lease
 from services.triage.model import Model, ModelIdentity
 from services.triage.ports import Segmenter, StudyFiles, StudyStore
 from services.triage.result import Destination, Result
+from services.triage.volume import MAX_VOXELS
 from services.worker.pipeline import analyse, failed_result
 
 log = structlog.get_logger(__name__)
+
+
+class _End(Enum):
+    """How waiting for a pipeline ends. In the two latter cases its thread goes on: it cannot be ended from outside."""
+
+    CAME = auto()
+    STOPPED = auto()
+    OVERDUE = auto()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempts:
     """Makes attempts at jobs, one at a time.
 
+    analysis_limit_s: an analysis that runs longer is given up. max_volume_voxels: a larger series is refused.
     grace_s: after a stop is asked, an analysis may go on for so long before its job is given back.
     retry_s, retry_max_s: first and longest pause before the next attempt after a failure; it doubles.
     """
@@ -37,6 +48,8 @@ class Attempts:
     stop: threading.Event
     lease_s: float
     max_attempts: int
+    analysis_limit_s: float = 1800.0
+    max_volume_voxels: int = MAX_VOXELS
     grace_s: float = 20.0
     retry_s: float = 10.0
     retry_max_s: float = 600.0
@@ -44,37 +57,48 @@ class Attempts:
     _pipeline: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), init=False)
 
     def make(self, lease: Lease, job: Job) -> bool:
-        """Make one attempt. False: a stop was asked and the pipeline still runs; the job was given back."""
+        """Make one attempt. False: the pipeline still runs, and only the end of this process can end it.
+
+        Then a stop was asked and the job was given back, or the job took too long and was given up.
+        """
         lost = threading.Event()
         pipeline = self._pipeline.submit(self._analyse, job, lost)
-        ended = self._attend(pipeline, lease, lost)
+        end = self._attend(pipeline, lease, lost)
+        lost.set()  # whatever still runs has nothing more to say
         try:
-            if ended:
-                self._conclude(pipeline, lease, job)
-            else:
-                now = _now()
-                reason = Reason(code="worker_stopped", text="the worker was stopped during the analysis")
-                self.store.postpone(lease, reason, now=now, until=now)
+            match end:
+                case _End.CAME:
+                    self._conclude(pipeline, lease, job)
+                case _End.STOPPED:
+                    now = _now()
+                    reason = Reason(code="worker_stopped", text="the worker was stopped during the analysis")
+                    self.store.postpone(lease, reason, now=now, until=now)
+                case _End.OVERDUE:
+                    text = f"the analysis did not come to an end within {self.analysis_limit_s:.0f} s"
+                    self._give_up(lease, job, Reason(code="time_limit", text=text))
         except LeaseLost:
             log.info("lease_lost", job=job.job_id, token=lease.token)
         except TransientError as error:
             # nothing is lost: the lease runs out, and the job is published again
             log.warning("job_not_given_back", job=job.job_id, error=type(error).__name__)
-        return ended
+        return end is _End.CAME
 
-    def _attend(self, pipeline: Future[Result], lease: Lease, lost: threading.Event) -> bool:
-        """Renew the lease until the pipeline ends. False: it did not end within the grace after a stop was asked."""
-        renewed_at, stopped_at = time.monotonic(), None
+    def _attend(self, pipeline: Future[Result], lease: Lease, lost: threading.Event) -> _End:
+        """Renew the lease until the pipeline ends, or is waited for no longer."""
+        began_at = renewed_at = time.monotonic()
+        stopped_at = None
         while not wait([pipeline], timeout=min(0.2, self.lease_s / 3)).done:
             now = time.monotonic()
             if self.stop.is_set():
                 stopped_at = stopped_at or now
                 if now - stopped_at >= self.grace_s:
-                    return False
+                    return _End.STOPPED
+            if now - began_at >= self.analysis_limit_s:
+                return _End.OVERDUE
             if now - renewed_at >= self.lease_s / 3 and not lost.is_set():
                 renewed_at = now
                 self._renew(lease, lost)
-        return True
+        return _End.CAME
 
     def _renew(self, lease: Lease, lost: threading.Event) -> None:
         try:
@@ -102,8 +126,10 @@ class Attempts:
             path_of=self.files.path,
             predecessors=self._predecessors(job),
             segmenter=self.segmenter,
+            max_volume_voxels=self.max_volume_voxels,
             now=_now(),
             progress=progress,
+            cancelled=lost.is_set,
         )
 
     def _conclude(self, pipeline: Future[Result], lease: Lease, job: Job) -> None:

@@ -155,4 +155,5 @@ def _measure(component: _Component, number: int, volume: Volume) -> Lesion:
         ),
         mean_intensity=float(intensities.mean(dtype=np.float64)),
         sd_intensity=float(intensities.std(dtype=np.float64)),
+        frame_of_reference_uid=volume.frame_of_reference_uid,
     )

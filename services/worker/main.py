@@ -1,25 +1,34 @@
-"""The worker's loop: take a message, take the job's lease, acknowledge, make an attempt."""
+"""The worker's loop: wait for a message, lease the job that is next, acknowledge, make an attempt.
+
+The message is only a bell: which job is next, the store decides. A worker looks for work on its own, too: at once when
+it has done a job, else every `LOOK_AGAIN`. So bells need not be counted, a lost one costs no more than that, and a
+broker that is down stops nobody.
+"""
 
 import os
 import socket
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from services.backends.files import FolderStudyFiles
-from services.backends.queue import EmbeddedJobQueue
+from services.backends.queue import open_queue
 from services.backends.senders import parse_destination
 from services.backends.store import open_store
 from services.lifetime import stop_on_signals
+from services.logs import Conditions
 from services.settings import Settings
 from services.triage.errors import TransientError
+from services.triage.job import Job, Lease
 from services.triage.ports import JobQueue, ReceivedMessage, Segmenter, StudyFiles, StudyStore
 from services.worker.attempt import Attempts
+from services.worker.readiness import obstacle
 
 log = structlog.get_logger(__name__)
 
-RECEIVE_TIMEOUT = timedelta(seconds=1)
+LOOK_AGAIN = timedelta(seconds=2)
 RETRY_DELAY = timedelta(seconds=5)
 
 
@@ -27,7 +36,7 @@ def run_worker(settings: Settings, segmenter: Segmenter) -> None:
     """Work on jobs until SIGTERM or SIGINT. A job in hand is finished, or given back after a grace."""
     stop = stop_on_signals()
     store, files = open_store(settings.store_url()), FolderStudyFiles(settings.data)
-    if not work(store, files, EmbeddedJobQueue(settings.store_url()), segmenter, settings, stop):
+    if not work(store, files, open_queue(settings), segmenter, settings, stop):
         # The pipeline's thread still computes, and an ordinary exit would wait for it. All that counts is committed.
         os._exit(0)
 
@@ -49,36 +58,61 @@ def work(
         stop=stop,
         lease_s=settings.lease_s,
         max_attempts=settings.max_attempts,
+        analysis_limit_s=settings.analysis_limit_s,
+        max_volume_voxels=settings.max_volume_voxels,
     )
     worker = f"{socket.gethostname()}:{os.getpid()}"
     log.info("worker_started", worker=worker)
-    ended = True
+    ended, patience, conditions = True, timedelta(0), Conditions(log)
     while ended and not stop.is_set():
-        try:
-            received = queue.receive(timeout=RECEIVE_TIMEOUT)
-        except TransientError as error:
-            log.warning("queue_unavailable", error=type(error).__name__)
-            stop.wait(RETRY_DELAY.total_seconds())
+        if (obstructed := obstacle(segmenter, files)) is not None:
+            conditions.begins("cannot_work", error=type(obstructed).__name__)
+            stop.wait(LOOK_AGAIN.total_seconds())
             continue
-        if received is not None:
-            ended = _handle(received, store, attempts, worker=worker, lease_s=settings.lease_s)
+        conditions.ends("cannot_work")
+        received = _bell(queue, stop, patience, conditions)
+        taken = _take(received, store, worker=worker, lease_s=settings.lease_s)
+        patience = LOOK_AGAIN if taken is None else timedelta(0)
+        if taken is not None:
+            ended = attempts.make(*taken)
     queue.close()
     log.info("worker_stopped", worker=worker)
     return ended
 
 
-def _handle(received: ReceivedMessage, store: StudyStore, attempts: Attempts, *, worker: str, lease_s: float) -> bool:
-    """Turn a message into a lease, and the lease into an attempt. False: see `Attempts.make`."""
-    job_id = received.message.job_id
+def _bell(
+    queue: JobQueue, stop: threading.Event, patience: timedelta, conditions: Conditions
+) -> ReceivedMessage | None:
+    """A message, if one comes in time."""
     try:
-        taken = store.lease(job_id, worker=worker, now=datetime.now(UTC), duration=timedelta(seconds=lease_s))
+        received = queue.receive(timeout=patience)
     except TransientError as error:
-        log.warning("lease_not_taken", job=job_id, error=type(error).__name__)
-        received.retry(delay=RETRY_DELAY)
-        return True
+        conditions.begins("queue_unavailable", error=type(error).__name__)
+        stop.wait(LOOK_AGAIN.total_seconds())
+        return None
+    conditions.ends("queue_unavailable")
+    return received
+
+
+def _take(
+    received: ReceivedMessage | None, store: StudyStore, *, worker: str, lease_s: float
+) -> tuple[Lease, Job] | None:
+    """Lease the next job; the message is acknowledged once the lease is committed, or nothing is due."""
     try:
-        received.ack()
+        taken = store.lease_next(worker=worker, now=datetime.now(UTC), duration=timedelta(seconds=lease_s))
     except TransientError as error:
-        # the message comes back, and then finds the job taken
-        log.warning("message_not_acknowledged", job=job_id, error=type(error).__name__)
-    return True if taken is None else attempts.make(*taken)
+        log.warning("lease_not_taken", error=type(error).__name__)
+        _end(received, lambda message: message.retry(delay=RETRY_DELAY))
+        return None
+    _end(received, lambda message: message.ack())
+    return taken
+
+
+def _end(received: ReceivedMessage | None, how: Callable[[ReceivedMessage], None]) -> None:
+    if received is None:
+        return
+    try:
+        how(received)
+    except TransientError as error:
+        # it comes back: one bell too many, which does no harm
+        log.warning("message_not_ended", rung_for=received.message.job_id, error=type(error).__name__)

@@ -12,6 +12,7 @@ from services.triage.model import Model
 from services.triage.ports import Segmenter
 from services.triage.result import Result
 from services.triage.study import Instance, VersionKey
+from services.triage.volume import MAX_VOXELS
 from services.worker.pipeline import Progress, analyse
 
 
@@ -66,6 +67,7 @@ def analyse_study(
     model_of: Callable[[str], Model],
     segmenter: Segmenter,
     output: Path,
+    max_volume_voxels: int = MAX_VOXELS,
     now: datetime,
     progress: Progress,
 ) -> tuple[Written, ...]:
@@ -75,7 +77,15 @@ def analyse_study(
         instances = tuple(found.studies[study_instance_uid].values())
         job = _job(study_instance_uid, job_plan, instances)
         model = model_of(job_plan.model_name)
-        result = analyse(job, model, path_of=found.path_of.__getitem__, segmenter=segmenter, now=now, progress=progress)
+        result = analyse(
+            job,
+            model,
+            path_of=found.path_of.__getitem__,
+            segmenter=segmenter,
+            max_volume_voxels=max_volume_voxels,
+            now=now,
+            progress=progress,
+        )
         folder = _new_folder(output / study_instance_uid, job_plan.model_name)
         written.append(Written(result=result, paths=tuple(_write(folder, result))))
     return tuple(written)

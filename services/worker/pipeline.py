@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from services.triage.job import Job
 from services.triage.model import Model
 from services.triage.ports import Segmenter
 from services.triage.result import Result, ResultObject
-from services.triage.volume import Volume
+from services.triage.tracking import keep_identities
+from services.triage.volume import MAX_VOXELS, Volume
 from services.worker.lesions import find_candidates
 from services.worker.load import load_volume
 from services.worker.report import write_report
@@ -34,15 +36,17 @@ def analyse(
     path_of: PathOf,
     predecessors: Sequence[Path] = (),
     segmenter: Segmenter,
+    max_volume_voxels: int = MAX_VOXELS,
     now: datetime,
     progress: Progress,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Result:
     """Analyse one job.
 
     `path_of` maps an instance's digest to its file; `predecessors` are the files of `job.predecessors`; `progress`
-    hears each stage as it begins.
+    hears each stage as it begins; `cancelled`: see `Segmenter.segment`.
     A job that cannot be analysed, or whose analysis breaks in a known way, gives a result that says so.
-    Raises SegmenterUnavailable, and whatever nobody foresaw: the caller decides on a retry.
+    Raises SegmenterUnavailable, AnalysisCancelled, and whatever nobody foresaw: the caller decides on a retry.
     """
     stage = _Stopwatch(progress)
     volume: Volume | None = None
@@ -50,13 +54,14 @@ def analyse(
     peak_memory_mb: float | None = None
     try:
         with stage("load"):
-            volume = _load(job, model, path_of)
+            volume = _load(job, model, path_of, max_volume_voxels)
         with stage("segment"):
-            segmentation = segmenter.segment(volume, model)
+            segmentation = segmenter.segment(volume, model, cancelled=cancelled)
         with stage("find"):
             candidates = find_candidates(segmentation, volume, model)
             finding = assess(candidates.lesions, model.thresholds, calibrated=model.calibrated)
             label_map = candidates.label_map_of(finding.lesions)
+            finding = replace(finding, lesions=keep_identities(finding.lesions, job.earlier_lesions))
         stage.add(segmentation.timings_s)
         peak_memory_mb = segmentation.peak_memory_mb
     except NotAnalysed as refusal:
@@ -89,10 +94,10 @@ def failed_result(
     )
 
 
-def _load(job: Job, model: Model, path_of: PathOf) -> Volume:
+def _load(job: Job, model: Model, path_of: PathOf, max_voxels: int) -> Volume:
     if job.plan.refusal is not None:
         raise NotAnalysed(job.plan.refusal.code, job.plan.refusal.text)
-    volume = load_volume([path_of(digest) for digest in _digests(job).values()])
+    volume = load_volume([path_of(digest) for digest in _digests(job).values()], max_voxels=max_voxels)
     slices = volume.voxels.shape[0]
     if slices < model.min_slices:
         raise NotAnalysed("too_few_slices", f"{slices} slices, and {model.identity.name} needs {model.min_slices}")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.backends.queue import EmbeddedJobQueue, embedded
+from services.backends.queue import EmbeddedJobQueue
 from services.backends.queue.message import decode, encode
 from services.backends.store.engine import connect, writing
 from services.triage.errors import DeadLetterError
@@ -28,6 +28,14 @@ def test_a_message_carries_identifiers_only() -> None:
 
 def test_a_field_that_a_newer_version_adds_is_ignored() -> None:
     assert decode('{"v":1,"job_id":"j","priority":0,"attempt":1,"site":"x"}').job_id == "j"
+
+
+def test_a_trace_context_that_is_none_is_ignored() -> None:
+    body = encode(JobMessage(job_id="j"))
+    traced = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert decode(body, traceparent=traced).traceparent == traced
+    assert decode(body, traceparent="Doe^Jane").traceparent is None
+    assert decode(body, traceparent=7).traceparent is None
 
 
 @pytest.mark.parametrize(
@@ -52,22 +60,11 @@ def test_an_unreadable_message_in_the_queue_becomes_a_dead_letter_and_the_next_o
     url = f"sqlite:///{tmp_path / 'vigie.sqlite'}"
     queue = EmbeddedJobQueue(url)
     with writing(connect(url)) as connection:
-        connection.execute(sa.text("INSERT INTO queue_message (body, rank, visible_at) VALUES ('junk', 0, 0)"))
+        connection.execute(sa.text("INSERT INTO queue_bell (body, visible_at) VALUES ('junk', 0)"))
     queue.publish(JobMessage(job_id="good"))
     received = queue.receive(timeout=timedelta(seconds=5))
     assert received is not None
     assert received.message.job_id == "good"
-    ((body, reason),) = queue.dead_letters()
-    assert (body, reason.code) == ("junk", "unreadable_message")
-
-
-def test_routine_work_that_has_waited_long_comes_before_newer_high_priority(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    queue = EmbeddedJobQueue(f"sqlite:///{tmp_path / 'vigie.sqlite'}")
-    monkeypatch.setattr(embedded, "AGEING", timedelta(0))
-    queue.publish(JobMessage(job_id="old routine", priority=OrderPriority.ROUTINE))
-    queue.publish(JobMessage(job_id="new stat", priority=OrderPriority.STAT))
-    received = queue.receive(timeout=timedelta(seconds=5))
-    assert received is not None
-    assert received.message.job_id == "old routine"
+    (letter,) = queue.dead_letters()
+    assert (letter.body, letter.message, letter.reason.code) == ("junk", None, "unreadable_message")
+    assert queue.requeue() == 0

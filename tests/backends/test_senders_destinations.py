@@ -1,7 +1,8 @@
 import pytest
 
-from services.backends.senders import CStoreSender, FolderSender, parse_destination, sender_for
+from services.backends.senders import CStoreSender, FolderSender, StowSender, parse_destination, sender_for
 from services.backends.senders.destinations import split_address
+from services.settings import Settings
 
 
 def test_a_dicom_destination_is_read_from_ae_title_host_and_port():
@@ -40,6 +41,9 @@ def test_a_relative_folder_gets_an_absolute_address(tmp_path, monkeypatch):
         ("PACS@host:0", "port"),
         ("PACS@host:65536", "port"),
         ("PACS@host:dicom", "port"),
+        ("https:///dicom-web", "DICOMweb root"),
+        ("https://host/dicom-web?x=1", "DICOMweb root"),
+        ("https://host:dicom/", "DICOMweb"),
     ],
 )
 def test_a_destination_that_cannot_be_read_says_what_is_wrong(text, complaint):
@@ -48,5 +52,18 @@ def test_a_destination_that_cannot_be_read_says_what_is_wrong(text, complaint):
 
 
 def test_each_kind_of_destination_has_its_sender(tmp_path):
-    assert isinstance(sender_for(parse_destination("PACS@host:104"), "VIGIE"), CStoreSender)
-    assert isinstance(sender_for(parse_destination(str(tmp_path)), "VIGIE"), FolderSender)
+    assert isinstance(sender_for(parse_destination("PACS@host:104"), Settings()), CStoreSender)
+    assert isinstance(sender_for(parse_destination("https://host/dicom-web"), Settings()), StowSender)
+    assert isinstance(sender_for(parse_destination(str(tmp_path)), Settings()), FolderSender)
+
+
+@pytest.mark.parametrize("text", ["https://Pacs.example/dicom-web", "https://pacs.example/dicom-web/"])
+def test_a_dicomweb_root_has_one_name_however_it_is_written(text):
+    destination = parse_destination(text)
+    assert (destination.kind, destination.name) == ("dicomweb", "https://pacs.example/dicom-web")
+
+
+def test_credentials_in_a_url_are_refused_and_not_repeated():
+    with pytest.raises(ValueError, match="VIGIE_STOW_CREDENTIALS") as refusal:
+        parse_destination("https://vigie:secret@pacs.example/dicom-web")
+    assert "secret" not in str(refusal.value)

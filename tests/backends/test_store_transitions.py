@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.backends.store import SqlStudyStore, open_store
 from services.triage.errors import LeaseLost, Reason
 from services.triage.job import JobState, Lease, may_become
-from tests.support.records import LEASE, a_result, after, complete_study, image, new_study_uid, sent
+from tests.support.records import LEASE, a_result, after, complete_study, image, lease_job, new_study_uid, sent
 
 STEPS = ("lease", "renew", "freeze", "postpone", "wait", "reissue", "new image")
 BUSY = Reason(code="busy", text="busy")
@@ -50,7 +50,7 @@ class Story:
             self.images += 1
             self.store.record(sent(image(self.images, study=self.study)), now=now)
         elif what == "lease":
-            given = self.store.lease(self.job_id, worker="w", now=now, duration=LEASE)
+            given = lease_job(self.store, self.job_id, worker="w", now=now)
             if given is not None:
                 assert all(given[0].token > older.token for older in self.leases)
                 self.leases.append(given[0])

@@ -1,5 +1,7 @@
 """`vigie send` against a real storescp."""
 
+import shutil
+
 import pytest
 import typer
 from pydicom.data import get_testdata_files
@@ -49,13 +51,48 @@ def test_compressed_files_are_sent_as_they_are(tmp_path):
     assert len(received(tmp_path / "pacs")) == len(names)
 
 
-def test_a_file_that_is_not_dicom_is_named_and_the_rest_is_sent(study, tmp_path):
-    (study / "notes.txt").write_text("not an image")
+def not_instances(folder):
+    """What lies beside the images on a CD: a text, a thumbnail and a DICOMDIR."""
+    (folder / "notes.txt").write_text("not an image")
+    (folder / "thumbs.db").write_bytes(b"\x00" * 200)
+    shutil.copy(pydicom_file("dicomdirtests/DICOMDIR"), folder / "DICOMDIR")
+    return [folder / name for name in ("notes.txt", "thumbs.db", "DICOMDIR")]
+
+
+def test_what_is_no_instance_in_a_folder_is_skipped_and_named(study, tmp_path):
+    others = not_instances(study)
+    with storescp(tmp_path / "pacs", free_port()) as address:
+        outcome = run(study, address)
+    assert outcome.exit_code == 0, outcome.output
+    assert [f"skipped {path}" in outcome.output for path in others] == [True] * 3
+    assert "6 of 6 files sent" in outcome.output
+    assert len(received(tmp_path / "pacs")) == 6
+
+
+def test_what_is_no_instance_is_a_failure_when_it_is_named_itself(study, tmp_path):
+    for number, other in enumerate(not_instances(tmp_path)):
+        with storescp(tmp_path / f"pacs{number}", free_port()) as address:
+            outcome = run(study, other, address)
+        assert outcome.exit_code == 1
+        assert f"failed {other}" in outcome.output
+        assert "6 of 7 files sent" in outcome.output
+
+
+def test_a_dicom_file_with_broken_meta_information_is_a_failure_even_in_a_folder(study, tmp_path):
+    whole = (study / "series1" / "0000.dcm").read_bytes()
+    (study / "cut.dcm").write_bytes(whole[:141])
     with storescp(tmp_path / "pacs", free_port()) as address:
         outcome = run(study, address)
     assert outcome.exit_code == 1
-    assert f"{study / 'notes.txt'}" in outcome.output
-    assert len(received(tmp_path / "pacs")) == 6
+    assert f"failed {study / 'cut.dcm'}: cannot be read: its file meta information is broken" in outcome.output
+    assert "6 of 7 files sent" in outcome.output
+
+
+def test_a_folder_without_any_instance_is_a_failure(tmp_path):
+    not_instances(tmp_path)
+    outcome = run(tmp_path, "PACS@127.0.0.1:104")
+    assert outcome.exit_code == 1
+    assert "0 of 0 files sent" in outcome.output
 
 
 def test_a_file_that_makes_the_peer_abort_does_not_keep_the_rest_from_being_sent(study, tmp_path):

@@ -2,17 +2,23 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from services.backends.files import FolderStudyFiles
-from services.backends.queue import EmbeddedJobQueue
 from services.backends.store import SqlStudyStore, open_store
+from services.triage.ports import JobQueue
+from tests.support.queues import queue_at
 
 
-@pytest.fixture(params=["sqlite"])
-def store_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'store' / 'vigie.sqlite'}"
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'store' / 'vigie.sqlite'}"
+    else:
+        with request.getfixturevalue("postgresql").database() as url:
+            yield url
 
 
 @pytest.fixture
@@ -27,13 +33,15 @@ def files(tmp_path: Path) -> FolderStudyFiles:
     return FolderStudyFiles(tmp_path / "files")
 
 
-@pytest.fixture(params=["embedded"])
-def queue_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'queue' / 'vigie.sqlite'}"
+@pytest.fixture(params=["embedded", "rabbitmq"])
+def queue_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "embedded":
+        return f"sqlite:///{tmp_path / 'queue' / 'vigie.sqlite'}"
+    return f"{request.getfixturevalue('broker').url}#{uuid4().hex}"
 
 
 @pytest.fixture
-def queue(queue_url: str) -> Iterator[EmbeddedJobQueue]:
-    opened = EmbeddedJobQueue(queue_url)
+def queue(queue_url: str) -> Iterator[JobQueue]:
+    opened = queue_at(queue_url)
     yield opened
     opened.close()

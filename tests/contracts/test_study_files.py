@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.backends.files import FolderStudyFiles
-from services.triage.errors import Reason
+from services.backends.files import FolderStudyFiles, folder
+from services.triage.errors import OutOfResources, Reason
 from services.triage.ports import KeptFile
 from tests.support.other_process import at_once, keep_all, keep_for_ever, keep_or_settle, killed_after
 
@@ -139,3 +139,10 @@ def test_recovery_leaves_what_a_living_process_may_be_writing(tmp_path: Path) ->
     (tmp_path / "inbox" / "0123.unfinished").write_bytes(b"half an inst")
     assert files.recover() == 0
     assert (tmp_path / "inbox" / "0123.unfinished").exists()
+
+
+def test_room_for_a_result_is_asked_of_the_disk(files: FolderStudyFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.require_room()
+    monkeypatch.setattr(folder, "ROOM_BYTES", 2**62)
+    with pytest.raises(OutOfResources):
+        files.require_room()

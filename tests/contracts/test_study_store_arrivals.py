@@ -12,6 +12,7 @@ from services.triage.ports import Arrival, Recorded
 from services.triage.result import Result
 from services.triage.study import Instance, VersionKey
 from tests.support.records import (
+    LEASE,
     NOON,
     OUT_OF_SCOPE,
     PACS,
@@ -77,10 +78,10 @@ def test_a_new_image_after_completion_opens_the_next_version_with_all_of_the_stu
 
 def test_a_new_image_cancels_the_queued_job_of_the_version_before(store: SqlStudyStore) -> None:
     complete_study(store)
-    (message,) = store.unpublished(limit=10)
+    assert len(store.unpublished(limit=10)) == 1
     store.record(sent(image(3)), now=after(60))
     assert store.unpublished(limit=10) == []
-    assert store.lease(message.job_id, worker="late", now=after(61), duration=after(60) - NOON) is None
+    assert store.lease_next(worker="late", now=after(61), duration=after(60) - NOON) is None
 
 
 def test_a_version_that_is_being_analysed_may_not_freeze_once_a_new_image_came(store: SqlStudyStore) -> None:
@@ -92,7 +93,7 @@ def test_a_version_that_is_being_analysed_may_not_freeze_once_a_new_image_came(s
         store.renew(lease, now=after(26), duration=after(60) - NOON)
     with pytest.raises(LeaseLost):
         store.freeze(lease, result, sha256s=sha256s, destinations=[PACS], now=after(30))
-    assert store.due_deliveries(PACS.name, now=after(100), limit=10) == []
+    assert store.claim_delivery(PACS.name, now=after(100), duration=LEASE) is None
     assert store.board.counts().jobs == {JobState.CANCELLED: 1}
 
 

@@ -1,21 +1,29 @@
 """The contract of `StudyStore`: a frozen result on its way to its destinations."""
 
+from datetime import timedelta
+
 from services.backends.store import SqlStudyStore
 from services.triage.errors import Reason
 from services.triage.job import OrderPriority
 from services.triage.ports import DueDelivery
 from services.triage.result import DeliveryState, Destination
+from tests.support.other_process import at_once, claim_all
 from tests.support.records import PACS, STUDY, a_result, after, analyse, complete_study, lease_next
 
+CLAIM = timedelta(seconds=20)
 DOWN = Reason(code="destination_unavailable", text="nobody answers")
 
 
-def due(store: SqlStudyStore, *, at: float = 60.0) -> list[DueDelivery]:
-    return store.due_deliveries(PACS.name, now=after(at), limit=10)
+def due(store: SqlStudyStore, *, at: float = 60.0, destination: str = PACS.name) -> list[DueDelivery]:
+    """Claim all that is due."""
+    found = []
+    while (one := store.claim_delivery(destination, now=after(at), duration=CLAIM)) is not None:
+        found.append(one)
+    return found
 
 
-def state(store: SqlStudyStore) -> DeliveryState:
-    detail = store.board.study(STUDY)
+def state(store: SqlStudyStore, study: str = STUDY) -> DeliveryState:
+    detail = store.board.study(study)
     assert detail is not None
     result = detail.versions[0].jobs[0].result
     assert result is not None
@@ -43,7 +51,7 @@ def test_each_destination_has_its_own_delivery(store: SqlStudyStore) -> None:
     store.freeze(lease, result, sha256s=sha256s, destinations=[PACS, folder], now=after(30))
     store.delivered(due(store)[0].delivery_id, DeliveryState.SENT, now=after(40))
     assert due(store) == []
-    (other,) = store.due_deliveries("research", now=after(40), limit=10)
+    (other,) = due(store, at=40, destination="research")
     assert other.destination == folder
 
 
@@ -53,20 +61,17 @@ def test_deliveries_are_due_by_order_priority_then_age(store: SqlStudyStore) -> 
         lease, _ = lease_next(store)
         result, sha256s = a_result()
         store.freeze(lease, result, sha256s=sha256s, destinations=[PACS], now=after(30 + number))
-    ordered = store.due_deliveries(PACS.name, now=after(60), limit=2)
-    assert len(ordered) == 2
-    for delivery in ordered:
-        store.delivered(delivery.delivery_id, DeliveryState.SENT, now=after(61))
-    detail = store.board.study("1.1")
-    assert detail is not None
-    assert detail.versions[0].jobs[0].result is not None
-    assert detail.versions[0].jobs[0].result.deliveries[0].state is DeliveryState.PENDING
+    _, second, third = due(store)
+    store.delivered(third.delivery_id, DeliveryState.SENT, now=after(61))
+    assert [state(store, f"1.{number}") for number in (1, 2, 3)] == ["sent", "pending", "pending"]
+    store.delivered(second.delivery_id, DeliveryState.SENT, now=after(62))
+    assert [state(store, f"1.{number}") for number in (1, 2, 3)] == ["sent", "sent", "pending"]
 
 
 def test_a_failed_try_is_due_again_at_its_time_and_counted(store: SqlStudyStore) -> None:
     analyse(store)
     (first,) = due(store)
-    store.delivery_failed(first.delivery_id, DOWN, now=after(60), retry_at=after(90))
+    store.delivery_failed(first, DOWN, now=after(60), retry_at=after(90))
     assert due(store, at=89) == []
     (second,) = due(store, at=90)
     assert (second.delivery_id, second.attempt) == (first.delivery_id, 2)
@@ -74,7 +79,7 @@ def test_a_failed_try_is_due_again_at_its_time_and_counted(store: SqlStudyStore)
 
 def test_a_delivery_with_no_time_for_a_retry_is_given_up_with_its_reason(store: SqlStudyStore) -> None:
     analyse(store)
-    store.delivery_failed(due(store)[0].delivery_id, DOWN, now=after(60), retry_at=None)
+    store.delivery_failed(due(store)[0], DOWN, now=after(60), retry_at=None)
     assert due(store, at=10_000) == []
     detail = store.board.study(STUDY)
     assert detail is not None
@@ -98,7 +103,7 @@ def test_a_late_failure_does_not_undo_what_was_sent(store: SqlStudyStore) -> Non
     analyse(store)
     (delivery,) = due(store)
     store.delivered(delivery.delivery_id, DeliveryState.SENT, now=after(60))
-    store.delivery_failed(delivery.delivery_id, DOWN, now=after(61), retry_at=None)
+    store.delivery_failed(delivery, DOWN, now=after(61), retry_at=None)
     store.delivered(delivery.delivery_id, DeliveryState.SENT, now=after(62))
     assert state(store) is DeliveryState.SENT
 
@@ -107,3 +112,80 @@ def test_a_result_that_was_frozen_is_delivered_although_a_new_version_opens(stor
     analyse(store)
     complete_study(store, number=2, at=100)
     assert len(due(store)) == 1
+
+
+def test_a_claimed_delivery_is_nobody_elses_until_its_claim_runs_out(store: SqlStudyStore) -> None:
+    analyse(store)
+    (first,) = due(store, at=60)
+    assert due(store, at=79) == []
+    (second,) = due(store, at=80)
+    assert (second.delivery_id, second.attempt) == (first.delivery_id, 1)
+    assert second.claim != first.claim
+
+
+def test_a_claim_that_is_renewed_lasts(store: SqlStudyStore) -> None:
+    analyse(store)
+    (claimed,) = due(store, at=60)
+    store.renew_claim(claimed, now=after(75), duration=CLAIM)
+    assert due(store, at=94) == []
+    assert len(due(store, at=95)) == 1
+
+
+def test_who_lost_a_claim_neither_renews_it_nor_puts_the_delivery_back(store: SqlStudyStore) -> None:
+    analyse(store)
+    (slow,) = due(store, at=60)
+    (quick,) = due(store, at=80)
+    store.renew_claim(slow, now=after(81), duration=timedelta(hours=1))
+    store.delivery_failed(slow, DOWN, now=after(82), retry_at=after(83))
+    assert due(store, at=99) == []
+    store.delivered(quick.delivery_id, DeliveryState.SENT, now=after(99))
+    store.delivery_failed(slow, DOWN, now=after(100), retry_at=None)
+    assert state(store) is DeliveryState.SENT
+
+
+def test_a_destination_that_is_back_gets_at_once_what_waited_for_it_and_only_that(store: SqlStudyStore) -> None:
+    for number, reason in enumerate((DOWN, Reason(code="internal_error", text="broken")), start=1):
+        analyse(store, study=f"1.{number}")
+        (claimed,) = due(store)
+        store.delivery_failed(claimed, reason, now=after(60), retry_at=after(3600))
+    assert store.destination_back("another", now=after(61)) == 0
+    assert store.destination_back(PACS.name, now=after(61)) == 1
+    assert [one.attempt for one in due(store, at=61)] == [2]
+
+
+def test_a_delivery_given_up_is_listed_and_asked_for_again_with_a_line_in_its_history(store: SqlStudyStore) -> None:
+    analyse(store)
+    (claimed,) = due(store)
+    store.delivery_failed(claimed, DOWN, now=after(60), retry_at=None)
+    (line,) = store.deliveries({DeliveryState.GIVEN_UP})
+    assert (line.delivery_id, line.study_instance_uid, line.reason) == (claimed.delivery_id, STUDY, DOWN)
+    assert store.deliveries({DeliveryState.GIVEN_UP}, destination_name="another") == []
+    assert store.deliveries({DeliveryState.PENDING, DeliveryState.SENT}) == []
+
+    assert store.resend([claimed.delivery_id, "unknown"], actor="ana", now=after(100)) == [claimed.delivery_id]
+
+    (again,) = due(store, at=100)
+    assert again.attempt == 1
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    assert detail.versions[0].jobs[0].result is not None
+    events = detail.versions[0].jobs[0].result.deliveries[0].events
+    assert [(event.actor, event.what) for event in events[-2:]] == [("deliver", "given_up"), ("ana", "pending")]
+
+
+def test_what_was_sent_is_not_asked_for_again(store: SqlStudyStore) -> None:
+    analyse(store)
+    (claimed,) = due(store)
+    assert store.resend([claimed.delivery_id], actor="ana", now=after(61)) == []
+    store.delivered(claimed.delivery_id, DeliveryState.SENT, now=after(62))
+    assert store.resend([claimed.delivery_id], actor="ana", now=after(63)) == []
+
+
+def test_several_processes_claim_each_delivery_once(store: SqlStudyStore, store_url: str) -> None:
+    for number in range(20):
+        analyse(store, study=f"1.{number}")
+    claimed = at_once(claim_all, [(store_url, PACS.name)] * 3)
+    assert sum(len(one) for one in claimed) == 20
+    assert {one for many in claimed for one in many} == {
+        line.delivery_id for line in store.deliveries({DeliveryState.PENDING})
+    }

@@ -24,7 +24,7 @@ def test_two_workers_lease_each_job_once(store: SqlStudyStore, store_url: str) -
     for number in range(STUDIES):
         complete_study(store, study=f"1.7.{number}", images=1)
     job_ids = [message.job_id for message in store.unpublished(limit=100)]
-    leased = at_once(lease_all, [(store_url, job_ids, "worker-1"), (store_url, job_ids, "worker-2")])
+    leased = at_once(lease_all, [(store_url, "worker-1"), (store_url, "worker-2")])
     assert sorted(leased[0] + leased[1]) == sorted(job_ids)
 
 
@@ -37,7 +37,8 @@ def test_gateways_that_record_the_same_studies_neither_lose_nor_double_nor_lock_
         assert len(store.instances(VersionKey(study_instance_uid=f"1.7.{study}", number=1))) == 15
 
 
-def test_processes_that_open_a_missing_store_together_all_succeed(store_url: str) -> None:
+def test_processes_that_open_a_store_together_all_succeed(store_url: str) -> None:
+    """The SQLite file is missing before."""
     assert at_once(complete_all, [(store_url, 1)] * 4) == [0, 0, 0, 0]
 
 

@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from services.backends.part10 import digest
 from services.deliver.main import pause_after
+from services.triage.errors import DestinationUnavailable
 from services.triage.result import DeliveryState
 from tests.support.house import House, chest_with_ball
 from tests.support.peers import free_port, received, storescp, wait_until
@@ -18,13 +20,14 @@ RUN = "from services.settings import Settings; from services.deliver.main import
 
 
 @contextmanager
-def delivering(house, retry_s=0.3):
+def delivering(house, retry_s=0.3, retry_max_s=1, lease_s=60):
     """`run_deliver` in a process, killed at the end if it still runs."""
     environment = os.environ | {
         "VIGIE_DATA": str(house.data),
         "VIGIE_SEND_TO": ",".join(house.send_to),
         "VIGIE_DELIVERY_RETRY_S": str(retry_s),
-        "VIGIE_DELIVERY_RETRY_MAX_S": "1",
+        "VIGIE_DELIVERY_RETRY_MAX_S": str(retry_max_s),
+        "VIGIE_LEASE_S": str(lease_s),
     }
     with subprocess.Popen([sys.executable, "-c", RUN], env=environment) as process:
         try:
@@ -128,6 +131,44 @@ def test_delivery_stops_cleanly_on_a_signal(house, port, tmp_path, number):
         wait_until(lambda: set(states(house, uid).values()) == {DeliveryState.SENT})
         process.send_signal(number)
         assert process.wait(timeout=60) == 0
+
+
+def test_several_processes_send_each_result_once(house, port, tmp_path):
+    uids = [house.freeze(chest_with_ball()) for _ in range(6)]
+    # what arrives twice under one UID is kept twice
+    with (
+        storescp(tmp_path / "pacs", port, "--unique-filenames"),
+        delivering(house),
+        delivering(house),
+        delivering(house),
+    ):
+        wait_until(lambda: all(set(states(house, uid).values()) == {DeliveryState.SENT} for uid in uids))
+    assert digests(tmp_path / "pacs") == sorted(one for uid in uids for one in frozen_digests(house, uid))
+    assert [len(house.result(uid).deliveries[0].events) for uid in uids] == [2] * 6
+
+
+def test_a_result_whose_sender_was_killed_is_sent_by_another_once_the_claim_has_run_out(house, port, tmp_path):
+    uid = house.freeze(chest_with_ball())
+    with storescp(tmp_path / "pacs", port, "--sleep-after", "1"), delivering(house, lease_s=2) as process:
+        wait_until(lambda: received(tmp_path / "pacs"))
+        process.kill()
+        assert states(house, uid) == {house.send_to[0]: DeliveryState.PENDING}
+        with delivering(house):
+            wait_until(lambda: set(states(house, uid).values()) == {DeliveryState.SENT})
+    assert digests(tmp_path / "pacs") == frozen_digests(house, uid)
+
+
+def test_a_pacs_that_is_back_gets_all_that_waited_and_not_only_what_is_due(house, port, tmp_path):
+    uids = [house.freeze(chest_with_ball()) for _ in range(3)]
+    now = datetime.now(UTC)
+    for pause in (timedelta(0), timedelta(hours=1), timedelta(hours=1)):
+        claimed = house.store.claim_delivery(house.send_to[0], now=now, duration=timedelta(minutes=1))
+        house.store.delivery_failed(claimed, DestinationUnavailable("down").reason, now=now, retry_at=now + pause)
+        if not pause:
+            due_again = house.store.claim_delivery(house.send_to[0], now=now, duration=timedelta(seconds=1))
+            assert due_again.delivery_id == claimed.delivery_id
+    with storescp(tmp_path / "pacs", port), delivering(house):
+        wait_until(lambda: all(set(states(house, uid).values()) == {DeliveryState.SENT} for uid in uids))
 
 
 def test_the_pause_doubles_up_to_its_limit():

@@ -13,7 +13,7 @@ from services.backends.headers import read_instance
 from services.backends.queue import EmbeddedJobQueue
 from services.backends.routing_file import load_rules
 from services.backends.store import SqlStudyStore, open_store
-from services.gateway.dispatcher import PAUSE, Dispatcher
+from services.gateway.dispatcher import OUTAGE_PAUSE, PAUSE, Dispatcher
 from services.settings import Settings
 from services.triage.errors import StoreUnavailable, TransientError
 from services.triage.job import JobMessage
@@ -83,7 +83,7 @@ class House:
         return taken
 
     def leased_studies(self, now: datetime) -> list[str]:
-        leases = [self.store.lease(one.job_id, worker=WORKER, now=now, duration=LEASE) for one in self.messages()]
+        leases = [self.store.lease_next(worker=WORKER, now=now, duration=LEASE) for _ in self.messages()]
         return [lease[1].version.study_instance_uid for lease in leases if lease]
 
 
@@ -158,8 +158,8 @@ def test_a_bug_in_the_routing_of_one_study_fails_that_study_with_a_code_and_no_o
     with capture_logs() as lines:
         dispatcher.turn(after(QUIET_S))
     jobs = {}
-    for message in house.messages():
-        taken = house.store.lease(message.job_id, worker=WORKER, now=after(QUIET_S), duration=LEASE)
+    for _ in house.messages():
+        taken = house.store.lease_next(worker=WORKER, now=after(QUIET_S), duration=LEASE)
         assert taken
         jobs[taken[1].version.study_instance_uid] = taken[1].plan
     refusal = jobs[odd].refusal
@@ -225,3 +225,26 @@ def test_a_kept_file_that_the_disk_has_damaged_goes_to_quarantine_and_blocks_not
     assert not list(house.files.pending())
     assert len(list((house.settings.data / "quarantine").glob("*.bin"))) == 1
     assert house.leased_studies(after(QUIET_S)) == [study]
+
+
+def test_after_an_outage_of_the_store_a_study_does_not_wait_for_long(house: House) -> None:
+    study = house.keep(chest())
+    store = Store(house.store, poisonous=study)
+    dispatcher = house.dispatcher(store)
+    dispatcher.turn(NOON)
+    store.poisonous = ""
+    dispatcher.turn(NOON + OUTAGE_PAUSE)
+    assert not list(house.files.pending())
+
+
+def test_an_outage_is_said_once_and_so_is_its_end(house: House) -> None:
+    house.keep(chest())
+    dispatcher = house.dispatcher()
+    house.queue.down = True
+    with capture_logs() as logged:
+        for turn in range(3):
+            dispatcher.turn(after(turn * QUIET_S))
+        house.queue.down = False
+        dispatcher.turn(after(3 * QUIET_S))
+    told = [one["event"] for one in logged if one.get("step") == "publish"]
+    assert told == ["step_postponed", "step_postponed_over"]

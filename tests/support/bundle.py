@@ -25,14 +25,26 @@ TRIAGE: dict[str, object] = {
 }
 
 
-def bright_spot_bundle(models: Path, *, name: str = "bright_spot", level_hu: float = 300.0, **triage: object) -> Path:
-    """Write the bundle into a folder of models; `triage` overrides keys of its metadata."""
+def bright_spot_bundle(
+    models: Path,
+    *,
+    name: str = "bright_spot",
+    level_hu: float = 300.0,
+    hook: str = "None",
+    windows_at_once: int | None = None,
+    **triage: object,
+) -> Path:
+    """Write the bundle into a folder of models; `triage` overrides keys of its metadata.
+
+    `hook` is an expression in `inputs`, evaluated after each call of the network: a fault, or a pause. With
+    `windows_at_once` the volume is slid over in windows of 8 x 8 x 8.
+    """
     bundle = models / name
     (bundle / "configs").mkdir(parents=True)
     (bundle / "models").mkdir()
     metadata = {"version": "1.2.3", "description": "a test", "triage": {**TRIAGE, **triage}}
     (bundle / "configs" / "metadata.json").write_text(json.dumps(metadata))
-    (bundle / "configs" / "inference.json").write_text(json.dumps(_inference()))
+    (bundle / "configs" / "inference.json").write_text(json.dumps(_inference(hook, windows_at_once)))
     scaled_level = (level_hu - LOW_HU) / (HIGH_HU - LOW_HU)
     weights = {"weight": torch.full((1, 1, 1, 1, 1), STEEPNESS), "bias": torch.tensor([-STEEPNESS * scaled_level])}
     torch.save(weights, bundle / "models" / "model.pt")
@@ -47,12 +59,17 @@ def routing_file(path: Path, *, model: str = "bright_spot") -> Path:
     return path
 
 
-def _inference() -> dict[str, object]:
+def _inference(hook: str, windows_at_once: int | None) -> dict[str, object]:
+    inferer: dict[str, object] = {"_target_": "SimpleInferer"}
+    if windows_at_once is not None:
+        inferer = {"_target_": "SlidingWindowInferer", "roi_size": [8, 8, 8], "sw_batch_size": windows_at_once}
     return {
+        "imports": ["$import time", "$import torch"],
         "bundle_root": ".",
         "device": "$torch.device('cpu')",
         "network_def": {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 1, "kernel_size": 1},
-        "network": "$@network_def.to(@device)",
+        "network": "$@hooked and @network_def.to(@device)",
+        "hooked": f"$@network_def.register_forward_hook(lambda module, inputs, output: {hook})",
         "preprocessing": {
             "_target_": "Compose",
             "transforms": [
@@ -70,7 +87,7 @@ def _inference() -> dict[str, object]:
                 },
             ],
         },
-        "inferer": {"_target_": "SimpleInferer"},
+        "inferer": inferer,
         "postprocessing": {
             "_target_": "Compose",
             "transforms": [

@@ -105,7 +105,7 @@ class House:
         assert received is not None
         received.ack()
         duration = timedelta(seconds=self.lease_s)
-        taken = self.store.lease(received.message.job_id, worker="test", now=datetime.now(UTC), duration=duration)
+        taken = self.store.lease_next(worker="test", now=datetime.now(UTC), duration=duration)
         assert taken is not None
         attempts = Attempts(
             store=self.store,

@@ -16,6 +16,11 @@ PROGRAM = shutil.which("Orthanc", path="/usr/sbin:/usr/bin:/usr/local/bin")
 DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 AE_TITLE = "ORTHANC"
 READY_S = 30.0
+FORWARD = """
+function OnStoredInstance(instanceId, tags, metadata, origin)
+  SendToModality(instanceId, 'vigie')
+end
+"""
 PUSH_S = 60.0
 
 
@@ -28,6 +33,19 @@ class Orthanc:
     address: str
     log: Path
 
+    def forward_to(self, port: int) -> None:
+        """Say where Vigie listens, for `orthanc(..., forwards=True)` and `push`."""
+        peer = {"AET": "VIGIE", "Host": "127.0.0.1", "Port": port}
+        httpx.put(f"{self.rest}/modalities/vigie", json=peer, timeout=30).raise_for_status()
+
+    def jobs(self) -> list[str]:
+        """The states of its jobs: every forwarding is one."""
+        return [str(job["State"]) for job in httpx.get(f"{self.rest}/jobs?expand", timeout=30).json()]
+
+    def instances(self) -> int:
+        """How many instances it has."""
+        return int(httpx.get(f"{self.rest}/statistics", timeout=30).json()["CountInstances"])
+
     def upload(self, paths: Iterable[Path]) -> str:
         """Give it instances of one study by REST; answers its own name of the study."""
         for path in paths:
@@ -37,22 +55,21 @@ class Orthanc:
 
     def push(self, study: str, *, to_port: int) -> None:
         """Have it send a study with its own C-STORE client; returns once every instance was taken."""
-        peer = {"AET": "VIGIE", "Host": "127.0.0.1", "Port": to_port}
-        httpx.put(f"{self.rest}/modalities/vigie", json=peer, timeout=30).raise_for_status()
+        self.forward_to(to_port)
         answer = httpx.post(f"{self.rest}/modalities/vigie/store", content=study, timeout=PUSH_S)
         answer.raise_for_status()
         assert answer.json()["FailedInstancesCount"] == 0, answer.text
 
 
 @contextmanager
-def orthanc(folder: Path) -> Iterator[Orthanc]:
-    """Run Orthanc until the end of the block."""
+def orthanc(folder: Path, *, forwards: bool = False) -> Iterator[Orthanc]:
+    """Run Orthanc until the end of the block. forwards: all that it stores, whoever sent it, goes on to Vigie."""
     assert PROGRAM, "Orthanc is needed: apt-get install orthanc"
     assert DICOMWEB_PLUGIN.exists(), "its DICOMweb plugin is needed: apt-get install orthanc-dicomweb"
     folder.mkdir()
     http, dicom, log = free_port(), free_port(), folder / "orthanc.log"
     configuration = folder / "orthanc.json"
-    configuration.write_text(json.dumps(_configuration(folder, http, dicom)))
+    configuration.write_text(json.dumps(_configuration(folder, http, dicom, forwards=forwards)))
     # Nagle's algorithm and delayed acknowledgement together cost 40 ms an instance
     environment = {"TCP_NODELAY": "1"}
     with (
@@ -80,7 +97,9 @@ def _answers(running: Orthanc, process: subprocess.Popen[bytes]) -> bool:
         return False
 
 
-def _configuration(folder: Path, http: int, dicom: int) -> dict[str, object]:
+def _configuration(folder: Path, http: int, dicom: int, *, forwards: bool) -> dict[str, object]:
+    script = folder / "forward.lua"
+    script.write_text(FORWARD)
     return {
         "Name": "Vigie's test PACS",
         "StorageDirectory": str(folder / "storage"),
@@ -93,5 +112,8 @@ def _configuration(folder: Path, http: int, dicom: int) -> dict[str, object]:
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
         "DicomAlwaysAllowStore": True,
+        "LuaScripts": [str(script)] if forwards else [],
+        "JobsHistorySize": 1000,
+        "OverwriteInstances": forwards,  # what is sent again is then forwarded again, too
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
     }

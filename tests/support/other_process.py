@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from services.backends.files import FolderStudyFiles
-from services.backends.queue import EmbeddedJobQueue
 from services.backends.store import open_store
 from services.triage.job import OrderPriority
 from services.triage.study import VersionKey
+from tests.support.queues import queue_at
 from tests.support.records import LEASE, after, image, one_job, sent
 
 # A fresh server forks the others: nothing of the test's own process is inherited, and each starts in milliseconds.
@@ -55,10 +55,20 @@ def complete_all(url: str, studies: int) -> int:
     return done
 
 
-def lease_all(url: str, job_ids: list[str], worker: str) -> list[str]:
-    """Try to lease each job; those that this worker got."""
+def lease_all(url: str, worker: str) -> list[str]:
+    """Lease until nothing is due; the jobs that this worker got."""
     store = open_store(url)
-    return [one for one in job_ids if store.lease(one, worker=worker, now=after(30), duration=LEASE) is not None]
+    leased = iter(lambda: store.lease_next(worker=worker, now=after(30), duration=LEASE), None)
+    return [job.job_id for _, job in leased]
+
+
+def claim_all(url: str, destination: str) -> list[str]:
+    """Claim deliveries until none is due; those that this process got."""
+    store = open_store(url)
+    claimed = []
+    while (one := store.claim_delivery(destination, now=after(100), duration=LEASE)) is not None:
+        claimed.append(one.delivery_id)
+    return claimed
 
 
 def record_all(url: str, studies: int, images: int, order: int) -> int:
@@ -94,7 +104,7 @@ def keep_or_settle(root: str, count: int, sender: str) -> list[str]:
 
 def take_all(url: str) -> list[str]:
     """Receive and acknowledge until nothing comes."""
-    queue = EmbeddedJobQueue(url)
+    queue = queue_at(url)
     taken = []
     while (received := queue.receive(timeout=timedelta(seconds=0.5))) is not None:
         taken.append(received.message.job_id)
@@ -122,7 +132,8 @@ def record_for_ever(url: str, acknowledged: Connection) -> None:
 
 def hold_a_message(url: str, acknowledged: Connection) -> None:
     """Take a message in hand and never end it."""
-    received = EmbeddedJobQueue(url, claim=timedelta(seconds=1)).receive(timeout=timedelta(seconds=5))
+    options = {"claim": timedelta(seconds=1)} if url.startswith("sqlite") else {}
+    received = queue_at(url, **options).receive(timeout=timedelta(seconds=5))
     assert received is not None
     acknowledged.send(received.message.job_id)
     time.sleep(600)

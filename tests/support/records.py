@@ -7,9 +7,11 @@ from itertools import count
 from typing import Any
 
 from services.backends.store import SqlStudyStore
+from services.backends.store.engine import locked, writing
+from services.backends.store.jobs import study_of, take
 from services.triage.errors import Reason
 from services.triage.finding import Finding, Flag, Outcome
-from services.triage.job import Job, JobPlan, Lease, OrderPriority, Plan
+from services.triage.job import Job, JobMessage, JobPlan, Lease, OrderPriority, Plan
 from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
 from services.triage.result import Destination, Result, ResultObject
@@ -141,23 +143,41 @@ def complete_study(
     at: float = 0.0,
     images: int = 2,
     number: int = 1,
+    traceparent: str | None = None,
 ) -> VersionKey:
     """A study whose version `number` is complete and planned. Later versions get one image more."""
     arrived = [image(one, study=study) for one in range(1, images + number)]
     store.record(sent(*arrived), now=after(at))
     version = VersionKey(study_instance_uid=study, number=number)
-    done = store.complete(version, plan or one_job(study), priority=priority, seen=len(arrived), now=after(at + 15))
+    planned, now = plan or one_job(study), after(at + 15)
+    done = store.complete(version, planned, priority=priority, seen=len(arrived), now=now, traceparent=traceparent)
     assert done
     return version
 
 
-def lease_next(store: SqlStudyStore, *, worker: str = "worker-1", at: float = 20.0) -> tuple[Lease, Job]:
-    """Publish what is in the outbox, and lease its first job."""
+def publish(store: SqlStudyStore) -> list[JobMessage]:
+    """Publish what is in the outbox."""
     messages = store.unpublished(limit=100)
     store.published(messages)
-    leased = store.lease(messages[0].job_id, worker=worker, now=after(at), duration=LEASE)
+    return messages
+
+
+def lease_next(store: SqlStudyStore, *, worker: str = "worker-1", at: float = 20.0) -> tuple[Lease, Job]:
+    """Publish what is in the outbox, and lease the next job."""
+    publish(store)
+    leased = store.lease_next(worker=worker, now=after(at), duration=LEASE)
     assert leased is not None
     return leased
+
+
+def lease_job(
+    store: SqlStudyStore, job_id: str, *, worker: str, now: datetime, duration: timedelta = LEASE
+) -> tuple[Lease, Job] | None:
+    """Lease one job whoever is next; None when it is not due."""
+    with writing(store._engine) as connection:
+        uid = study_of(connection, job_id) or ""
+        locked(connection, [uid])
+        return take(connection, job_id, uid, worker=worker, now=now, duration=duration)
 
 
 def analyse(store: SqlStudyStore, *, study: str = STUDY, at: float = 0.0, number: int = 1, **finding: Any) -> Result:

@@ -56,13 +56,15 @@ class Door:
 
 
 @contextmanager
-def open_door(data: Path, *, stderr: IO[bytes] | None = None, **settings: str) -> Iterator[Door]:
-    """Run a door on a free port; `settings` by their names in the environment, without VIGIE_."""
+def open_door(
+    data: Path, *, stderr: IO[bytes] | None = None, under: Sequence[str] = (), **settings: str
+) -> Iterator[Door]:
+    """Run a door on a free port, as an argument of `under`; `settings` by their names, without VIGIE_."""
     port = free_port()
     values = {"data": str(data), "dicom": f"127.0.0.1:{port}"} | settings
     environment = os.environ | {f"VIGIE_{name.upper()}": value for name, value in values.items()}
     with subprocess.Popen(
-        [sys.executable, "-c", RUN_DOOR], env=environment, stderr=stderr, start_new_session=True
+        [*under, sys.executable, "-c", RUN_DOOR], env=environment, stderr=stderr, start_new_session=True
     ) as process:
         try:
             wait_until(lambda: listens(port), what="the door listening")

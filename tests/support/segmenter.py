@@ -1,10 +1,12 @@
 """A fast, deterministic Segmenter, used only to force faults and timing: what is bright is a lesion."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from services.triage.errors import SegmenterUnavailable
 from services.triage.model import Model
 from services.triage.volume import Segmentation, Volume
 from tests.support.lesion_case import LESION, a_model
@@ -14,18 +16,29 @@ BRIGHT_HU = 0
 
 @dataclass
 class BrightSegmenter:
-    """Waits `takes_s`, then raises the next of `errors`, if any is left; else voxels above 0 HU score 0.94."""
+    """Waits `takes_s`, then raises the next of `errors`, if any is left; else voxels above 0 HU score 0.94.
+
+    With `hangs` it computes for ever.
+    """
 
     model: Model = field(default_factory=a_model)
     takes_s: float = 0.0
     errors: list[BaseException] = field(default_factory=list)
+    hangs: bool = False
     calls: int = 0
+    away: bool = False
 
     def models(self) -> tuple[Model, ...]:
         return (self.model,)
 
-    def segment(self, volume: Volume, model: Model) -> Segmentation:
+    def require_ready(self) -> None:
+        if self.away:
+            raise SegmenterUnavailable("the server does not answer")
+
+    def segment(self, volume: Volume, model: Model, *, cancelled: Callable[[], bool] | None = None) -> Segmentation:
         self.calls += 1
+        while self.hangs:
+            pass
         time.sleep(self.takes_s)
         if self.errors:
             raise self.errors.pop(0)

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from services.parts import STANDALONE
+from services.parts import worker as real_worker
 from services.settings import Settings
-from services.standalone import PARTS, run_standalone
-from services.standalone import worker as real_worker
+from services.standalone import run_standalone
 from services.worker import main
 from services.worker.attempt import Attempts
 from services.worker.main import run_worker
@@ -117,6 +118,6 @@ if __name__ == "__main__":
 
     from services.cli import standalone as command
 
-    parts = tuple(worker if part is real_worker else part for part in PARTS)
+    parts = tuple(worker if part is real_worker else part for part in STANDALONE)
     command.run_standalone = partial(run_standalone, parts=parts)  # type: ignore[assignment]
     typer.run(command.standalone)

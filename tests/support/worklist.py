@@ -21,6 +21,7 @@ from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
 from services.triage.result import Destination, Result, ResultObject
 from services.triage.study import Instance, InstanceHeader, StudyAttributes
+from tests.support.records import lease_job
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 MODEL = ModelIdentity(name="ct_lung_lesion", version="1.0.0", weights_sha256="ab" * 32)
@@ -163,7 +164,7 @@ class Ward:
         """Take the next queued job of a study: (lease, job)."""
         detail = self.store.board.study(self.uid(number))
         job = next(one for one in detail.versions[0].jobs if one.state == "queued")
-        return self.store.lease(job.job_id, worker="worker-1", now=self.now, duration=timedelta(minutes=1))
+        return lease_job(self.store, job.job_id, worker="worker-1", now=self.now)
 
     def freeze(self, number: int, finding: Finding, *, content: bytes = b"SEG bytes") -> str:
         """Answers the SOP Instance UID of the object that `content` became."""

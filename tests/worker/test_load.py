@@ -272,7 +272,7 @@ REFUSED = {
     "high-bit": (_set(BitsStored=12, HighBit=15), "unsupported_pixels"),
     "zero-rows": (_all(Rows=0), "implausible_size"),
     "gigantic": (_all(Rows=65535, Columns=65535), "implausible_size"),
-    "large-together": (_all(Rows=16384, Columns=16384, NumberOfFrames=1), "undecodable_pixels"),
+    "large-together": (_all(Rows=16384, Columns=16384, NumberOfFrames=1), "too_large"),
     "cut": (_cut, "undecodable_pixels"),
     "corrupt": (_corrupt, "undecodable_pixels"),
     "bomb-j2k": (
@@ -308,6 +308,19 @@ def test_more_frames_than_pixels_are_refused_before_anything_is_decoded(tmp_path
     assert refusal_of([dataset], tmp_path) == "too_large"
 
 
+def test_a_ct_of_2000_slices_is_within_the_default_limit(tmp_path):
+    dataset = enhanced(ct_series(slices=2000, rows=1, columns=1))
+    dataset.Rows = dataset.Columns = 512
+    assert refusal_of([dataset], tmp_path) == "undecodable_pixels"  # only its pixels were left out here
+
+
+def test_a_series_of_just_so_many_voxels_is_loaded_and_of_one_more_is_not(tmp_path):
+    paths = write_series(ct_series(slices=5, rows=4, columns=4), tmp_path)
+    assert load_volume(paths, max_voxels=80).voxels.size == 80
+    with pytest.raises(NotAnalysed, match=r"5 slices of 4 x 4 are more than the 79 voxels .*too_large"):
+        load_volume(paths, max_voxels=79)
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", b"\0" * 128 + b"DICM", b"\0" * 128 + b"DICM\x02\x00\x10\x00UI\xff"])
 def test_a_file_that_is_no_instance_is_refused(tmp_path, content):
     path = tmp_path / "no.dcm"
@@ -319,7 +332,8 @@ def test_a_file_that_is_no_instance_is_refused(tmp_path, content):
 def test_a_file_cut_anywhere_is_refused_by_a_code(tmp_path):
     paths = write_series(ct_series(slices=3, rows=4, columns=4), tmp_path)
     whole = paths[1].read_bytes()
-    for length in range(0, len(whole), 7):
+    inside_a_number = whole.index(b"UL\x04\x00") + 5
+    for length in (inside_a_number, *range(0, len(whole), 7)):
         paths[1].write_bytes(whole[:length])
         with pytest.raises(NotAnalysed):
             load_volume(paths)

@@ -1,5 +1,6 @@
 """The worker's loop over a real store, files and queue; the segmenter is a fake where a fault must be forced."""
 
+import shutil
 import threading
 import time
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from functools import partial
 import pytest
 from pydicom import dcmread
 
+from services.backends.files import folder
 from services.triage.errors import AnalysisFailed, OutOfResources, SegmenterUnavailable
 from services.triage.finding import Outcome
 from services.triage.job import JobState
@@ -124,11 +126,10 @@ def test_a_model_that_is_not_here_is_a_recorded_failure(house):
 
 def test_a_worker_that_dies_each_time_is_not_sent_to_the_model_again(house):
     uid = house.queue_study(chest_with_ball())
-    job_id = house.jobs(uid)[0].job_id
     for _ in range(house.max_attempts):
         now = datetime.now(UTC)
-        assert house.store.lease(job_id, worker="dead", now=now, duration=timedelta(seconds=-1))
-        house.store.reissue(now=now)
+        assert house.store.lease_next(worker="dead", now=now, duration=timedelta(seconds=-1))
+        house.publish()
     segmenter = BrightSegmenter()
     with working(house, segmenter):
         wait_until(lambda: frozen(house, uid))
@@ -170,9 +171,7 @@ def test_a_job_that_outlasts_the_grace_is_given_back_at_once(house):
     uid = house.queue_study(chest_with_ball())
     stop = threading.Event()
     stop.set()
-    lease = house.store.lease(
-        house.jobs(uid)[0].job_id, worker="w", now=datetime.now(UTC), duration=timedelta(seconds=60)
-    )
+    lease = house.store.lease_next(worker="w", now=datetime.now(UTC), duration=timedelta(seconds=60))
     attempts = Attempts(
         store=house.store,
         files=house.files,
@@ -202,3 +201,22 @@ def test_a_message_for_a_job_that_is_done_is_acknowledged_and_forgotten(house):
         time.sleep(2)
     assert segmenter.calls == 1
     assert house.queue.receive(timeout=timedelta(0)) is None
+
+
+@pytest.mark.parametrize("outage", ["inference server", "disk"])
+def test_an_outage_costs_a_job_none_of_its_attempts(house, monkeypatch, outage):
+    monkeypatch.setattr(main, "LOOK_AGAIN", timedelta(seconds=0.01))
+    uid = house.queue_study(chest_with_ball())
+    segmenter = BrightSegmenter(away=outage == "inference server")
+    room = folder.ROOM_BYTES if outage == "inference server" else 2 * shutil.disk_usage(house.data).free
+    with monkeypatch.context() as full:
+        full.setattr(folder, "ROOM_BYTES", room)
+        with working(house, segmenter):
+            time.sleep(0.5)  # many turns; that no job is taken cannot be waited for
+            untaken = house.jobs(uid)[0]
+            segmenter.away = False
+            full.undo()
+            wait_until(lambda: frozen(house, uid))
+    assert (untaken.state, untaken.attempt) == (JobState.QUEUED, 0)
+    assert house.jobs(uid)[0].attempt == 1
+    assert house.result(uid).outcome == Outcome.FOUND

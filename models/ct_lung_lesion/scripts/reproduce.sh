@@ -1,21 +1,31 @@
 #!/bin/sh
-# From nothing to weights, thresholds and model card.   sh reproduce.sh pyradiomics-3.0.1.tar.gz WORK_DIR
+# From nothing to weights, thresholds and model card.   sh reproduce.sh WORK_DIR
+# What WORK_DIR already holds is not made again: a run that was interrupted goes on where it stopped.
 set -eu
-archive=$1 work=$2
-export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1   # two processes of one thread each are faster than one of two
+work=$1
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 # two processes of one thread each are faster than one of two
+archive=$work/pyradiomics-3.0.1.tar.gz
 mkdir -p "$work"
 
+make_once() { # make_once FILE COMMAND...: the command writes FILE as its last act
+    target=$1
+    shift
+    [ -e "$target" ] || "$@"
+}
+
+[ -e "$archive" ] || unearth 'pyradiomics==3.0.1' --no-binary -d "$work"
 python phantom.py --seeds 0 300 --step 2 --out "$work/phantoms" &
 python phantom.py --seeds 1 300 --step 2 --out "$work/phantoms"
 wait
-python real_background.py --archive "$archive" --seeds 0 110 --out "$work/real" &
-python train.py coarse --pool "$work/phantoms" --out "$work/coarse.pt" &
-python train.py fine --pool "$work/phantoms" --out "$work/blind.pt" --steps 900
+
+make_once "$work/blind.json" python train.py fine --pool "$work/phantoms" --out "$work/blind.pt" &
+make_once "$work/coarse.json" python train.py coarse --pool "$work/phantoms" --out "$work/coarse.pt"
+python real_background.py --archive "$archive" --seeds 0 140 --out "$work/real"
 wait
 
 for case in lung1 lung2; do
-    python train.py finetune --pool "$work/phantoms" --pool "$work/real" --init "$work/blind.pt" --coarse "$work/coarse.pt" \
-        --without $case --out "$work/without_$case.pt" &
+    make_once "$work/without_$case.json" python train.py finetune --pool "$work/phantoms" --pool "$work/real" \
+        --init "$work/blind.pt" --coarse "$work/coarse.pt" --without $case --out "$work/without_$case.pt" &
 done
 wait
 python blend.py "$work/without_lung1.pt" "$work/without_lung2.pt" --out ../models/model.pt
@@ -23,8 +33,8 @@ python blend.py "$work/without_lung1.pt" "$work/without_lung2.pt" --out ../model
 python phantom.py --held-out --seeds 0 300 --out "$work/test" &
 python phantom.py --held-out --seeds 1000 1100 --out "$work/tuning"
 wait
-python evaluate.py phantoms --held-out "$work/test" --records "$work/test.json" &
-python evaluate.py phantoms --held-out "$work/tuning" --records "$work/tuning.json"
+make_once "$work/test.json" python evaluate.py phantoms --held-out "$work/test" --records "$work/test.json" &
+make_once "$work/tuning.json" python evaluate.py phantoms --held-out "$work/tuning" --records "$work/tuning.json" &
 wait
 for case in lung1 lung2; do
     python evaluate.py real --archive "$archive" --case $case --weights "$work/without_$case.pt" --records "$work/$case.json"

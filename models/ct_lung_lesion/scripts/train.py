@@ -6,7 +6,8 @@
         --without lung1 --out without_lung1.pt
 
 All settings are in configs/train.json. Each run writes the weights (averaged over the last steps) and, beside them, a
-.json with its loss curve and the processor time it took. A checkpoint is written every minute.
+.json with its loss curve and the processor time it took. A checkpoint is written every minute. It computes on a GPU if
+there is one, and in bfloat16 where the processor has instructions for it (twice as fast; without them, far slower).
 """
 
 from __future__ import annotations
@@ -60,19 +61,27 @@ class Average:
 def save_atomically(state: dict, path: Path) -> None:
     """Write a state dict so that a reader never meets half of it."""
     part = path.with_suffix(".part")
-    torch.save({k: v.contiguous() for k, v in state.items()}, part)
+    torch.save({k: v.cpu().contiguous() for k, v in state.items()}, part)
     part.replace(path)
+
+
+def fast_in_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 by itself."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported()  # torch has no public name for this question
 
 
 class Run:
     """One training run of a part of the network, for a given number of steps."""
 
-    def __init__(self, network, part, draw, steps, rate, batch, settings, out: Path, threads: int):
+    def __init__(self, network, part, draw, steps, rate, batch, settings, out: Path):
         self.network, self.part, self.draw = network, part, draw
         self.steps, self.rate, self.batch = steps, rate, batch
         self.settings, self.out = settings, out
         self.curve: list[dict] = []
-        torch.set_num_threads(threads)
+        self.device = next(part.parameters()).device
+        self.bfloat16 = fast_in_bfloat16(self.device)
 
     def go(self) -> None:
         """Train, save now and then and at the end, and leave the averaged weights in the network."""
@@ -107,9 +116,11 @@ class Run:
             group["lr"] = rate
 
     def _step(self, optimiser, batch) -> tuple[float, float]:
-        image, label, weight, *coarse = batch
+        image, label, weight, *coarse = (layer.to(self.device) for layer in batch)
         x = torch.cat([image, *coarse], dim=1).contiguous(memory_format=torch.channels_last_3d)
-        focal, dice = lesion_loss(self.part(x), label, weight, self.settings["loss"])
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            logits = self.part(x)
+        focal, dice = lesion_loss(logits.float(), label, weight, self.settings["loss"])
         optimiser.zero_grad()
         (focal + dice).backward()
         torch.nn.utils.clip_grad_norm_(self.part.parameters(), self.settings["gradient_clip"])
@@ -129,14 +140,15 @@ class Run:
 def cache_coarse(network, pool: Pool, window) -> None:
     """Run the coarse branch over every volume of the pool; the fine stage reads its probabilities."""
     part = coarse_part(network).eval()
+    device = next(part.parameters()).device
     for sample in pool.samples:
         image = torch.from_numpy(
             np.clip((sample.coarse_hu.astype(np.float32) - window[0]) / (window[1] - window[0]), 0, 1)
         )
         pad = [p for s in reversed(image.shape) for p in (0, -s % 16)]
-        logits = part(functional.pad(image, pad)[None, None])[0, 0]
+        logits = part(functional.pad(image, pad)[None, None].to(device))[0, 0]
         shape = tuple(slice(0, s) for s in image.shape)
-        sample.coarse_probability = (torch.sigmoid(logits[shape]) * 255).round().to(torch.uint8).numpy()
+        sample.coarse_probability = (torch.sigmoid(logits[shape]) * 255).round().byte().cpu().numpy()
 
 
 def train_coarse(network, pool, settings, args, steps, rate) -> list[dict]:
@@ -146,7 +158,7 @@ def train_coarse(network, pool, settings, args, steps, rate) -> list[dict]:
     def draw():
         return coarse_patch(pool, rng, stage, settings["augment"], settings["window_hu"])
 
-    run = Run(network, coarse_part(network), draw, steps, rate, stage["batch"], settings, args.out, args.threads)
+    run = Run(network, coarse_part(network), draw, steps, rate, stage["batch"], settings, args.out)
     run.go()
     return run.curve
 
@@ -160,7 +172,7 @@ def train_fine(network, pool, settings, args, steps, rate) -> list[dict]:
     def draw():
         return fine_patch(pool, rng, stage, settings["augment"], settings["window_hu"])
 
-    run = Run(network, fine_part(network), draw, steps, rate, stage["batch"], settings, args.out, args.threads)
+    run = Run(network, fine_part(network), draw, steps, rate, stage["batch"], settings, args.out)
     run.go()
     return run.curve
 
@@ -181,14 +193,14 @@ def main() -> None:
     args = parser.parse_args()
     settings, began = train_settings(), time.monotonic()
     torch.manual_seed(settings["seed"])
+    torch.set_num_threads(args.threads)
     network = new_network()
     if args.init:
         load_weights(network, args.init)
     if args.coarse:
         take_coarse(network, args.coarse)
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
     pool = Pool(args.pool, settings["loss"], settings["seed"], without=args.without)
-    if args.stage == "coarse":
-        pool.phantoms = pool.phantoms[: int(len(pool.phantoms) * settings["coarse"]["share_of_pool"])]
     print(f"{len(pool.phantoms)} phantoms, {len(pool.real)} on real backgrounds", flush=True)
     curves = {}
     if args.stage == "finetune":

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -23,8 +24,11 @@ from uuid import uuid4
 from services.backends import part10
 from services.backends.files import durable
 from services.backends.files.pixels import same_pixels
-from services.triage.errors import InstanceRefused, Reason
+from services.triage.errors import InstanceRefused, OutOfResources, Reason
 from services.triage.ports import KeptFile
+
+ROOM_BYTES = 64_000_000
+"""More than the objects of any one result take."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SENDER_LIMIT = 96  # with the digest and base64 well below the 255 bytes of a file name
@@ -112,6 +116,11 @@ class FolderStudyFiles:
         durable.write(json.dumps(note).encode(), target.with_suffix(".json"), via=self._quarantine)
         durable.write(content, target, via=self._quarantine)
         return target
+
+    def require_room(self) -> None:
+        """Raises OutOfResources while less than ROOM_BYTES are free."""
+        if shutil.disk_usage(self._results).free < ROOM_BYTES:
+            raise OutOfResources(f"less than {ROOM_BYTES // 1_000_000} MB are free")
 
     def keep_result(self, content: bytes) -> str:
         """Keep a result object; answers its SHA-256. Raises OutOfResources."""

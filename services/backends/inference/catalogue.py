@@ -89,10 +89,19 @@ class Catalogue:
         weights = bundle / WEIGHTS
         if not weights.is_file():
             raise ModelRefused("no_weights", f"bundle '{name}' has no {WEIGHTS}")
-        stat = weights.stat()
         metadata = _read_metadata(bundle)
-        sha256 = _sha256(weights, stat.st_mtime_ns, stat.st_size)
-        return _model(ModelIdentity(name=name, version=metadata.version, weights_sha256=sha256), metadata)
+        identity = ModelIdentity(name=name, version=metadata.version, weights_sha256=_file_sha256(weights))
+        return _model(identity, metadata)
+
+
+def bundle_sha256(bundle: Path) -> str:
+    """Digest (hex) of all that decides a bundle's answer: the names and contents of its configs and weights."""
+    digest = hashlib.sha256()
+    for path in sorted((bundle / "configs").rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(bundle)} {_file_sha256(path)}\n".encode())
+    digest.update(f"{WEIGHTS} {_file_sha256(bundle / WEIGHTS)}\n".encode())
+    return digest.hexdigest()
 
 
 def _read_metadata(bundle: Path) -> _Metadata:
@@ -131,7 +140,12 @@ def _model(identity: ModelIdentity, metadata: _Metadata) -> Model:
     )
 
 
-@lru_cache(maxsize=64)
-def _sha256(weights: Path, mtime_ns: int, size: int) -> str:  # noqa: ARG001 - both make a changed file a new key
-    with weights.open("rb") as file:
+def _file_sha256(path: Path) -> str:
+    stat = path.stat()
+    return _sha256(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=256)
+def _sha256(path: Path, mtime_ns: int, size: int) -> str:  # noqa: ARG001 - both make a changed file a new key
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

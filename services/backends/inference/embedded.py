@@ -1,5 +1,7 @@
 """The embedded Segmenter: bundles run in this process."""
 
+from collections.abc import Callable
+
 import torch
 
 from services.backends.inference.catalogue import Catalogue
@@ -20,10 +22,13 @@ class EmbeddedSegmenter:
         """The catalogue's models."""
         return self._catalogue.models()
 
-    def segment(self, volume: Volume, model: Model) -> Segmentation:
-        """Run the model's bundle over the volume. Raises ModelRefused, AnalysisFailed."""
+    def require_ready(self) -> None:
+        """Nothing: this process is there."""
+
+    def segment(self, volume: Volume, model: Model, *, cancelled: Callable[[], bool] | None = None) -> Segmentation:
+        """Run the model's bundle over the volume. Raises ModelRefused, AnalysisFailed, AnalysisCancelled."""
         runner = self._runners.get(model.identity)
         if runner is None:
             runner = BundleRunner(self._catalogue.bundle(model.identity.name), model)
             self._runners[model.identity] = runner
-        return runner.run(volume)
+        return runner.run(volume, cancelled=cancelled)

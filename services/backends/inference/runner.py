@@ -22,7 +22,7 @@ from monai.transforms import Activationsd, AsDiscreted, Compose, Invertd, LoadIm
 
 from services.backends.inference.catalogue import WEIGHTS
 from services.backends.inference.memory import peak_memory_mb, reset_peak_memory
-from services.triage.errors import AnalysisFailed, ModelRefused
+from services.triage.errors import AnalysisCancelled, AnalysisFailed, ModelRefused
 from services.triage.model import ClassKind, Model
 from services.triage.volume import Segmentation, Volume
 
@@ -49,34 +49,56 @@ class BundleRunner:
         self._preprocessing = _without(_section(parser, "preprocessing"), LoadImaged)
         self._postprocessing = _without(_section(parser, "postprocessing"), SaveImaged)
 
-    def run(self, volume: Volume) -> Segmentation:
-        """Segment a volume. Raises AnalysisFailed: out_of_memory, runner_failed (a transform or the network broke)."""
+    def run(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Segmentation:
+        """Segment a volume; `cancelled` is asked before each sliding window and each stage.
+
+        Raises AnalysisFailed: out_of_memory, runner_failed (a transform or the network broke); AnalysisCancelled.
+        """
         timings: dict[str, float] = {}
         reset_peak_memory()
         try:
             with torch.inference_mode():
-                labels, probability = self._run(volume, timings)
-        except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-            raise AnalysisFailed("out_of_memory", f"no memory for {volume.voxels.shape} voxels") from error
-        except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
-            if "alloc" in str(error):
+                labels, probability = self._run(volume, timings, _checkpoint(cancelled))
+        except (MemoryError, RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
+            if _is_out_of_memory(error):
                 raise AnalysisFailed("out_of_memory", f"no memory for {volume.voxels.shape} voxels") from error
             raise AnalysisFailed("runner_failed", f"the bundle broke with {type(error).__name__}: {error}") from error
         return Segmentation(
             labels=labels, tumour_probability=probability, timings_s=timings, peak_memory_mb=peak_memory_mb()
         )
 
-    def _run(self, volume: Volume, timings: dict[str, float]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    def _run(
+        self, volume: Volume, timings: dict[str, float], check: Callable[[], None]
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         with _timed(timings, "preprocess"):
             item: Item = {self._image_key: _to_meta_tensor(volume)}
             for transform in self._preprocessing:
+                check()
                 item = transform(item)
         with _timed(timings, "infer"):
-            image = item[self._image_key].to(self._device)
-            item["pred"] = self._inferer(image[None], self._network)[0]
+            item["pred"] = self._infer(item[self._image_key].to(self._device)[None], check)[0]
+        check()
         with _timed(timings, "postprocess"):
             labels, probability = self._postprocess(item)
         return _to_volume_axes(labels), _to_volume_axes(probability)
+
+    def _infer(self, image: torch.Tensor, check: Callable[[], None]) -> Any:
+        """The inferer's answer; when memory runs out it is asked once more, with one sliding window at a time."""
+
+        def network(windows: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            check()
+            return self._network(windows, *args, **kwargs)
+
+        try:
+            return self._inferer(image, network)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error) or getattr(self._inferer, "sw_batch_size", 1) == 1:
+                raise
+        # here the exception is gone, and with it the frames that held the first try's tensors
+        torch.cuda.empty_cache()
+        inferer = copy.copy(self._inferer)
+        inferer.sw_batch_size = 1
+        return inferer(image, network)
 
     def _postprocess(self, item: Item) -> tuple[torch.Tensor, torch.Tensor]:
         """Labels by the bundle's own steps; the probability is taken back to the source grid before it is discrete."""
@@ -111,6 +133,19 @@ class BundleRunner:
         if any(channel >= pred.shape[0] for channel in channels):
             raise AnalysisFailed("runner_failed", f"classes {channels} do not fit the model's {pred.shape[0]} channels")
         return pred[channels].sum(dim=0, keepdim=True)
+
+
+def _checkpoint(cancelled: Callable[[], bool] | None) -> Callable[[], None]:
+    def check() -> None:
+        if cancelled is not None and cancelled():
+            raise AnalysisCancelled("the analysis was cancelled between two steps of the model")
+
+    return check
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch's CPU allocator has no error class of its own."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "alloc" in str(error)
 
 
 def _parser(bundle: Path, device: str) -> ConfigParser:

@@ -2,8 +2,7 @@
 
 A message in hand is claimed for `claim`: its receiver acknowledges right after it has leased the job, so a claim that
 runs out means that the process died, and the message is there again. One held longer may come twice: harmless, for
-the lease decides. Which message is next: order priority first, but every `AGEING` of waiting counts as one step up,
-so that routine work is never starved.
+the lease decides.
 """
 
 import time
@@ -20,32 +19,33 @@ from services.backends.queue.message import decode, encode
 from services.backends.store.engine import connect, reading, writing
 from services.triage.errors import DeadLetterError, Reason
 from services.triage.job import JobMessage
+from services.triage.ports import DeadLetter, QueueDepth
 
 CLAIM = timedelta(seconds=30)
-AGEING = timedelta(minutes=30)
 _POLL_S = 0.2
 
-# Not under Alembic: what is in a queue can be published again from the store. Times are Unix seconds.
+# Not under Alembic: what is in a queue can be published again from the store. A changed table gets another name.
+# Times are Unix seconds.
 _metadata = sa.MetaData()
 
 _message = sa.Table(
-    "queue_message",
+    "queue_bell",
     _metadata,
     Column("id", Integer, primary_key=True),
     Column("body", Text, nullable=False),
-    Column("rank", Float, nullable=False, index=True),  # smaller comes first
+    Column("traceparent", String(55)),
     Column("visible_at", Float, nullable=False),
     Column("claim", String(32)),
 )
 
 _dead_letter = sa.Table(
-    "queue_dead_letter",
+    "queue_dead_bell",
     _metadata,
     Column("id", Integer, primary_key=True),
     Column("body", Text, nullable=False),
+    Column("traceparent", String(55)),
     Column("reason_code", Text, nullable=False),
     Column("reason_text", Text, nullable=False),
-    Column("at", Float, nullable=False),
 )
 
 
@@ -61,10 +61,8 @@ class EmbeddedJobQueue:
 
     def publish(self, message: JobMessage) -> None:
         """Returns once the message is committed."""
-        now = time.time()
-        rank = now + message.priority * AGEING.total_seconds()
         with writing(self._engine) as connection:
-            connection.execute(sa.insert(_message).values(body=encode(message), rank=rank, visible_at=now))
+            _insert(connection, encode(message), message.traceparent)
 
     def receive(self, *, timeout: timedelta) -> "EmbeddedMessage | None":
         """The next message, or None when none came in time. One that cannot be read becomes a dead letter."""
@@ -78,11 +76,38 @@ class EmbeddedJobQueue:
                 return None
             time.sleep(min(_POLL_S, rest))
 
-    def dead_letters(self) -> list[tuple[str, Reason]]:
-        """Bodies and reasons, oldest first."""
+    def depth(self) -> QueueDepth:
+        """What waits in the queue now."""
         with reading(self._engine) as connection:
-            rows = connection.execute(sa.select(_dead_letter).order_by(_dead_letter.c.id)).all()
-        return [(row.body, Reason(code=row.reason_code, text=row.reason_text)) for row in rows]
+            due = _message.c.visible_at <= time.time()
+            return QueueDepth(
+                ready=_count(connection, _message, due),
+                delayed=_count(connection, _message, ~due & _message.c.claim.is_(None)),
+                dead=_count(connection, _dead_letter, sa.true()),
+            )
+
+    def dead_letters(self, *, limit: int = 1000) -> list[DeadLetter]:
+        """Dead letters, oldest first; they stay."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(sa.select(_dead_letter).order_by(_dead_letter.c.id).limit(limit)).all()
+        return [
+            DeadLetter(
+                body=row.body,
+                message=_readable(row.body, row.traceparent),
+                reason=Reason(code=row.reason_code, text=row.reason_text),
+            )
+            for row in rows
+        ]
+
+    def requeue(self, *, limit: int = 1000) -> int:
+        """Put the oldest dead letters that can be read back; answers how many."""
+        with writing(self._engine) as connection:
+            rows = connection.execute(sa.select(_dead_letter).order_by(_dead_letter.c.id).limit(limit)).all()
+            good = [row for row in rows if _readable(row.body, row.traceparent)]
+            for row in good:
+                connection.execute(sa.delete(_dead_letter).where(_dead_letter.c.id == row.id))
+                _insert(connection, row.body, row.traceparent)
+        return len(good)
 
     def close(self) -> None:
         """Messages in hand go back to the queue."""
@@ -104,9 +129,9 @@ class EmbeddedJobQueue:
             if row is None:
                 return None
             try:
-                message = decode(row.body)
+                message = decode(row.body, traceparent=row.traceparent)
             except DeadLetterError as error:
-                _bury(connection, row.id, row.body, Reason(code="unreadable_message", text=str(error)))
+                _bury(connection, row.id, Reason(code="unreadable_message", text=str(error)))
                 return None
             claim = uuid4().hex
             visible_at = now + self._claim.total_seconds()
@@ -141,7 +166,7 @@ class EmbeddedMessage:
         """Keep the message for a person."""
         with self._ending() as connection:
             if connection.execute(sa.select(_message.c.id).where(*self._mine())).first() is not None:
-                _bury(connection, self._id, encode(self.message), reason)
+                _bury(connection, self._id, reason)
 
     @contextmanager
     def _ending(self) -> Iterator[Connection]:
@@ -154,12 +179,29 @@ class EmbeddedMessage:
 
 
 def _next(now: float) -> sa.Select[Any]:
-    visible = sa.select(_message.c.id, _message.c.body).where(_message.c.visible_at <= now)
-    return visible.order_by(_message.c.rank, _message.c.id).limit(1)
+    return sa.select(_message).where(_message.c.visible_at <= now).order_by(_message.c.id).limit(1)
 
 
-def _bury(connection: Connection, row_id: int, body: str, reason: Reason) -> None:
+def _insert(connection: Connection, body: str, traceparent: str | None) -> None:
+    connection.execute(sa.insert(_message).values(body=body, traceparent=traceparent, visible_at=time.time()))
+
+
+def _bury(connection: Connection, row_id: int, reason: Reason) -> None:
+    row = connection.execute(sa.select(_message).where(_message.c.id == row_id)).one()
     connection.execute(sa.delete(_message).where(_message.c.id == row_id))
     connection.execute(
-        sa.insert(_dead_letter).values(body=body, reason_code=reason.code, reason_text=reason.text, at=time.time())
+        sa.insert(_dead_letter).values(
+            body=row.body, traceparent=row.traceparent, reason_code=reason.code, reason_text=reason.text
+        )
     )
+
+
+def _count(connection: Connection, table: sa.Table, condition: sa.ColumnElement[bool]) -> int:
+    return connection.execute(sa.select(sa.func.count()).select_from(table).where(condition)).scalar_one()
+
+
+def _readable(body: str, traceparent: str | None) -> JobMessage | None:
+    try:
+        return decode(body, traceparent=traceparent)
+    except DeadLetterError:
+        return None

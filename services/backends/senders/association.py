@@ -1,6 +1,7 @@
 """A storage association as SCU: the bytes of Part 10 files, as they are, to one peer (PS3.4 annex B)."""
 
 import socket
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,13 +9,15 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
 from services.backends.senders.destinations import split_address
+from services.backends.senders.status import judge
 from services.triage.errors import DestinationRefused, DestinationUnavailable
 
 # A file is sent from disk, byte for byte: pynetdicom would else decode it and encode it anew.
@@ -26,11 +29,9 @@ MAX_CONTEXTS = 128
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 60.0
 
-# PS3.7 annex C. Warnings beside 0xBxxx; and 'duplicate SOP instance': the UID is given once, so the peer has these
-# very bytes from an earlier try whose answer was lost.
-_STORED = frozenset({0x0000, 0x0001, 0x0107, 0x0111, 0x0116})
-# Processing failure and resource limitation may pass, as 0xA7xx (PS3.4 B.2.3).
-_PASSING = frozenset({0x0110, 0x0213})
+
+class NotToBeSent(Exception):
+    """A file that is no instance, and why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,11 +44,22 @@ class OutgoingFile:
 
     @classmethod
     def read(cls, path: Path) -> "OutgoingFile":
-        """Read the file meta information. Raises InvalidDicomError, AttributeError (an element is missing), OSError."""
-        meta = read_file_meta_info(path)
-        # pynetdicom takes the SOP Instance UID from here too: missed now, it is not missed in the middle of sending
-        _ = meta.MediaStorageSOPInstanceUID
-        return cls(path=path, sop_class_uid=meta.MediaStorageSOPClassUID, transfer_syntax_uid=meta.TransferSyntaxUID)
+        """Read the file meta information.
+
+        Raises NotToBeSent (no Part 10 file, or a DICOMDIR), ValueError (its file meta information is broken), OSError.
+        """
+        try:
+            meta = read_file_meta_info(path)
+            # pynetdicom takes the SOP Instance UID from here too: missed now, it is not missed in the middle of sending
+            _ = meta.MediaStorageSOPInstanceUID
+            sop_class_uid, transfer_syntax_uid = meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID
+        except InvalidDicomError as error:
+            raise NotToBeSent("not a DICOM file (PS3.10)") from error
+        except (AttributeError, BytesLengthException, NotImplementedError, struct.error) as error:
+            raise ValueError("its file meta information is broken") from error
+        if sop_class_uid == MediaStorageDirectoryStorage:
+            raise NotToBeSent("a DICOMDIR, which only lists files")
+        return cls(path=path, sop_class_uid=sop_class_uid, transfer_syntax_uid=transfer_syntax_uid)
 
 
 class StorageAssociation:
@@ -145,13 +157,7 @@ def _context_refused(peer: str, file: OutgoingFile) -> DestinationRefused:
 def _judge(status: int | None, peer: str, file: OutgoingFile) -> None:
     if status is None:
         raise DestinationUnavailable(f"{peer} did not answer a C-STORE: the association was lost")
-    if status in _STORED or status >> 12 == 0xB:
-        return
-    if status >> 8 == 0xA7 or status in _PASSING:
-        raise DestinationUnavailable(f"{peer} answered status 0x{status:04X}: it cannot store now")
-    raise DestinationRefused(
-        "store_refused", f"{peer} answered status 0x{status:04X} to SOP class {file.sop_class_uid}"
-    )
+    judge(status, peer, file.sop_class_uid)
 
 
 def _not_established(association: Association, address: str) -> DestinationUnavailable | DestinationRefused:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from services.backends.senders.association import OutgoingFile, associate
+from services.backends.senders.status import all_of
 from services.triage.errors import DestinationRefused
 
 
@@ -25,5 +26,4 @@ class CStoreSender:
                 except DestinationRefused as refusal:
                     refusals.append(refusal)
         if refusals:
-            texts = "; ".join(refusal.reason.text for refusal in refusals)
-            raise DestinationRefused(refusals[0].reason.code, texts)
+            raise all_of(refusals)

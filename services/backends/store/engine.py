@@ -1,5 +1,7 @@
 """Connections and transactions, the same for SQLite and PostgreSQL.
 
+PostgreSQL: writers read what is committed (READ COMMITTED) and lock the study they change first, always in one order;
+readers see one snapshot (REPEATABLE READ). A deadlock that the server finds all the same is StoreUnavailable.
 SQLite: WAL (readers never wait), synchronous=FULL (a commit survives a power cut), and BEGIN IMMEDIATE for writers:
 a transaction that begins as a reader and then wants to write could fail at once when another process has written
 meanwhile; taking the write lock first makes it wait its turn instead.
@@ -17,7 +19,11 @@ from services.backends.store.tables import study
 from services.triage.errors import StoreUnavailable
 
 _BUSY_TIMEOUT_S = 30
-_READ_ONLY = {"vigie_read_only": True}
+_READ_ONLY_SERVER = "25006"  # after a failover we may still talk to the one that became the standby
+_READ_ONLY: dict[str, dict[str, Any]] = {
+    "sqlite": {"vigie_read_only": True},
+    "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
+}
 
 
 def connect(url: str) -> Engine:
@@ -26,12 +32,15 @@ def connect(url: str) -> Engine:
     Parameters stay out of error texts: they hold patient names.
     """
     parsed = sa.make_url(url)
-    # hide_parameters: an error's text goes to the log, and the parameters are patient data
-    if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
+    if parsed.get_backend_name() == "postgresql":
+        # only here: who runs on SQLite need not have the driver
+        from services.backends.store.postgresql import connect_postgresql
+
+        return connect_postgresql(parsed)
     if not parsed.database or parsed.database == ":memory:":
         raise ValueError("an SQLite store needs a file: several processes share it")
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    # hide_parameters: an error's text goes to the log, and the parameters are patient data
     engine = sa.create_engine(parsed, hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT_S})
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -48,7 +57,8 @@ def writing(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """One transaction that only reads, from one snapshot. Raises StoreUnavailable."""
-    with _as_store_unavailable(), engine.connect().execution_options(**_READ_ONLY) as connection:
+    options = _READ_ONLY[engine.dialect.name]
+    with _as_store_unavailable(), engine.connect().execution_options(**options) as connection:
         yield connection
 
 
@@ -56,7 +66,8 @@ def locked(connection: Connection, study_instance_uids: Sequence[str]) -> None:
     """Lock studies until the transaction ends, in one order everywhere, so that no two wait for each other."""
     uids = sorted(set(study_instance_uids))
     rows = sa.select(study.c.study_instance_uid).where(study.c.study_instance_uid.in_(uids))
-    connection.execute(rows.order_by(study.c.study_instance_uid).with_for_update()).all()
+    # key_share: what refers to a locked study may still be inserted
+    connection.execute(rows.order_by(study.c.study_instance_uid).with_for_update(key_share=True)).all()
 
 
 def insert_new(connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
@@ -75,7 +86,7 @@ def _as_store_unavailable() -> Iterator[None]:
     except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
         raise StoreUnavailable(type(error).__name__) from error
     except exc.DBAPIError as error:
-        if not error.connection_invalidated:
+        if not error.connection_invalidated and getattr(error.orig, "sqlstate", None) != _READ_ONLY_SERVER:
             raise
         raise StoreUnavailable(type(error).__name__) from error
 

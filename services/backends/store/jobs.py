@@ -10,9 +10,10 @@ from sqlalchemy import Connection
 
 from services.backends.store import history, summary, versions
 from services.backends.store.engine import locked
-from services.backends.store.tables import job, result, result_object
+from services.backends.store.tables import job, result, result_object, study
 from services.triage.errors import LeaseLost, Reason
 from services.triage.job import Job, JobMessage, JobState, Lease, OrderPriority
+from services.triage.lesion import Lesion
 from services.triage.study import VersionKey
 
 SR_MODALITY = "SR"
@@ -21,14 +22,14 @@ SR_MODALITY = "SR"
 def unpublished(connection: Connection, *, limit: int) -> list[JobMessage]:
     """See `StudyStore.unpublished`. `attempt` is the one that a lease would give."""
     rows = connection.execute(
-        sa.select(job.c.job_id, job.c.priority, job.c.attempt)
+        sa.select(job.c.job_id, job.c.priority, job.c.attempt, job.c.traceparent)
         .where(job.c.state == JobState.QUEUED, job.c.outbox)
         .order_by(job.c.priority, job.c.queued_at, job.c.job_id)
         .limit(limit)
     )
     return [
-        JobMessage(job_id=job_id, priority=OrderPriority(priority), attempt=attempt + 1)
-        for job_id, priority, attempt in rows
+        JobMessage(job_id=job_id, priority=OrderPriority(priority), attempt=attempt + 1, traceparent=traceparent)
+        for job_id, priority, attempt, traceparent in rows
     ]
 
 
@@ -70,20 +71,35 @@ def reissue(connection: Connection, *, now: datetime) -> int:
     return count
 
 
-def lease(
-    connection: Connection, job_id: str, *, worker: str, now: datetime, duration: timedelta
+def lease_next(connection: Connection, *, worker: str, now: datetime, duration: timedelta) -> tuple[Lease, Job] | None:
+    """See `StudyStore.lease_next`. Studies that others change at this moment are passed over, not waited for."""
+    first = (
+        sa.select(job.c.job_id, job.c.study_instance_uid)
+        .join(study, study.c.study_instance_uid == job.c.study_instance_uid)
+        .where(*_due(now))
+        .order_by(job.c.rank)
+        .limit(1)
+        .with_for_update(of=study, key_share=True, skip_locked=True)
+    )
+    while (found := connection.execute(first).first()) is not None:
+        taken = take(connection, found.job_id, found.study_instance_uid, worker=worker, now=now, duration=duration)
+        if taken is not None:
+            return taken
+        # somebody took it just before its study was ours: look again
+    return None
+
+
+def take(
+    connection: Connection, job_id: str, uid: str, *, worker: str, now: datetime, duration: timedelta
 ) -> tuple[Lease, Job] | None:
-    """See `StudyStore.lease`."""
-    uid = study_of(connection, job_id)
-    if uid is None:
-        return None
-    locked(connection, [uid])
+    """Lease one job of a locked study; None when it is not due."""
     taken = connection.execute(
         sa.update(job)
-        .where(job.c.job_id == job_id, job.c.state == JobState.QUEUED, job.c.not_before.is_(None))
+        .where(job.c.job_id == job_id, *_due(now))
         .values(
             state=JobState.ANALYSING,
             outbox=False,
+            not_before=None,
             attempt=job.c.attempt + 1,
             token=job.c.token + 1,
             worker=worker,
@@ -97,6 +113,10 @@ def lease(
     summary.refresh(connection, uid)
     given = Lease(job_id=job_id, token=row.token, worker=worker, expires_at=now + duration)
     return given, _job(connection, row)
+
+
+def _due(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    return job.c.state == JobState.QUEUED, sa.or_(job.c.not_before.is_(None), job.c.not_before <= now)
 
 
 def renew(connection: Connection, lease: Lease, *, now: datetime, duration: timedelta) -> Lease:
@@ -150,27 +170,42 @@ def _job(connection: Connection, row: sa.Row[Any]) -> Job:
         study=attributes,
         instances=versions.instances(connection, version),
         predecessors=_predecessors(connection, row),
+        earlier_lesions=_earlier_lesions(connection, row),
+        traceparent=row.traceparent,
     )
 
 
 def _predecessors(connection: Connection, row: sa.Row[Any]) -> tuple[str, ...]:
     """The SR documents, by SHA-256, of the newest frozen result of the same model for an earlier version."""
-    earlier = connection.scalar(
-        sa.select(result.c.result_id)
-        .where(
-            result.c.study_instance_uid == row.study_instance_uid,
-            result.c.model_name == row.model_name,
-            result.c.version < row.version,
-        )
-        .order_by(result.c.version.desc(), result.c.frozen_at.desc())
-        .limit(1)
-    )
+    earlier = connection.scalar(_earlier_results(row, result.c.result_id).limit(1))
     documents = (
         sa.select(result_object.c.sha256)
         .where(result_object.c.result_id == earlier, result_object.c.modality == SR_MODALITY)
         .order_by(result_object.c.position)
     )
     return tuple(connection.scalars(documents))
+
+
+def _earlier_lesions(connection: Connection, row: sa.Row[Any]) -> tuple[Lesion, ...]:
+    """Of all frozen results of the same model for earlier versions; each lesion as the newest of them has it."""
+    newest: dict[str, Lesion] = {}
+    for lesions in connection.scalars(_earlier_results(row, result.c.lesions)):
+        for lesion in lesions:
+            newest.setdefault(lesion.tracking_uid, lesion)
+    return tuple(newest.values())
+
+
+def _earlier_results(row: sa.Row[Any], column: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """A column of the frozen results of the same model for earlier versions, newest first."""
+    return (
+        sa.select(column)
+        .where(
+            result.c.study_instance_uid == row.study_instance_uid,
+            result.c.model_name == row.model_name,
+            result.c.version < row.version,
+        )
+        .order_by(result.c.version.desc(), result.c.frozen_at.desc())
+    )
 
 
 def _note(connection: Connection, uid: str, job_id: str, now: datetime, actor: str, what: str, cause: str) -> None:

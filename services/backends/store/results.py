@@ -1,4 +1,4 @@
-"""Freezing a result, once, and its way to the destinations."""
+"""Freezing a result, once, with a pending delivery for each destination."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,16 +12,9 @@ from services.backends.store import history, summary
 from services.backends.store.engine import locked
 from services.backends.store.jobs import guarded_update, study_of
 from services.backends.store.tables import delivery, job, result, result_object
-from services.triage.errors import LeaseLost, Reason
+from services.triage.errors import LeaseLost
 from services.triage.job import JobState, Lease
-from services.triage.ports import DueDelivery
 from services.triage.result import DeliveryState, Destination, Result
-
-# From where a delivery may reach a state; a repeated or late answer that fits none changes nothing.
-_REACHED_FROM = {
-    DeliveryState.SENT: [DeliveryState.PENDING],
-    DeliveryState.COMMITTED: [DeliveryState.PENDING, DeliveryState.SENT],
-}
 
 
 def freeze(
@@ -70,74 +63,6 @@ def freeze(
     history.write(connection, lines)
     summary.refresh(connection, uid)
     return result_id
-
-
-def due(connection: Connection, destination_name: str, *, now: datetime, limit: int) -> list[DueDelivery]:
-    """See `StudyStore.due_deliveries`. `attempt` counts this try."""
-    rows = connection.execute(
-        sa.select(delivery)
-        .where(
-            delivery.c.destination == destination_name,
-            delivery.c.state == DeliveryState.PENDING,
-            delivery.c.next_at <= now,
-        )
-        .order_by(delivery.c.priority, delivery.c.created_at, delivery.c.delivery_id)
-        .limit(limit)
-    ).all()
-    objects: dict[str, list[tuple[str, str, str]]] = {row.result_id: [] for row in rows}
-    for one in connection.execute(
-        sa.select(result_object).where(result_object.c.result_id.in_(list(objects))).order_by(result_object.c.position)
-    ):
-        objects[one.result_id].append((one.sop_class_uid, one.sop_instance_uid, one.sha256))
-    return [
-        DueDelivery(
-            delivery_id=row.delivery_id,
-            destination=Destination(name=row.destination, kind=row.kind, address=row.address),
-            attempt=row.attempt + 1,
-            objects=tuple(objects[row.result_id]),
-        )
-        for row in rows
-    ]
-
-
-def delivered(connection: Connection, delivery_id: str, state: DeliveryState, *, now: datetime) -> None:
-    """See `StudyStore.delivered`."""
-    done = connection.execute(
-        sa.update(delivery)
-        .where(delivery.c.delivery_id == delivery_id, delivery.c.state.in_(_REACHED_FROM[state]))
-        .values(state=state, next_at=None)
-    )
-    if done.rowcount:
-        _note(connection, delivery_id, now, state, "")
-
-
-def delivery_failed(
-    connection: Connection, delivery_id: str, reason: Reason, *, now: datetime, retry_at: datetime | None
-) -> None:
-    """See `StudyStore.delivery_failed`."""
-    state = DeliveryState.GIVEN_UP if retry_at is None else DeliveryState.PENDING
-    done = connection.execute(
-        sa.update(delivery)
-        .where(delivery.c.delivery_id == delivery_id, delivery.c.state == DeliveryState.PENDING)
-        .values(
-            state=state,
-            attempt=delivery.c.attempt + 1,
-            next_at=retry_at,
-            reason_code=reason.code,
-            reason_text=reason.text,
-        )
-    )
-    if done.rowcount:
-        what = "try_failed" if retry_at is not None else state
-        _note(connection, delivery_id, now, what, f"{reason.text} [{reason.code}]")
-
-
-def _note(connection: Connection, delivery_id: str, now: datetime, what: str, cause: str) -> None:
-    uid = connection.scalars(
-        sa.select(delivery.c.study_instance_uid).where(delivery.c.delivery_id == delivery_id)
-    ).one()
-    line = history.line(uid, "delivery", delivery_id, time=now, actor="deliver", what=what, cause=cause)
-    history.write(connection, [line])
 
 
 def _result_columns(frozen: Result) -> dict[str, Any]:

@@ -1,17 +1,17 @@
 """`StudyStore` on a relational database: each method one transaction, told in the module it calls."""
 # ruff: noqa: D102  # the contracts are told in services.triage.ports
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
-from services.backends.store import arrivals, jobs, results, versions
+from services.backends.store import arrivals, deliveries, jobs, results, versions
 from services.backends.store.desk import Board
 from services.backends.store.engine import reading, writing
 from services.triage.errors import Reason
 from services.triage.job import Job, JobMessage, Lease, OrderPriority, Plan
-from services.triage.ports import DueDelivery, Recorded
+from services.triage.ports import DeliveryLine, DueDelivery, Recorded
 from services.triage.result import DeliveryState, Destination, Result
 from services.triage.study import Instance, VersionKey
 
@@ -54,9 +54,20 @@ class SqlStudyStore:
         with writing(self._engine) as connection:
             return versions.ask_completion(connection, study_instance_uid, actor=actor, now=now)
 
-    def complete(self, version: VersionKey, plan: Plan, *, priority: OrderPriority, seen: int, now: datetime) -> bool:
+    def complete(
+        self,
+        version: VersionKey,
+        plan: Plan,
+        *,
+        priority: OrderPriority,
+        seen: int,
+        now: datetime,
+        traceparent: str | None = None,
+    ) -> bool:
         with writing(self._engine) as connection:
-            return versions.complete(connection, version, plan, priority=priority, seen=seen, now=now)
+            return versions.complete(
+                connection, version, plan, priority=priority, seen=seen, now=now, traceparent=traceparent
+            )
 
     def unpublished(self, *, limit: int) -> list[JobMessage]:
         with reading(self._engine) as connection:
@@ -71,9 +82,9 @@ class SqlStudyStore:
         with writing(self._engine) as connection:
             return jobs.reissue(connection, now=now)
 
-    def lease(self, job_id: str, *, worker: str, now: datetime, duration: timedelta) -> tuple[Lease, Job] | None:
+    def lease_next(self, *, worker: str, now: datetime, duration: timedelta) -> tuple[Lease, Job] | None:
         with writing(self._engine) as connection:
-            return jobs.lease(connection, job_id, worker=worker, now=now, duration=duration)
+            return jobs.lease_next(connection, worker=worker, now=now, duration=duration)
 
     def renew(self, lease: Lease, *, now: datetime, duration: timedelta) -> Lease:
         with writing(self._engine) as connection:
@@ -95,17 +106,41 @@ class SqlStudyStore:
         with writing(self._engine) as connection:
             jobs.postpone(connection, lease, reason, now=now, until=until)
 
-    def due_deliveries(self, destination_name: str, *, now: datetime, limit: int) -> list[DueDelivery]:
+    def claim_delivery(self, destination_name: str, *, now: datetime, duration: timedelta) -> DueDelivery | None:
+        # a look without the write lock first: an idle process disturbs nobody
         with reading(self._engine) as connection:
-            return results.due(connection, destination_name, now=now, limit=limit)
+            if not deliveries.is_due(connection, destination_name, now=now):
+                return None
+        with writing(self._engine) as connection:
+            return deliveries.claim(connection, destination_name, now=now, duration=duration)
+
+    def renew_claim(self, claimed: DueDelivery, *, now: datetime, duration: timedelta) -> None:
+        with writing(self._engine) as connection:
+            deliveries.renew(connection, claimed, now=now, duration=duration)
 
     def delivered(self, delivery_id: str, state: DeliveryState, *, now: datetime) -> None:
         with writing(self._engine) as connection:
-            results.delivered(connection, delivery_id, state, now=now)
+            deliveries.delivered(connection, delivery_id, state, now=now)
 
-    def delivery_failed(self, delivery_id: str, reason: Reason, *, now: datetime, retry_at: datetime | None) -> None:
+    def delivery_failed(
+        self, claimed: DueDelivery, reason: Reason, *, now: datetime, retry_at: datetime | None
+    ) -> None:
         with writing(self._engine) as connection:
-            results.delivery_failed(connection, delivery_id, reason, now=now, retry_at=retry_at)
+            deliveries.failed(connection, claimed, reason, now=now, retry_at=retry_at)
+
+    def destination_back(self, destination_name: str, *, now: datetime) -> int:
+        with writing(self._engine) as connection:
+            return deliveries.bring_forward(connection, destination_name, now=now)
+
+    def deliveries(
+        self, states: Collection[DeliveryState], *, destination_name: str | None = None, limit: int = 1000
+    ) -> list[DeliveryLine]:
+        with reading(self._engine) as connection:
+            return deliveries.listed(connection, states, destination_name=destination_name, limit=limit)
+
+    def resend(self, delivery_ids: Sequence[str], *, actor: str, now: datetime) -> list[str]:
+        with writing(self._engine) as connection:
+            return deliveries.resend(connection, delivery_ids, actor=actor, now=now)
 
     def close(self) -> None:
         """Close all connections."""

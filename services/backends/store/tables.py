@@ -32,6 +32,9 @@ def _study() -> Column[str]:
     return Column("study_instance_uid", UID, ForeignKey("study.study_instance_uid"), nullable=False)
 
 
+# One row: the oldest revision whose program can work on these tables. A migration that breaks older programs raises it.
+compatibility = sa.Table("compatibility", metadata, Column("oldest_revision", String(32), primary_key=True))
+
 # The attributes are those of the newest image (before the first image: of the first instance).
 study = sa.Table(
     "study",
@@ -89,8 +92,8 @@ study_version = sa.Table(
     Index(None, "state", "last_image_at"),
 )
 
-# outbox: the message must (again) be published. token: grows with each lease. attempt: leases so far.
-# not_before: a postponed job is put back into the outbox by `reissue` at this time.
+# outbox: a message is owed to the queue. token: grows with each lease. attempt: leases so far. not_before: a postponed
+# job is put back into the outbox by `reissue` at this time. rank: `triage.job.rank`; 0 from a writer of revision 0001.
 job = sa.Table(
     "job",
     metadata,
@@ -108,10 +111,13 @@ job = sa.Table(
     Column("token", Integer, nullable=False, default=0),
     Column("worker", Text),
     Column("lease_expires_at", UtcTime),
+    Column("rank", Float, nullable=False, server_default="0"),
+    Column("traceparent", Text),
     sa.ForeignKeyConstraint(
         ["study_instance_uid", "version"], ["study_version.study_instance_uid", "study_version.number"]
     ),
     Index(None, "study_instance_uid", "version"),
+    Index(None, "state", "rank"),
     Index(None, "state", "outbox", "priority", "queued_at"),
 )
 
@@ -152,7 +158,8 @@ result_object = sa.Table(
     Column("size_bytes", BigInteger, nullable=False),
 )
 
-# attempt: tries so far. The address is the one at freezing, for the record; the sender uses today's.
+# attempt: tries so far. claim: of the process that sends it now.
+# The address is the one at freezing, for the record; the sender uses today's.
 delivery = sa.Table(
     "delivery",
     metadata,
@@ -167,6 +174,8 @@ delivery = sa.Table(
     Column("attempt", Integer, nullable=False, default=0),
     Column("created_at", UtcTime, nullable=False),
     Column("next_at", UtcTime),
+    Column("claim", WORD),
+    Column("claim_expires_at", UtcTime),
     Column("reason_code", Text),
     Column("reason_text", Text),
     UniqueConstraint("result_id", "destination"),

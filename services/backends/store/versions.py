@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from services.backends.store import history, summary
 from services.backends.store.engine import locked
 from services.backends.store.tables import instance, job, study, study_version
-from services.triage.job import JobState, OrderPriority, Plan
+from services.triage.job import JobPlan, JobState, OrderPriority, Plan, rank
 from services.triage.study import Instance, StudyAttributes, StudyState, VersionKey
 
 
@@ -71,7 +71,14 @@ def ask_completion(connection: Connection, study_instance_uid: str, *, actor: st
 
 
 def complete(
-    connection: Connection, version: VersionKey, plan: Plan, *, priority: OrderPriority, seen: int, now: datetime
+    connection: Connection,
+    version: VersionKey,
+    plan: Plan,
+    *,
+    priority: OrderPriority,
+    seen: int,
+    now: datetime,
+    traceparent: str | None,
 ) -> bool:
     """See `StudyStore.complete`.
 
@@ -100,7 +107,7 @@ def complete(
     )
     if closed.rowcount == 0:
         return False
-    jobs = [_job(version, one.model_name, one, priority, now) for one in plan.jobs]
+    jobs = [{**_job(version, one, priority, now), "traceparent": traceparent} for one in plan.jobs]
     if jobs:
         connection.execute(sa.insert(job), jobs)
     cause = reason.code if reason else f"{seen} instances"
@@ -114,16 +121,17 @@ def complete(
     return True
 
 
-def _job(version: VersionKey, model_name: str, plan: object, priority: OrderPriority, now: datetime) -> dict[str, Any]:
+def _job(version: VersionKey, plan: JobPlan, priority: OrderPriority, now: datetime) -> dict[str, Any]:
     return {
         "job_id": uuid4().hex,
         "study_instance_uid": version.study_instance_uid,
         "version": version.number,
-        "model_name": model_name,
+        "model_name": plan.model_name,
         "plan": plan,
         "priority": priority,
         "state": JobState.QUEUED,
         "queued_at": now,
+        "rank": rank(priority, now),
         "outbox": True,
     }
 

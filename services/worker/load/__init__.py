@@ -12,11 +12,10 @@ import numpy as np
 
 from services.triage.errors import NotAnalysed
 from services.triage.geometry import common_normal, regular_grid
-from services.triage.volume import SliceSource, Volume
+from services.triage.volume import MAX_VOXELS, SliceSource, Volume
 from services.worker.load.pixels import Voxels, decoded_frames, rescale
 from services.worker.load.planes import Plane, read_planes
 
-MAX_VOXELS = 2**31
 SPACING_TOLERANCE = 0.001
 INT16 = np.iinfo(np.int16)
 
@@ -29,8 +28,8 @@ ONE_IN_A_SERIES = {
 ONE_IN_A_VOLUME = {"frame_of_reference_uid": "mixed_frames_of_reference", "shape": "mixed_sizes"}
 
 
-def load_volume(paths: Sequence[Path]) -> Volume:
-    """Load one series from its files, in any order.
+def load_volume(paths: Sequence[Path], *, max_voxels: int = MAX_VOXELS) -> Volume:
+    """Load one series from its files, in any order; of more than `max_voxels` nothing is decoded.
 
     Slices increase along the normal (row x column direction). Voxels are int16 when every rescaled value is an integer
     that fits, else float32. Raises NotAnalysed: the codes of `planes`, `pixels` and `services.triage.geometry`, and
@@ -41,6 +40,12 @@ def load_volume(paths: Sequence[Path]) -> Volume:
         raise NotAnalysed("too_few_slices", "there is no image to make a volume of")
     _refuse_mixtures(planes)
     first = planes[0]
+    rows, columns = first.shape
+    if rows * columns * len(planes) > max_voxels:
+        text = (
+            f"{len(planes)} slices of {rows} x {columns} are more than the {max_voxels} voxels that are analysed here"
+        )
+        raise NotAnalysed("too_large", text)
     grid = regular_grid(
         [plane.position for plane in planes], [plane.orientation for plane in planes], first.pixel_spacing_mm
     )
@@ -70,9 +75,6 @@ def _refuse_mixtures(planes: Sequence[Plane]) -> None:
         raise NotAnalysed(
             "mixed_pixel_spacing", f"pixel spacing varies from {spacings.min():.4f} to {spacings.max():.4f} mm"
         )
-    rows, columns = planes[0].shape
-    if rows * columns * len(planes) > MAX_VOXELS:
-        raise NotAnalysed("too_large", f"{len(planes)} slices of {rows} x {columns} exceed {MAX_VOXELS} voxels")
 
 
 def _refuse_several(planes: Sequence[Plane], codes: Mapping[str, str]) -> None:

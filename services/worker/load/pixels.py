@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
 from pydicom.encaps import generate_frames
+from pydicom.errors import BytesLengthException
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import RLELossless
 
@@ -27,6 +28,7 @@ Stored = npt.NDArray[np.integer]
 
 # What pydicom and its decoders raise on pixels that do not fit their header, are cut short or are corrupt.
 PIXEL_ERRORS = (
+    BytesLengthException,
     RuntimeError,
     ValueError,
     AttributeError,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from services.triage.errors import NotAnalysed
@@ -24,6 +24,7 @@ MAX_SIDE = 16384
 # What pydicom raises on a header that cannot be read, or when a value is asked for that cannot be understood.
 HEADER_ERRORS = (
     InvalidDicomError,
+    BytesLengthException,
     ValueError,
     AttributeError,
     TypeError,

@@ -1,0 +1,79 @@
+"""The model that Triton's Python backend runs: a bundle over a whole volume, by the runner of the embedded segmenter.
+
+`vigie models export` writes a model.py that names this class; vigie is installed in Triton's Python (docs/triton.md).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import triton_python_backend_utils as pb_utils
+
+from services.backends.inference import wire
+from services.backends.inference.catalogue import Catalogue, bundle_sha256
+from services.backends.inference.runner import BundleRunner
+from services.settings import Settings
+from services.triage.errors import AnalysisCancelled, ModelRefused, RejectedError
+from services.triage.volume import SliceSource, Volume
+
+
+class TritonPythonModel:
+    """One instance of a served bundle. It holds one request at a time; Triton queues the others."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the bundle that lies beside model.py. Raises ModelRefused: then the model is not ready, and says why."""
+        torch.set_num_threads(Settings().threads)
+        name = args["model_name"]
+        catalogue = Catalogue(Path(args["model_repository"]) / args["model_version"])
+        self._digest = bundle_sha256(catalogue.bundle(name))
+        declared = json.loads(args["model_config"])["parameters"][wire.BUNDLE_SHA256]["string_value"]
+        if self._digest != declared:
+            raise ModelRefused("other_bundle", f"the bundle has digest {self._digest}, its config says {declared}")
+        gpu = args["model_instance_kind"] == "GPU"
+        device = f"cuda:{args['model_instance_device_id']}" if gpu else "cpu"
+        self._runner = BundleRunner(catalogue.bundle(name), catalogue.get(name), device=device)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer each request. A refusal is told as a coded error; anything else is Triton's to report."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        try:
+            segmentation = self._runner.run(_volume(request), cancelled=request.is_cancelled)
+        except AnalysisCancelled as cancelled:
+            return _error(str(cancelled), pb_utils.TritonError.CANCELLED)
+        except RejectedError as refusal:
+            return _error(wire.refusal_to_text(refusal), pb_utils.TritonError.INTERNAL)
+        report = wire.Report(
+            bundle_sha256=self._digest,
+            timings_s=segmentation.timings_s,
+            peak_memory_mb=segmentation.peak_memory_mb,
+        )
+        tensors = {
+            wire.LABELS: segmentation.labels,
+            wire.PROBABILITY: segmentation.tumour_probability,
+            wire.REPORT: np.array([report.to_json().encode()], dtype=np.object_),
+        }
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in tensors.items()])
+
+
+def _volume(request: Any) -> Volume:
+    """The volume of a request; of identifiers none travels."""
+    given = [pb_utils.get_input_tensor_by_name(request, name) for name in wire.VOXELS.values()]
+    (voxels,) = (tensor.as_numpy() for tensor in given if tensor is not None)
+    source = SliceSource(sop_class_uid="", sop_instance_uid="")
+    return Volume(
+        voxels=voxels,
+        affine=pb_utils.get_input_tensor_by_name(request, wire.AFFINE).as_numpy(),
+        modality="",
+        study_instance_uid="",
+        series_instance_uid="",
+        frame_of_reference_uid="",
+        sources=(source,) * voxels.shape[0],
+    )
+
+
+def _error(message: str, code: Any) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))

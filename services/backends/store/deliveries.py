@@ -1,0 +1,170 @@
+"""Deliveries: claimed by one process at a time, sent or tried again or given up, and asked for again by a person.
+
+A claim is to a delivery what a lease is to a job: who holds it sends, and one that has run out is another's to take.
+Sending twice is harmless (the bytes are frozen), so only what would put a delivery back is guarded by the claim.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from services.backends.store import history
+from services.backends.store.tables import delivery, result_object
+from services.triage.errors import Reason
+from services.triage.ports import DeliveryLine, DueDelivery
+from services.triage.result import DeliveryState, Destination
+
+# From where a delivery may reach a state; a repeated or late answer that fits none changes nothing.
+_REACHED_FROM = {
+    DeliveryState.SENT: [DeliveryState.PENDING, DeliveryState.GIVEN_UP],
+    DeliveryState.COMMITTED: [DeliveryState.PENDING, DeliveryState.SENT, DeliveryState.GIVEN_UP],
+}
+_UNCLAIMED = {"claim": None, "claim_expires_at": None}
+_DOWN = "destination_unavailable"
+
+
+def is_due(connection: Connection, destination_name: str, *, now: datetime) -> bool:
+    """Whether there is anything to claim; takes no lock."""
+    return connection.execute(_next(destination_name, now)).first() is not None
+
+
+def claim(connection: Connection, destination_name: str, *, now: datetime, duration: timedelta) -> DueDelivery | None:
+    """See `StudyStore.claim_delivery`. `attempt` counts this try."""
+    # another process that claims at the same time takes the next one, and waits for nobody
+    found = _next(destination_name, now).with_for_update(skip_locked=True)
+    delivery_id = connection.scalar(found)
+    if delivery_id is None:
+        return None
+    this, mine = delivery.c.delivery_id == delivery_id, uuid4().hex
+    connection.execute(sa.update(delivery).where(this).values(claim=mine, claim_expires_at=now + duration))
+    row = connection.execute(sa.select(delivery).where(this)).one()
+    objects = connection.execute(
+        sa.select(result_object.c.sop_class_uid, result_object.c.sop_instance_uid, result_object.c.sha256)
+        .where(result_object.c.result_id == row.result_id)
+        .order_by(result_object.c.position)
+    )
+    return DueDelivery(
+        delivery_id=delivery_id,
+        destination=Destination(name=row.destination, kind=row.kind, address=row.address),
+        attempt=row.attempt + 1,
+        objects=tuple((sop_class, sop_instance, sha256) for sop_class, sop_instance, sha256 in objects),
+        claim=mine,
+    )
+
+
+def renew(connection: Connection, claimed: DueDelivery, *, now: datetime, duration: timedelta) -> None:
+    """See `StudyStore.renew_claim`."""
+    connection.execute(sa.update(delivery).where(*_held(claimed)).values(claim_expires_at=now + duration))
+
+
+def delivered(connection: Connection, delivery_id: str, state: DeliveryState, *, now: datetime) -> None:
+    """See `StudyStore.delivered`."""
+    done = connection.execute(
+        sa.update(delivery)
+        .where(delivery.c.delivery_id == delivery_id, delivery.c.state.in_(_REACHED_FROM[state]))
+        .values(state=state, next_at=None, **_UNCLAIMED)
+    )
+    if done.rowcount:
+        _note(connection, delivery_id, now, state, "")
+
+
+def failed(
+    connection: Connection, claimed: DueDelivery, reason: Reason, *, now: datetime, retry_at: datetime | None
+) -> None:
+    """See `StudyStore.delivery_failed`."""
+    state = DeliveryState.GIVEN_UP if retry_at is None else DeliveryState.PENDING
+    done = connection.execute(
+        sa.update(delivery)
+        .where(*_held(claimed))
+        .values(
+            state=state,
+            attempt=delivery.c.attempt + 1,
+            next_at=retry_at,
+            reason_code=reason.code,
+            reason_text=reason.text,
+            **_UNCLAIMED,
+        )
+    )
+    if done.rowcount:
+        what = "try_failed" if retry_at is not None else state
+        _note(connection, claimed.delivery_id, now, what, f"{reason.text} [{reason.code}]")
+
+
+def bring_forward(connection: Connection, destination_name: str, *, now: datetime) -> int:
+    """See `StudyStore.destination_back`."""
+    waiting = (
+        delivery.c.destination == destination_name,
+        delivery.c.state == DeliveryState.PENDING,
+        delivery.c.next_at > now,
+        delivery.c.reason_code == _DOWN,
+    )
+    return int(connection.execute(sa.update(delivery).where(*waiting).values(next_at=now)).rowcount)
+
+
+def listed(
+    connection: Connection, states: Collection[DeliveryState], *, destination_name: str | None, limit: int
+) -> list[DeliveryLine]:
+    """See `StudyStore.deliveries`."""
+    rows = sa.select(delivery).where(delivery.c.state.in_(sorted(states)))
+    if destination_name is not None:
+        rows = rows.where(delivery.c.destination == destination_name)
+    return [
+        DeliveryLine(
+            delivery_id=row.delivery_id,
+            study_instance_uid=row.study_instance_uid,
+            destination_name=row.destination,
+            state=DeliveryState(row.state),
+            attempt=row.attempt,
+            created_at=row.created_at,
+            reason=Reason(code=row.reason_code, text=row.reason_text) if row.reason_code else None,
+        )
+        for row in connection.execute(rows.order_by(delivery.c.created_at, delivery.c.delivery_id).limit(limit))
+    ]
+
+
+def resend(connection: Connection, delivery_ids: Sequence[str], *, actor: str, now: datetime) -> list[str]:
+    """See `StudyStore.resend`."""
+    done = []
+    for delivery_id in delivery_ids:
+        given_up = delivery.c.delivery_id == delivery_id, delivery.c.state == DeliveryState.GIVEN_UP
+        values = {"state": DeliveryState.PENDING, "attempt": 0, "next_at": now, **_UNCLAIMED}
+        if connection.execute(sa.update(delivery).where(*given_up).values(values)).rowcount:
+            _note(connection, delivery_id, now, DeliveryState.PENDING, "asked for again", actor=actor)
+            done.append(delivery_id)
+    return done
+
+
+def _next(destination_name: str, now: datetime) -> sa.Select[str]:
+    free = sa.or_(delivery.c.claim_expires_at.is_(None), delivery.c.claim_expires_at <= now)
+    return (
+        sa.select(delivery.c.delivery_id)
+        .where(
+            delivery.c.destination == destination_name,
+            delivery.c.state == DeliveryState.PENDING,
+            delivery.c.next_at <= now,
+            free,
+        )
+        .order_by(delivery.c.priority, delivery.c.created_at, delivery.c.delivery_id)
+        .limit(1)
+    )
+
+
+def _held(claimed: DueDelivery) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        delivery.c.delivery_id == claimed.delivery_id,
+        delivery.c.state == DeliveryState.PENDING,
+        delivery.c.claim == claimed.claim,
+    )
+
+
+def _note(
+    connection: Connection, delivery_id: str, now: datetime, what: str, cause: str, *, actor: str = "deliver"
+) -> None:
+    uid = connection.scalars(
+        sa.select(delivery.c.study_instance_uid).where(delivery.c.delivery_id == delivery_id)
+    ).one()
+    line = history.line(uid, "delivery", delivery_id, time=now, actor=actor, what=what, cause=cause)
+    history.write(connection, [line])

@@ -1,0 +1,76 @@
+"""`vigie deliveries list|resend`: results that did not reach a destination, for the person who mends it."""
+
+import getpass
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from services.backends.store import SqlStudyStore, open_store
+from services.settings import Settings
+from services.triage.errors import StoreUnavailable
+from services.triage.result import DeliveryState
+
+app = typer.Typer(help="Results on their way to their destinations.", no_args_is_help=True)
+
+Destination = Annotated[
+    str | None, typer.Option("--destination", metavar="DESTINATION", help="Only those of this destination.")
+]
+
+
+@app.command("list")
+def list_deliveries(
+    state: Annotated[list[DeliveryState] | None, typer.Option(help="Which; may be given many times.")] = None,
+    destination: Destination = None,
+) -> None:
+    """List deliveries, oldest first; without --state those that were given up."""
+    table = Table("Delivery", "Study", "Destination", "State", "Tries", "Since (UTC)", "Reason")
+    lines = _store().deliveries(set(state or [DeliveryState.GIVEN_UP]), destination_name=destination)
+    for line in lines:
+        since = f"{line.created_at:%Y-%m-%d %H:%M}"
+        reason = f"{line.reason.text} [{line.reason.code}]" if line.reason else ""
+        table.add_row(
+            line.delivery_id,
+            line.study_instance_uid,
+            line.destination_name,
+            line.state,
+            str(line.attempt),
+            since,
+            escape(reason),
+        )
+    Console(width=None if Console().is_terminal else 300).print(table if lines else "None.")
+
+
+@app.command()
+def resend(
+    deliveries: Annotated[list[str] | None, typer.Argument(help="Ids, as `list` shows them.")] = None,
+    all_given_up: Annotated[bool, typer.Option("--all", help="All that were given up.")] = False,
+    destination: Destination = None,
+) -> None:
+    """Send again what was given up, once its destination is mended; the history notes who asked.
+
+    Exit code: 0 all were put back, 1 some could not be (not given up, or unknown), 2 wrong usage.
+    """
+    if bool(deliveries) == all_given_up:
+        raise typer.BadParameter("name deliveries, or say --all")
+    store = _store()
+    wanted = deliveries or [
+        line.delivery_id for line in store.deliveries({DeliveryState.GIVEN_UP}, destination_name=destination)
+    ]
+    done = store.resend(wanted, actor=getpass.getuser(), now=datetime.now(UTC))
+    for delivery in sorted(set(wanted) - set(done)):
+        typer.echo(f"{delivery}: not given up, or unknown", err=True)
+    typer.echo(f"{len(done)} of {len(wanted)} will be sent again")
+    if len(done) < len(wanted):
+        raise typer.Exit(1)
+
+
+def _store() -> SqlStudyStore:
+    try:
+        return open_store(Settings().store_url())
+    except StoreUnavailable as error:
+        typer.echo(f"The database cannot be opened: {error}.", err=True)
+        raise typer.Exit(1) from error

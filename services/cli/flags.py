@@ -1,0 +1,50 @@
+"""Flags that several commands share. A flag wins over its VIGIE_... variable."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from services.backends.senders import parse_destination
+from services.settings import Settings
+
+Data = Annotated[Path | None, typer.Option(help="Folder of everything that is kept.", file_okay=False)]
+Http = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The work list, the API, probes and metrics.")]
+Dicom = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The DICOM listener.")]
+AeTitle = Annotated[str | None, typer.Option(help="Our AE title.")]
+QuietPeriod = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="A study is complete when nothing arrived for so long.")
+]
+SendTo = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="DESTINATION",
+        help="Where results go: AET@HOST:PORT, https://HOST/PATH (STOW-RS), or a folder; may be given many times.",
+    ),
+]
+
+
+def settings_from(
+    *,
+    data: Path | None = None,
+    quiet_period: float | None = None,
+    send_to: list[str] | None = None,
+    **flags: Any,
+) -> Settings:
+    """The settings in force with these flags. Raises BadParameter (exit code 2)."""
+    flags |= {
+        "data": data.resolve() if data else None,
+        "quiet_period_s": quiet_period,
+        "send_to": tuple(send_to) if send_to else None,
+    }
+    try:
+        settings = Settings(**{name: value for name, value in flags.items() if value is not None})
+        for destination in settings.send_to:
+            parse_destination(destination)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise typer.BadParameter(wrong) from error
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return settings

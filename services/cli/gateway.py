@@ -1,0 +1,40 @@
+"""`vigie gateway`: the door, the desk, or both, as a process of its own."""
+
+from typing import Annotated
+
+import typer
+
+from services.cli.flags import AeTitle, Data, Dicom, Http, QuietPeriod, settings_from
+from services.gateway.role import Role
+from services.logs import configure_logging
+from services.parts import GATEWAY
+from services.supervisor import CannotStart, supervise
+
+
+def gateway(
+    role: Annotated[
+        Role,
+        typer.Option(
+            envvar="VIGIE_ROLE",
+            help="door: C-STORE, STOW-RS and the dispatcher; desk: API and work list; all: both.",
+        ),
+    ] = Role.ALL,
+    data: Data = None,
+    http: Http = None,
+    dicom: Dicom = None,
+    ae_title: AeTitle = None,
+    quiet_period: QuietPeriod = None,
+) -> None:
+    """Run the gateway alone; any number may run side by side on one database and one data folder.
+
+    It starts whether or not database and broker are there: the door keeps what comes, the rest waits, and /readyz says
+    what is missing. `vigie settings` lists the VIGIE_... variables.
+    """
+    settings = settings_from(data=data, http=http, dicom=dicom, ae_title=ae_title, quiet_period=quiet_period)
+    configure_logging(settings.log_level)
+    listens_on = (settings.http, settings.dicom) if role.is_door else (settings.http,)
+    try:
+        supervise(GATEWAY[role], settings, listens_on=listens_on)
+    except CannotStart as error:
+        typer.secho(f"vigie gateway: {error}", err=True, fg="red")
+        raise typer.Exit(1) from error

@@ -1,0 +1,71 @@
+"""The parts that Vigie's processes are made of. Each runs until SIGTERM or SIGINT, and loads only what it needs."""
+
+from services.backends.queue import open_queue
+from services.backends.store import open_store
+from services.gateway.role import Role
+from services.patience import wait_for
+from services.settings import Settings
+from services.supervisor import Part
+
+
+def door(settings: Settings) -> None:
+    """The DICOM listener."""
+    from services.gateway.door import run_door
+
+    run_door(settings)
+
+
+def stow(settings: Settings) -> None:
+    """The door's HTTP side: STOW-RS, probes and metrics."""
+    from services.gateway.app import run_http
+
+    run_http(settings, Role.DOOR)
+
+
+def worklist(settings: Settings) -> None:
+    """The desk alone: the HTTP API and the work list."""
+    from services.gateway.app import run_http
+
+    run_http(settings, Role.DESK)
+
+
+def desk(settings: Settings) -> None:
+    """The desk with the door's HTTP side, on one address."""
+    from services.gateway.app import run_http
+
+    run_http(settings, Role.ALL)
+
+
+def dispatcher(settings: Settings) -> None:
+    """Completes studies, routes them and publishes their jobs."""
+    from services.gateway.dispatcher import run_dispatcher
+
+    run_dispatcher(settings)
+
+
+def worker(settings: Settings) -> None:
+    """Analyses; where the model runs, the settings say."""
+    from services.backends.inference import open_segmenter
+    from services.worker.main import run_worker
+
+    wait_for("database", lambda: open_store(settings.store_url()).close())
+    wait_for("queue", lambda: open_queue(settings).close())
+    run_worker(settings, open_segmenter(settings))
+
+
+def deliver(settings: Settings) -> None:
+    """Sends frozen results."""
+    from services.deliver.main import run_deliver
+
+    run_deliver(settings)
+
+
+STANDALONE: tuple[Part, ...] = (door, desk, dispatcher, worker, deliver)
+"""In the order in which they are stopped: first who takes in, last who gives out."""
+
+GATEWAY: dict[Role, tuple[Part, ...]] = {
+    # the dispatcher goes with the door: it settles the files that the door has kept, and must see the same folder
+    Role.DOOR: (door, stow, dispatcher),
+    Role.DESK: (worklist,),
+    Role.ALL: (door, desk, dispatcher),
+}
