@@ -150,6 +150,7 @@ class RealSet:
     def _settings(self) -> dict[str, str]:
         settings = {
             "data": self.data,
+            "min_free_mb": 0,  # the disk is small, and is to be full
             "database_url": self._database.url("vigie"),
             "broker_url": f"{self._broker.url}?heartbeat={HEARTBEAT_S}",
             "triton": self._triton.url,

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     dicom: str = Field("127.0.0.1:11112", description="HOST:PORT of the DICOM listener.")
     ae_title: str = Field("VIGIE", description="Our AE title, called and calling.", max_length=16)
     max_associations: int = Field(64, ge=1, description="Associations served at the same time.")
+    min_free_mb: int = Field(
+        512, ge=0, description="With less free space (MB) in the data folder, instances are refused (0xA700, HTTP 503)."
+    )
     max_instance_mb: int = Field(4096, ge=1, description="An instance larger than this is refused (MB).")
     quiet_period_s: float = Field(15.0, ge=0, description="A study is complete when nothing arrived for so long.")
     send_to: Annotated[tuple[str, ...], NoDecode] = Field(

@@ -59,8 +59,8 @@ def create_app(
     app = FastAPI(
         title="Vigie", version=__version__, description=DESCRIPTION, openapi_tags=TAGS, docs_url=None, redoc_url=None
     )
-    app.state.desk = Desk(settings=settings, store=store, files=files, clock=clock)
-    app.state.metrics = metrics.new_registry(store, settings.data, clock)
+    app.state.desk = desk = Desk(settings=settings, store=store, files=files, role=role, clock=clock)
+    app.state.metrics = metrics.new_registry(desk)
     install_problem_handlers(app)
     if role.is_desk:
         app.include_router(api.router)
@@ -85,7 +85,7 @@ def run_http(settings: Settings, role: Role = Role.ALL) -> None:
         target=wait_for, args=("database", lambda: open_store(url).close()), name="upgrade", daemon=True
     ).start()
     store = SqlStudyStore(connect(url), same_pixels=never_the_same)
-    files = FolderStudyFiles(settings.data)
+    files = FolderStudyFiles(settings.data, min_free_mb=settings.min_free_mb)
     serve(create_app(settings, store=store, files=files, role=role), settings)
 
 

@@ -9,6 +9,7 @@ from fastapi import Depends, Path, Request
 
 from services.backends.store import SqlStudyStore
 from services.gateway.problems import ProblemError
+from services.gateway.role import Role
 from services.settings import Settings
 from services.triage.ports import StudyFiles
 
@@ -20,6 +21,7 @@ class Desk:
     settings: Settings
     store: SqlStudyStore
     files: StudyFiles
+    role: Role
     clock: Callable[[], datetime]
 
 

@@ -70,9 +70,15 @@ class Dispatcher:
         self._set_aside: dict[str, datetime] = {}  # digest or study UID -> when to try again
 
     def turn(self, now: datetime) -> None:
-        """Settle what was kept, complete what is quiet, reissue what was abandoned, publish what is queued."""
+        """Settle what was kept, complete what is quiet, reissue what was abandoned, publish what is queued, look on."""
         self._set_aside = {name: until for name, until in self._set_aside.items() if until > now}
-        steps: tuple[Callable[[datetime], None], ...] = (self._settle, self._complete, self._reissue, self._publish)
+        steps: tuple[Callable[[datetime], None], ...] = (
+            self._settle,
+            self._complete,
+            self._reissue,
+            self._publish,
+            self._watch,
+        )
         for step in steps:
             name = step.__name__.strip("_")
             try:
@@ -165,6 +171,13 @@ class Dispatcher:
                 confirmed.append(message)
         finally:
             self._store.published(confirmed)
+
+    def _watch(self, now: datetime) -> None:
+        """Say it when nobody takes the work on."""
+        if self._store.backlog(now=now).is_untaken_too_long(now):
+            self._conditions.begins("no_worker")
+        else:
+            self._conditions.ends("no_worker")
 
 
 def _pause(error: Exception) -> timedelta:

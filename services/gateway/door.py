@@ -23,7 +23,7 @@ _GRACE_S = 10.0
 
 def run_door(settings: Settings) -> None:
     """Listen until SIGTERM or SIGINT; blocks. Associations in progress may then end within ten seconds."""
-    files = FolderStudyFiles(settings.data)
+    files = FolderStudyFiles(settings.data, min_free_mb=settings.min_free_mb)
     files.recover()
     intake = Intake(files=files, max_instance_bytes=settings.max_instance_mb * 1_000_000)
     host, port = settings.dicom.rsplit(":", 1)

@@ -13,6 +13,8 @@ from prometheus_client.registry import Collector
 from services import __version__
 from services.backends.store import SqlStudyStore
 from services.backends.store.board import Counts, ShownState
+from services.gateway.desk import Desk
+from services.gateway.readiness import checks
 from services.triage.errors import StoreUnavailable
 from services.triage.job import JobState
 
@@ -41,16 +43,38 @@ def request_durations(registry: CollectorRegistry) -> Histogram:
     )
 
 
-def new_registry(store: SqlStudyStore, data: Path, clock: Callable[[], datetime]) -> CollectorRegistry:
+def new_registry(desk: Desk) -> CollectorRegistry:
     """A registry of its own for each application."""
     registry = CollectorRegistry()
     Info("vigie_build", "Version in service. Compare it across replicas after an upgrade.", registry=registry).info(
         {"version": __version__}
     )
     ProcessCollector(registry=registry)
-    registry.register(StoreCollector(store, clock))
-    registry.register(DiskCollector(data))
+    registry.register(CheckCollector(desk))
+    registry.register(StoreCollector(desk.store, desk.clock))
+    registry.register(DiskCollector(desk.settings.data))
     return registry
+
+
+class CheckCollector(Collector):
+    """What /readyz tells, made anew at each scrape."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+
+    def describe(self) -> list[Metric]:
+        """Nothing: else the registry would ask the store when it is built."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """One gauge per check; those that ask the store are absent while it is away."""
+        yield _labelled(
+            GaugeMetricFamily,
+            "vigie_check_ok",
+            "1 while a check of /readyz holds. At 0 open /readyz: it says what is wrong and what to do.",
+            ["check"],
+            {(check.name,): int(check.ok) for check in checks(self.desk)}.items(),
+        )
 
 
 class StoreCollector(Collector):

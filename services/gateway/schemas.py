@@ -228,24 +228,33 @@ class CompletionOut(BaseModel):
 
 
 class CheckOut(BaseModel):
-    """One thing that must hold; `cause` says why it does not, and what to do."""
+    """One thing that must hold; `cause` says why it does not, and what to do.
+
+    essential: without it this process is not ready; the others hold studies up, and nothing is lost.
+    """
 
     name: str
     ok: bool
+    essential: bool = False
     cause: str | None = None
 
 
 class ReadinessOut(BaseModel):
-    """Whether the desk can do its work now."""
+    """Whether this process can do its work now."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
                 {
-                    "ready": False,
+                    "ready": True,
                     "checks": [
-                        {"name": "store", "ok": True, "cause": None},
-                        {"name": "data_folder", "ok": False, "cause": "120 MB free, 512 MB needed: free some space"},
+                        {"name": "store", "ok": True, "essential": True, "cause": None},
+                        {
+                            "name": "data_folder",
+                            "ok": False,
+                            "essential": False,
+                            "cause": "120 MB free, 512 MB needed: senders are refused until some space is freed",
+                        },
                     ],
                 }
             ]

@@ -96,6 +96,30 @@ class JobMessage:
     traceparent: str | None = None
 
 
+OWED_TOO_LONG = timedelta(seconds=30)
+UNTAKEN_TOO_LONG = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backlog:
+    """What waits for others. None: nothing does.
+
+    owed_since: since when the oldest message waits for the broker. untaken_since: since when the oldest job that is due
+    waits while no worker holds a lease.
+    """
+
+    owed_since: datetime | None
+    untaken_since: datetime | None
+
+    def is_owed_too_long(self, now: datetime) -> bool:
+        """Whether the broker must be away: a message is published within a second."""
+        return self.owed_since is not None and now - self.owed_since > OWED_TOO_LONG
+
+    def is_untaken_too_long(self, now: datetime) -> bool:
+        """Whether no worker can be there: an idle one takes a job within two seconds."""
+        return self.untaken_since is not None and now - self.untaken_since > UNTAKEN_TOO_LONG
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
     """The right to work on a job until `expires_at`. Every write is guarded by `token`, which only grows."""

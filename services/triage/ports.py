@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from services.triage.errors import Reason
-from services.triage.job import Job, JobMessage, Lease, OrderPriority, Plan
+from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, Plan
 from services.triage.model import Model
 from services.triage.result import DeliveryState, Destination, Result
 from services.triage.study import Instance, VersionKey
@@ -153,6 +153,9 @@ class StudyStore(Protocol):
 
         Postponed jobs whose time has come go into the outbox too; they are not counted.
         """
+
+    def backlog(self, *, now: datetime) -> Backlog:
+        """What waits for others."""
 
     def lease_next(self, *, worker: str, now: datetime, duration: timedelta) -> tuple[Lease, Job] | None:
         """Take the first queued job that is due: by order priority, every `AGEING` of waiting being one step up.

@@ -1,6 +1,5 @@
 """What OpenAPI promises, what every answer carries, and what is answered while the store is away."""
 
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,6 @@ from fastapi.testclient import TestClient
 from pydicom.data import get_testdata_file
 
 from services.gateway.examples import DETAIL_EXAMPLE, STUDY_EXAMPLE
-from services.gateway.health import check_data_folder
 from services.gateway.schemas import StudyDetailOut, StudyOut
 from services.triage.errors import StoreUnavailable
 from tests.support.worklist import Ward, nothing_found
@@ -99,36 +97,6 @@ def test_without_the_store_the_pages_say_so_to_a_person(storeless: TestClient) -
     assert answer.headers["content-type"].startswith("text/html")
     assert "The store does not answer" in answer.text
     assert "as usual" in answer.text
-
-
-def test_without_the_store_it_is_alive_but_not_ready(storeless: TestClient) -> None:
-    assert storeless.get("/healthz").status_code == 200
-    answer = storeless.get("/readyz")
-    checks = {check["name"]: check for check in answer.json()["checks"]}
-    assert answer.status_code == 503
-    assert not checks["store"]["ok"]
-    assert "database" in checks["store"]["cause"]
-    assert checks["data_folder"]["ok"]
-
-
-def test_a_database_that_lost_its_tables_makes_it_unready(ward: Ward, client: TestClient) -> None:
-    with sqlite3.connect(ward.folder / "vigie.sqlite") as connection:
-        connection.execute("DROP TABLE result_object")
-    assert client.get("/readyz").status_code == 503
-
-
-def test_with_store_and_folder_it_is_ready(client: TestClient) -> None:
-    assert client.get("/readyz").json()["ready"] is True
-
-
-def test_a_folder_that_is_gone_or_full_is_not_ready_and_says_which(tmp_path: Path) -> None:
-    gone = check_data_folder(tmp_path / "gone")
-    full = check_data_folder(tmp_path, free_mb_needed=10**12)
-    assert not gone.ok
-    assert "No such file" in str(gone.cause)
-    assert not full.ok
-    assert "MB free" in str(full.cause)
-    assert str(tmp_path) not in f"{gone.cause}{full.cause}"
 
 
 def test_an_unexpected_fault_is_a_problem_without_its_text(

@@ -16,7 +16,7 @@ from services.backends.store import SqlStudyStore, open_store
 from services.gateway.dispatcher import OUTAGE_PAUSE, PAUSE, Dispatcher
 from services.settings import Settings
 from services.triage.errors import StoreUnavailable, TransientError
-from services.triage.job import JobMessage
+from services.triage.job import UNTAKEN_TOO_LONG, JobMessage
 from services.triage.ports import Recorded
 from services.triage.routing import plan
 from services.triage.study import Instance, Series
@@ -105,6 +105,20 @@ def test_a_kept_study_is_recorded_completed_when_quiet_and_queued(house: House) 
     assert not house.messages()
     dispatcher.turn(after(QUIET_S))
     assert house.leased_studies(after(QUIET_S)) == [study]
+
+
+def test_jobs_that_nobody_takes_are_said_once_and_so_is_the_end_of_it(house: House) -> None:
+    house.keep(chest())
+    dispatcher = house.dispatcher()
+    dispatcher.turn(NOON)
+    dispatcher.turn(after(QUIET_S))
+    late = QUIET_S + UNTAKEN_TOO_LONG.total_seconds()
+    with capture_logs() as lines:
+        for seconds in (0, 1, 2):
+            dispatcher.turn(after(late + seconds))
+        house.store.lease_next(worker=WORKER, now=after(late + 3), duration=LEASE)
+        dispatcher.turn(after(late + 4))
+    assert [line["event"] for line in lines] == ["no_worker", "no_worker_over"]
 
 
 def test_a_study_that_no_rule_claims_is_out_of_scope_and_queues_nothing(house: House) -> None:

@@ -83,6 +83,17 @@ def test_a_file_that_cannot_be_written_is_answered_0xa700_and_the_association_li
         assert [file.digest for file in door.files.pending()] == [read_instance(encode(small)).digest]
 
 
+def test_below_the_free_space_that_is_set_the_door_refuses_and_still_acknowledges_what_it_has(tmp_path: Path) -> None:
+    first, second = ct_series(slices=2)
+    with open_door(tmp_path) as door, associate(door.port) as association:
+        assert store(association, encode(first), sop_instance_uid=first.SOPInstanceUID) == 0x0000
+        door.files.settle([file.digest for file in door.files.pending()])
+    with open_door(tmp_path, min_free_mb=str(10**12)) as door, associate(door.port) as association:
+        assert store(association, encode(second), sop_instance_uid=second.SOPInstanceUID) == 0xA700
+        assert store(association, encode(first), sop_instance_uid=first.SOPInstanceUID) == 0x0000
+        assert not list(door.files.pending())
+
+
 if os.geteuid() == 0:  # only root may mount
 
     @pytest.fixture
@@ -98,7 +109,7 @@ if os.geteuid() == 0:  # only root may mount
         ballast = small_disk / "ballast"
         ballast.write_bytes(bytes(2_000_000))
         series = ct_series(slices=20, rows=256, columns=256)
-        with open_door(small_disk / "data") as door, associate(door.port) as association:
+        with open_door(small_disk / "data", min_free_mb="0") as door, associate(door.port) as association:
             statuses = [store(association, encode(one), sop_instance_uid=one.SOPInstanceUID) for one in series]
             full_at = statuses.index(0xA700)
             assert full_at > 3

@@ -79,8 +79,9 @@ class RabbitMQ:
         subprocess.run([EPMD, "-port", str(self._epmd), "-kill"], check=False, capture_output=True)
 
     def _end(self, number: int) -> None:
-        self._running.send_signal(number)
-        self._running.wait(timeout=30)
+        process = self._running
+        process.send_signal(number)
+        process.wait(timeout=30)
 
     @property
     def _running(self) -> subprocess.Popen[bytes]:

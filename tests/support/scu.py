@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 
 from services.backends.files import FolderStudyFiles
+from services.backends.senders.association import leave_answers_to_us
 from tests.support.peers import free_port, listens, wait_until
 
 RUN_DOOR = """
@@ -88,6 +88,7 @@ def associate(
     association = ae.associate("127.0.0.1", port, contexts=contexts)
     if not association.is_established:
         raise ConnectionError("the association was not accepted")
+    leave_answers_to_us(association)
     try:
         yield association
     finally:
@@ -124,10 +125,6 @@ def store(
     request.AffectedSOPClassUID = sop_class_uid
     request.AffectedSOPInstanceUID = sop_instance_uid
     request.DataSet = BytesIO(data_set) if data_set else None
-    association._reactor_checkpoint.clear()  # as send_c_store does: else the reactor takes the answer
-    while not association._is_paused:
-        time.sleep(0.0001)
     association.dimse.send_msg(request, context.context_id)
     answer = association.dimse.get_msg(block=True)[1]
-    association._reactor_checkpoint.set()
     return None if answer is None else int(answer.Status)

@@ -13,6 +13,7 @@ from pydicom.uid import generate_uid
 from services.backends.files import FolderStudyFiles
 from services.backends.store import SqlStudyStore, open_store
 from services.gateway.app import create_app
+from services.gateway.role import Role
 from services.settings import Settings
 from services.triage.errors import Reason
 from services.triage.finding import Finding, Flag, Outcome, without_analysis
@@ -80,13 +81,19 @@ class Ward:
         self.store = open_store(f"sqlite:///{self.folder / 'vigie.sqlite'}")
         self.files = FolderStudyFiles(self.folder)
 
-    def app(self, **settings: str) -> FastAPI:
+    def app(self, *, role: Role = Role.ALL, **settings: str) -> FastAPI:
         return create_app(
-            Settings(data=self.folder, **settings), store=self.store, files=self.files, clock=lambda: self.now
+            Settings(data=self.folder, **settings),
+            store=self.store,
+            files=self.files,
+            role=role,
+            clock=lambda: self.now,
         )
 
-    def client(self) -> TestClient:
-        return TestClient(self.app(), base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
+    def client(self, *, role: Role = Role.ALL, **settings: str) -> TestClient:
+        return TestClient(
+            self.app(role=role, **settings), base_url="http://127.0.0.1:8000", raise_server_exceptions=False
+        )
 
     @staticmethod
     def uid(number: int) -> str:

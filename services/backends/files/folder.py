@@ -35,9 +35,12 @@ _SENDER_LIMIT = 96  # with the digest and base64 well below the 255 bytes of a f
 
 
 class FolderStudyFiles:
-    """`StudyFiles` in a folder. Safe for several processes; all of `root` must be one file system."""
+    """`StudyFiles` in a folder. Safe for several processes; all of `root` must be one file system.
 
-    def __init__(self, root: Path) -> None:
+    min_free_mb: nothing that is sent to us is written while less is free: what is here already must come to its end.
+    """
+
+    def __init__(self, root: Path, *, min_free_mb: int = 0) -> None:
         self._inbox = root / "inbox"
         self._instances = root / "instances"
         self._results = root / "results"
@@ -45,6 +48,7 @@ class FolderStudyFiles:
         for folder in (self._inbox, self._instances, self._results, self._quarantine):
             folder.mkdir(parents=True, exist_ok=True)
         durable.sync_folder(root)
+        self._min_free_bytes = min_free_mb * 1_000_000
         self._inbox_name: dict[str, str] = {}  # digest -> name, as last seen; a hint that spares listing the inbox
 
     def keep(self, content: bytes, *, digest: str, received_from: str) -> KeptFile:
@@ -56,6 +60,7 @@ class FolderStudyFiles:
         kept = KeptFile(digest=_checked(digest), size_bytes=len(content), received_from=received_from)
         target = self._inbox / f"{digest}.{_encode(received_from)}.dcm"
         if not self._settled(digest).exists():
+            self._require_free(self._min_free_bytes)
             unfinished = target.with_suffix(f".{uuid4().hex}{durable.UNFINISHED}")
             durable.write_self_told(content, target, unfinished=unfinished)
         return kept
@@ -110,6 +115,7 @@ class FolderStudyFiles:
 
     def quarantine(self, content: bytes, *, reason: Reason, received_from: str) -> Path:
         """Keep bytes that could not be understood, and why; the same bytes once. Raises OutOfResources."""
+        self._require_free(self._min_free_bytes)
         sha256 = hashlib.sha256(content).hexdigest()
         note = {"code": reason.code, "text": reason.text, "received_from": received_from}
         target = self._quarantine / f"{sha256}.bin"
@@ -119,8 +125,7 @@ class FolderStudyFiles:
 
     def require_room(self) -> None:
         """Raises OutOfResources while less than ROOM_BYTES are free."""
-        if shutil.disk_usage(self._results).free < ROOM_BYTES:
-            raise OutOfResources(f"less than {ROOM_BYTES // 1_000_000} MB are free")
+        self._require_free(ROOM_BYTES)
 
     def keep_result(self, content: bytes) -> str:
         """Keep a result object; answers its SHA-256. Raises OutOfResources."""
@@ -147,6 +152,10 @@ class FolderStudyFiles:
                 durable.move(unfinished, self._inbox / f"{digest}.{sender}.dcm")
         durable.sync_folder(self._inbox)
         return sum(durable.sweep(folder, older_than) for folder in (self._inbox, self._results, self._quarantine))
+
+    def _require_free(self, needed_bytes: int) -> None:
+        if needed_bytes and shutil.disk_usage(self._inbox).free < needed_bytes:
+            raise OutOfResources(f"less than {needed_bytes // 1_000_000} MB are free")
 
     def _settled(self, digest: str) -> Path:
         return self._instances / digest[:2] / f"{digest}.dcm"

@@ -122,7 +122,7 @@ def associate(
         raise DestinationUnavailable(f"{address}: the host name cannot be resolved") from error
     if not association.is_established:
         raise _not_established(association, address)
-    _leave_answers_to_us(association)
+    leave_answers_to_us(association)
     try:
         yield StorageAssociation(association, address, implicit_fallback=implicit_fallback)
     finally:
@@ -172,7 +172,7 @@ def _not_established(association: Association, address: str) -> DestinationUnava
     return DestinationUnavailable(f"{address} cannot be reached, or ended the association at once")
 
 
-def _leave_answers_to_us(association: Association) -> None:
+def leave_answers_to_us(association: Association) -> None:
     """Keep pynetdicom's reactor thread from taking the answers to our requests.
 
     It is paused during a request, but may be past the check: under load it now and then took an answer, and the request

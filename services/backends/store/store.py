@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import Engine
 
 from services.backends.store import arrivals, deliveries, jobs, results, versions
+from services.backends.store.backlog import backlog
 from services.backends.store.desk import Board
 from services.backends.store.engine import reading, writing
 from services.triage.errors import Reason
-from services.triage.job import Job, JobMessage, Lease, OrderPriority, Plan
+from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, Plan
 from services.triage.ports import DeliveryLine, DueDelivery, Recorded
 from services.triage.result import DeliveryState, Destination, Result
 from services.triage.study import Instance, VersionKey
@@ -81,6 +82,10 @@ class SqlStudyStore:
     def reissue(self, *, now: datetime) -> int:
         with writing(self._engine) as connection:
             return jobs.reissue(connection, now=now)
+
+    def backlog(self, *, now: datetime) -> Backlog:
+        with reading(self._engine) as connection:
+            return backlog(connection, now=now)
 
     def lease_next(self, *, worker: str, now: datetime, duration: timedelta) -> tuple[Lease, Job] | None:
         with writing(self._engine) as connection:
