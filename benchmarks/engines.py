@@ -1,20 +1,26 @@
-"""For `benchmarks.jobs`: a fresh house on either set of engines, and the real parts of the service at work in it."""
+"""For `benchmarks.jobs`: a fresh house on either set of engines, the parts at work in it, and what its history says."""
 
 import multiprocessing
-import signal
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import sqlalchemy as sa
 from pydantic import SecretStr
 
+from services.backends.store import open_store
+from services.backends.store.engine import connect, reading
+from services.backends.store.tables import delivery, event, result
 from services.logs import configure_logging
 from services.parts import deliver, dispatcher
 from services.settings import Settings
 from services.supervisor import Part, run_part
+from services.triage.finding import Outcome
+from services.triage.result import DeliveryState
 from services.worker.main import run_worker
 from tests.support.postgres import Postgres, postgres
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
@@ -105,8 +111,6 @@ def at_work(settings: Settings, *, workers: int) -> Iterator[Sequence[BaseProces
 
 
 def _run(part: Part, settings: Settings) -> None:
-    # Ctrl-C reaches the whole process group; whoever started the parts stops them
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging("ERROR")
     run_part(part, settings)
 
@@ -118,3 +122,61 @@ def _end(process: BaseProcess) -> None:
     if process.is_alive():
         process.kill()
         process.join()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobTimes:
+    """When one job came to each step, in seconds since the epoch, as the history has it.
+
+    queued: when the dispatcher's turn began that committed the job. leased: when its worker began to lease it.
+    frozen: when its worker began to commit the result. sent: when the destination had all of it.
+    report_s: seconds of the worker's report stage.
+    """
+
+    queued: float
+    leased: float
+    frozen: float
+    sent: float
+    report_s: float
+
+
+_STEPS = {
+    ("job", "queued"): "queued",
+    ("job", "analysing"): "leased",
+    ("job", "frozen"): "frozen",
+    ("delivery", "sent"): "sent",
+}
+
+
+class History:
+    """What a house's database has noted of all jobs."""
+
+    def __init__(self, settings: Settings) -> None:
+        open_store(settings.store_url()).close()  # makes the tables
+        self._engine = connect(settings.store_url())
+
+    def sent(self) -> int:
+        """How many results have been delivered."""
+        counted = sa.select(sa.func.count()).select_from(delivery).where(delivery.c.state == DeliveryState.SENT)
+        with reading(self._engine) as connection:
+            return int(connection.scalar(counted) or 0)
+
+    def times(self) -> list[JobTimes]:
+        """Of all jobs, in the order in which they were queued. Raises RuntimeError when any went another way."""
+        found: dict[str, list[tuple[str, float]]] = {}
+        outcomes: Counter[str] = Counter()
+        with reading(self._engine) as connection:
+            for row in connection.execute(sa.select(event)):
+                if (step := _STEPS.get((row.kind, row.what))) is not None:
+                    found.setdefault(row.study_instance_uid, []).append((step, row.time.timestamp()))
+            for row in connection.execute(sa.select(result)):
+                outcomes[row.outcome] += 1
+                found[row.study_instance_uid].append(("report_s", row.timings_s["report"]))
+        once = all(len(lines) == len(_STEPS) + 1 for lines in found.values())
+        if set(outcomes) != {Outcome.NOTHING_FOUND} or not once:
+            raise RuntimeError(f"not every study was queued, leased, frozen and sent once: {dict(outcomes)}")
+        return sorted((JobTimes(**dict(lines)) for lines in found.values()), key=lambda one: one.queued)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._engine.dispose()
