@@ -113,16 +113,18 @@ def _lesion_record(lesion: dict, truth_sizes, candidates, overlaps) -> dict:
 
 
 def judge_phantoms(judge: Judge, folder: Path, record: Path) -> list[dict]:
-    """All phantoms of a folder; the record is written as it grows."""
-    studies = []
-    for path in sorted(p for p in folder.glob("*.npz") if ".part" not in p.name):
+    """All phantoms of a folder. What was judged before an interruption lies in a file beside the record."""
+    unfinished = record.with_suffix(".part")
+    studies = json.loads(unfinished.read_text()) if unfinished.exists() else []
+    judged = {study["study"] for study in studies}
+    for path in sorted(p for p in folder.glob("*.npz") if ".part" not in p.name and p.stem not in judged):
         with np.load(path) as stored:
             hu, truth, spacing = stored["hu"], stored["label"], tuple(stored["spacing_mm"].tolist())
             lesions = json.loads(str(stored["lesions"]))
         studies.append(judge.study(path.stem, as_volume(hu, spacing), truth, lesions, thickness_mm=spacing[0]))
         if len(studies) % 20 == 0:
             print(f"{len(studies)} studies", flush=True)
-            record.write_text(json.dumps(studies))
+            unfinished.write_text(json.dumps(studies))
     return studies
 
 

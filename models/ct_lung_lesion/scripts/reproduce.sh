@@ -30,16 +30,21 @@ done
 wait
 python blend.py "$work/without_lung1.pt" "$work/without_lung2.pt" --out ../models/model.pt
 
-python phantom.py --held-out --seeds 0 300 --out "$work/test" &
-python phantom.py --held-out --seeds 1000 1100 --out "$work/tuning"
+# Two halves of the test phantoms beside each other, and the tuning phantoms after one of them
+python phantom.py --held-out --seeds 0 150 --out "$work/test_a" &
+python phantom.py --held-out --seeds 150 300 --out "$work/test_b"
+python phantom.py --held-out --seeds 1000 1080 --out "$work/tuning"
 wait
-make_once "$work/test.json" python evaluate.py phantoms --held-out "$work/test" --records "$work/test.json" &
-make_once "$work/tuning.json" python evaluate.py phantoms --held-out "$work/tuning" --records "$work/tuning.json" &
-wait
+judge_phantoms() {
+    make_once "$work/$1.json" python evaluate.py phantoms --held-out "$work/$1" --records "$work/$1.json"
+}
+{ judge_phantoms tuning; judge_phantoms test_a; } &
+judge_phantoms test_b
 for case in lung1 lung2; do
     python evaluate.py real --archive "$archive" --case $case --weights "$work/without_$case.pt" --records "$work/$case.json"
 done
-python summarise.py --phantoms "$work/test.json" --tuning "$work/tuning.json" --real "$work/lung1.json" --real "$work/lung2.json" \
-    --training "$work/coarse.json" --training "$work/blind.json" --training "$work/without_lung1.json" \
-    --training "$work/without_lung2.json"
+wait
+python summarise.py --phantoms "$work/test_a.json" --phantoms "$work/test_b.json" --tuning "$work/tuning.json" \
+    --real "$work/lung1.json" --real "$work/lung2.json" --training "$work/coarse.json" --training "$work/blind.json" \
+    --training "$work/without_lung1.json" --training "$work/without_lung2.json"
 python card.py
