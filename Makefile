@@ -99,9 +99,11 @@ test: setup triton-setup system lint ## every check; VIGIE_TEST_DATA=<folder> ad
 	$(BIN)/pytest
 
 .PHONY: bench
-bench: setup triton-setup system ## C-STORE ingest beside its peers, and the pipeline without its model; tables under docs/measurements
+bench: setup triton-setup system ## ingest beside its peers, pipeline without its model, jobs through both queues, the Triton wire: docs/measurements
 	$(BIN)/python -m benchmarks.ingest --write docs/measurements/ingest.md
 	$(BIN)/python -m benchmarks.pipeline
+	$(BIN)/python -m benchmarks.jobs --write docs/measurements/jobs.md
+	$(BIN)/python -m benchmarks.wire --write docs/measurements/wire.md
 
 ROUNDS ?= 100
 SEED ?= 1

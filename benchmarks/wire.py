@@ -9,15 +9,13 @@ counted between client and server, and every answer is compared with the runner'
 import argparse
 import os
 import signal
-import socket
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +23,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from benchmarks.counting import CountingProxy, counting
 from dicom_samples.real_ct import CACHE, CASES, SampleUnavailable, fetch_archive, read_nrrd
 from services.backends.inference.catalogue import Catalogue
 from services.backends.inference.embedded import EmbeddedSegmenter
@@ -51,43 +50,6 @@ class Timing:
 
     wall_s: float
     runner_s: float
-
-
-@dataclass
-class CountingProxy:
-    """Passes TCP on to a port of the loopback interface, and counts the bytes of its payload, both ways."""
-
-    upstream: int
-    bytes_: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def serve(self, listener: socket.socket) -> None:
-        """Take connections until the listener is closed."""
-        with suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                server = socket.create_connection(("127.0.0.1", self.upstream))
-                for source, target in ((client, server), (server, client)):
-                    threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
-
-    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):  # the other direction has closed both
-            while content := source.recv(2**18):
-                with self._lock:
-                    self.bytes_ += len(content)
-                target.sendall(content)
-        with suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
-
-
-@contextmanager
-def counting(upstream: int) -> Iterator[tuple[CountingProxy, str]]:
-    """A proxy, and the HOST:PORT where it listens."""
-    proxy = CountingProxy(upstream)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=proxy.serve, args=(listener,), daemon=True).start()
-        yield proxy, f"127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
 
 
 def chest_ct() -> Volume:

@@ -23,7 +23,7 @@ from services.triage.result import DeliveryState, Destination
 
 log = structlog.get_logger(__name__)
 
-POLL_S = 1.0
+POLL_S = 0.2  # a look takes no lock
 STORE_PAUSE_S = 2.0
 
 

@@ -22,7 +22,7 @@ from services.triage.job import JobMessage
 from services.triage.ports import DeadLetter, QueueDepth
 
 CLAIM = timedelta(seconds=30)
-_POLL_S = 0.2
+_POLL_S = 0.02  # the dispatch of a lone study waits for this, and a look costs a fraction of a millisecond
 
 # Not under Alembic: what is in a queue can be published again from the store. A changed table gets another name.
 # Times are Unix seconds.

@@ -43,13 +43,16 @@ def published(connection: Connection, messages: Sequence[JobMessage]) -> None:
         )
 
 
+def overdue(connection: Connection, *, now: datetime) -> list[sa.Row[tuple[str, str]]]:
+    """Jobs (id, Study Instance UID) whose lease has run out, or that were postponed until now."""
+    found = sa.select(job.c.job_id, job.c.study_instance_uid).where(sa.or_(_expired(now), _postponed_until(now)))
+    return list(connection.execute(found))
+
+
 def reissue(connection: Connection, *, now: datetime) -> int:
     """See `StudyStore.reissue`; also puts postponed jobs whose time has come back into the outbox."""
-    expired = sa.and_(job.c.state == JobState.ANALYSING, job.c.lease_expires_at <= now)
-    due = sa.and_(job.c.state == JobState.QUEUED, job.c.not_before <= now)
-    candidates = connection.execute(sa.select(job.c.job_id, job.c.study_instance_uid).where(sa.or_(expired, due))).all()
-    if not candidates:
-        return 0
+    expired, due = _expired(now), _postponed_until(now)
+    candidates = overdue(connection, now=now)
     locked(connection, [row.study_instance_uid for row in candidates])
     count = 0
     for row in candidates:
@@ -69,6 +72,14 @@ def reissue(connection: Connection, *, now: datetime) -> int:
         summary.refresh(connection, row.study_instance_uid)
         count += 1
     return count
+
+
+def _expired(now: datetime) -> sa.ColumnElement[bool]:
+    return sa.and_(job.c.state == JobState.ANALYSING, job.c.lease_expires_at <= now)
+
+
+def _postponed_until(now: datetime) -> sa.ColumnElement[bool]:
+    return sa.and_(job.c.state == JobState.QUEUED, job.c.not_before <= now)
 
 
 def lease_next(connection: Connection, *, worker: str, now: datetime, duration: timedelta) -> tuple[Lease, Job] | None:

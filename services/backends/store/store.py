@@ -80,6 +80,10 @@ class SqlStudyStore:
                 jobs.published(connection, messages)
 
     def reissue(self, *, now: datetime) -> int:
+        # a look without the write lock first: an idle dispatcher disturbs nobody
+        with reading(self._engine) as connection:
+            if not jobs.overdue(connection, now=now):
+                return 0
         with writing(self._engine) as connection:
             return jobs.reissue(connection, now=now)
 
