@@ -1,7 +1,8 @@
 """`vigie process`: the whole pipeline on files, no server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from services import __version__
 from services.logs import configure_logging
 from services.settings import Settings
 from services.triage.errors import RejectedError
+from services.triage.result import Fallback
 from services.triage.study import by_series
 
 if TYPE_CHECKING:
@@ -21,22 +23,39 @@ if TYPE_CHECKING:
 EXIT_FAILED, EXIT_USAGE, EXIT_INCOMPLETE = 1, 2, 3
 
 
+class FallbackChoice(StrEnum):
+    """What `--fallback` takes: one kind, or all of them."""
+
+    GSPS = Fallback.GSPS.value
+    SC = Fallback.SC.value
+    KOS = Fallback.KOS.value
+    ALL = "all"
+
+
 def process(
     paths: Annotated[list[Path], typer.Argument(exists=True, help="DICOM files, or folders of them.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for the results.", file_okay=False)],
     model: Annotated[
         str | None, typer.Option("--model", help="Use this model, whatever the routing rules say.")
     ] = None,
+    fallback: Annotated[
+        list[FallbackChoice] | None,
+        typer.Option(
+            "--fallback",
+            help="Where lesions are found, add objects for viewers that cannot show SEG: gsps (presentation state with "
+            "outlines), sc (colour pictures of the key slices), kos (key object selection). May be given again.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
-    """Analyse the studies in files and folders, and write SEG and SR objects.
+    """Analyse the studies in files and folders, and write SEG and SR objects; on request also overlays.
 
     Exit code: 0 all analysed; 1 a study failed; 3 one was out of scope or not analysed, or there was none; 2 usage.
     """
     configure_logging("WARNING")
     console = Console(stderr=True)
     try:
-        document = _run(paths, output.resolve(), model, console)
+        document = _run(paths, output.resolve(), model, _wanted(fallback or ()), console)
     except RejectedError as refusal:  # a model or a rules file that cannot be used
         console.print(f"vigie process: {refusal}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(EXIT_USAGE) from refusal
@@ -47,6 +66,12 @@ def process(
     raise typer.Exit(exit_code(document))
 
 
+def _wanted(choices: Collection[FallbackChoice]) -> frozenset[Fallback]:
+    if FallbackChoice.ALL in choices:
+        return frozenset(Fallback)
+    return frozenset(Fallback(choice.value) for choice in choices)
+
+
 def exit_code(document: "Document") -> int:
     """0 all analysed; 1 a study failed; 3 a study was out of scope or not analysed, or there was none."""
     states = {study.status for study in document.studies}
@@ -55,7 +80,9 @@ def exit_code(document: "Document") -> int:
     return 0 if states == {"analysed"} else EXIT_INCOMPLETE
 
 
-def _run(paths: list[Path], output: Path, model_name: str | None, console: Console) -> "Document":
+def _run(
+    paths: list[Path], output: Path, model_name: str | None, fallbacks: Collection[Fallback], console: Console
+) -> "Document":
     # here, not above: torch takes seconds to import, and a gateway is installed without it
     from services.backends.inference.catalogue import Catalogue
     from services.backends.inference.embedded import EmbeddedSegmenter
@@ -85,6 +112,7 @@ def _run(paths: list[Path], output: Path, model_name: str | None, console: Conso
                 segmenter=segmenter,
                 output=output,
                 max_volume_voxels=settings.max_volume_voxels,
+                fallbacks=fallbacks,
                 now=datetime.now(UTC),
                 progress=_stages(progress, task, f"study {number} of {len(found.studies)}"),
             )

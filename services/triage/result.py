@@ -7,6 +7,14 @@ from services.triage.finding import Finding
 from services.triage.model import ModelIdentity
 
 
+class Fallback(StrEnum):
+    """An object that shows lesions to viewers that cannot show a Segmentation; beside it, never instead of it."""
+
+    GSPS = "gsps"
+    SC = "sc"
+    KOS = "kos"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResultObject:
     """One DICOM Part 10 file of a result."""

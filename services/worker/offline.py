@@ -1,6 +1,6 @@
 """The pipeline on files: no queue, no store, nothing kept but the results."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +10,7 @@ from services.triage.errors import InstanceRefused, Reason
 from services.triage.job import Job, JobPlan, OrderPriority, Plan
 from services.triage.model import Model
 from services.triage.ports import Segmenter
-from services.triage.result import Result
+from services.triage.result import Fallback, Result
 from services.triage.study import Instance, VersionKey
 from services.triage.volume import MAX_VOXELS
 from services.worker.pipeline import Progress, analyse
@@ -68,6 +68,7 @@ def analyse_study(
     segmenter: Segmenter,
     output: Path,
     max_volume_voxels: int = MAX_VOXELS,
+    fallbacks: Collection[Fallback] = (),
     now: datetime,
     progress: Progress,
 ) -> tuple[Written, ...]:
@@ -83,6 +84,7 @@ def analyse_study(
             path_of=found.path_of.__getitem__,
             segmenter=segmenter,
             max_volume_voxels=max_volume_voxels,
+            fallbacks=fallbacks,
             now=now,
             progress=progress,
         )

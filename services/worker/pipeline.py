@@ -1,7 +1,7 @@
 """The worker's story in one screen: load, segment, find, assess, report. What comes out is ready to be frozen."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -17,7 +17,7 @@ from services.triage.finding import Finding, Outcome, assess, without_analysis
 from services.triage.job import Job
 from services.triage.model import Model
 from services.triage.ports import Segmenter
-from services.triage.result import Result, ResultObject
+from services.triage.result import Fallback, Result, ResultObject
 from services.triage.tracking import keep_identities
 from services.triage.volume import MAX_VOXELS, Volume
 from services.worker.lesions import find_candidates
@@ -37,6 +37,7 @@ def analyse(
     predecessors: Sequence[Path] = (),
     segmenter: Segmenter,
     max_volume_voxels: int = MAX_VOXELS,
+    fallbacks: Collection[Fallback] = (),
     now: datetime,
     progress: Progress,
     cancelled: Callable[[], bool] | None = None,
@@ -44,7 +45,7 @@ def analyse(
     """Analyse one job.
 
     `path_of` maps an instance's digest to its file; `predecessors` are the files of `job.predecessors`; `progress`
-    hears each stage as it begins; `cancelled`: see `Segmenter.segment`.
+    hears each stage as it begins; `cancelled`: see `Segmenter.segment`; `fallbacks`: see `write_report`.
     A job that cannot be analysed, or whose analysis breaks in a known way, gives a result that says so.
     Raises SegmenterUnavailable, AnalysisCancelled, and whatever nobody foresaw: the caller decides on a retry.
     """
@@ -69,7 +70,7 @@ def analyse(
     except (AnalysisFailed, ModelRefused) as failure:
         finding = without_analysis(Outcome.FAILED, failure.reason)
     with stage("report"):
-        objects = _report(job, model, finding, path_of, predecessors, now, volume, label_map)
+        objects = _report(job, model, finding, path_of, predecessors, now, volume, label_map, fallbacks)
     return Result(
         model=model.identity,
         series_instance_uid=job.plan.series_instance_uid,
@@ -113,6 +114,7 @@ def _report(
     now: datetime,
     volume: Volume | None = None,
     label_map: LabelMap | None = None,
+    fallbacks: Collection[Fallback] = (),
 ) -> tuple[ResultObject, ...]:
     digests = _digests(job)
     uids = list(dict.fromkeys(source.sop_instance_uid for source in volume.sources)) if volume else list(digests)
@@ -125,6 +127,7 @@ def _report(
         refused_series=job.plan.refused_series,
         predecessors=_headers(predecessors),
         now=now,
+        fallbacks=fallbacks,
     )
 
 

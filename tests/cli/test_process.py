@@ -77,6 +77,23 @@ def test_one_study_gives_one_document_with_its_lesion_measured(environment: dict
     assert {"load", "segment", "find", "report"} <= set(result["timings_s"])
 
 
+@pytest.mark.parametrize(
+    ("asked", "added"),
+    [(["all"], ["PR", "OT", "KO"]), (["kos", "gsps"], ["PR", "KO"]), (["sc"], ["OT"])],
+)
+def test_fallbacks_are_written_on_request_and_told_like_the_others(
+    asked: list[str], added: list[str], environment: dict[str, str], tmp_path: Path
+) -> None:
+    write_series(ct_series(a_ball(), BodyPartExamined="CHEST"), tmp_path / "ct")
+    wanted = [word for each in asked for word in ("--fallback", each)]
+    code, stdout, _ = vigie(environment, "process", tmp_path / "ct", "--output", tmp_path / "out", *wanted, "--json")
+    (result,) = json.loads(stdout)["studies"][0]["results"]
+    assert code == 0
+    assert [output["modality"] for output in result["outputs"]] == ["SEG", "SR", *added]
+    for output in result["outputs"]:
+        assert pydicom.dcmread(output["path"]).SOPInstanceUID == output["sop_instance_uid"]
+
+
 def middle_of(volume: Volume) -> np.ndarray:
     return volume.to_lps_mm((np.array(volume.voxels.shape) - 1) / 2)
 
@@ -180,6 +197,7 @@ def test_every_file_that_pydicom_ships_gets_a_reason_and_none_a_traceback(
         pytest.param(["process", "/nowhere/at/all", "--output", "out"], id="no such path"),
         pytest.param(["process", ".", "--output", "out", "--model", "nobody"], id="no such model"),
         pytest.param(["process", "."], id="no output"),
+        pytest.param(["process", ".", "--output", "out", "--fallback", "png"], id="no such fallback"),
         pytest.param(["nonsense"], id="no such command"),
     ],
 )

@@ -33,6 +33,13 @@ def dsrdump(path: Path) -> list[str]:
     return errors or ([f"dsrdump: exit {completed.returncode}"] if completed.returncode else [])
 
 
+def dcmpschk(path: Path) -> list[str]:
+    """Whether dcmtk takes a presentation state for one."""
+    lines = _lines("dcmpschk", path)
+    faults = [line for line in lines if line.startswith(("E: ", "F: ")) or "not passed" in line.lower()]
+    return faults if any("Test passed" in line for line in lines) else [*faults, "dcmpschk: not passed"]
+
+
 def pixelmed(path: Path) -> list[str]:
     """The template of a report, TID 1500 and all it includes. Takes 5 to 50 seconds."""
     validator = ("-cp", PIXELMED_JAR, "com.pixelmed.validate.DicomSRValidator")

@@ -12,13 +12,13 @@ from pydicom import Dataset, dcmread
 from services.triage.errors import Reason
 from services.triage.finding import Finding, Outcome
 from services.triage.job import SeriesRefusal
-from services.triage.result import ResultObject
+from services.triage.result import Fallback, ResultObject
 from services.triage.volume import Volume
 from services.worker.load import load_volume
 from services.worker.report import write_report
 from tests.support.ct import ct_series, write_series
 from tests.support.lesion_case import Labels, a_model, finding_of, volume_of_series, with_balls
-from tests.support.validators import dcentvfy, dciodvfy, dsrdump, pixelmed
+from tests.support.validators import dcentvfy, dciodvfy, dcmpschk, dsrdump, pixelmed
 
 NOW = datetime(2024, 1, 2, 12, 0, tzinfo=UTC)
 REFUSED = SeriesRefusal(series_instance_uid="2.25.7", reason=Reason(code="too_few_slices", text="3 slices"))
@@ -35,7 +35,10 @@ class Written:
 
     @property
     def reports(self) -> list[Path]:
-        return [path for path in self.paths if path.stem.endswith("SR")]
+        return self.of("SR")
+
+    def of(self, modality: str) -> list[Path]:
+        return [path for path in self.paths if path.stem.endswith(f"_{modality}")]
 
 
 def written(objects: tuple[ResultObject, ...], folder: Path) -> list[Path]:
@@ -67,6 +70,7 @@ def result(request: pytest.FixtureRequest, source: list[Path], tmp_path_factory:
         refused_series=[REFUSED] if outcome is Outcome.NOT_ANALYSED else [],
         now=NOW,
         coordinates=True,
+        fallbacks=list(Fallback),
     )
     paths = written(objects, tmp_path_factory.mktemp("result") / outcome)
     return Written(paths=paths, finding=finding, volume=volume, labels=labels)
@@ -81,7 +85,12 @@ def test_patient_study_and_series_are_those_of_the_source(result: Written, sourc
 
 
 def test_a_second_reader_understands_the_report(result: Written):
-    assert [error for path in result.reports for error in dsrdump(path)] == []
+    assert [error for path in [*result.reports, *result.of("KO")] for error in dsrdump(path)] == []
+
+
+def test_a_second_reader_understands_the_presentation_state(result: Written):
+    assert len(result.of("PR")) == (1 if result.finding.lesions else 0)
+    assert [error for path in result.of("PR") for error in dcmpschk(path)] == []
 
 
 @pytest.mark.slow
@@ -137,6 +146,18 @@ def _identified(path: Path, folder: Path) -> Path:
     return folder / path.name
 
 
+@pytest.mark.parametrize("body_part", [None, "LUNG", "BREAST", "SHOULDER"])
+def test_overlays_of_any_body_part_are_valid(body_part: str | None, tmp_path: Path):
+    series = ct_series(slices=9, rows=32, columns=28, BodyPartExamined=body_part)
+    volume = volume_of_series(series)
+    finding, labels = with_balls(volume, (0.93,))
+    arguments = {"headers": series, "volume": volume, "label_map": labels, "now": NOW}
+
+    objects = write_report(finding, model=a_model(), fallbacks=list(Fallback), **arguments)
+
+    assert [error for path in written(objects, tmp_path / "result") for error in dciodvfy(path)] == []
+
+
 @pytest.mark.data
 @pytest.mark.parametrize(
     "folder", ["neg_ct_totalseg/dicom", "ibsi_sts_petctmr/STS_002/CT", "ibsi_sts_petctmr/STS_003/MR_T1"]
@@ -155,6 +176,7 @@ def test_real_series_come_back_voxel_for_voxel(folder: str, test_data: Path, tmp
             volume=volume,
             label_map=labels,
             now=NOW,
+            fallbacks=list(Fallback),
         ),
         tmp_path / "result",
     )

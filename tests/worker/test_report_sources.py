@@ -4,14 +4,15 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 from pydicom.uid import EnhancedCTImageStorage
 
 from services.triage.finding import Outcome
-from services.triage.volume import SliceSource, Volume
+from services.triage.result import Fallback
 from services.worker.report import write_report
 from tests.support.ct import ct_series
 from tests.support.lesion_case import a_model, finding_of, volume_of_series, with_balls
+from tests.support.multi_frame import multi_frame
 from tests.support.reports import NOW, read, reported, values
 
 
@@ -56,45 +57,13 @@ def test_a_name_in_any_character_set_comes_back_in_utf_8(character_set, name):
     volume = volume_of_series(series)
     finding, labels = finding_of(Outcome.FOUND, volume)
 
-    for result in write_report(finding, model=a_model(), headers=headers, volume=volume, label_map=labels, now=NOW):
+    arguments = {"headers": headers, "volume": volume, "label_map": labels, "now": NOW}
+    for result in write_report(finding, model=a_model(), fallbacks=list(Fallback), **arguments):
         assert read(result).PatientName == name
         assert read(result).SpecificCharacterSet == "ISO_IR 192"
         assert name.encode() in result.content
     assert headers[0].PatientName == name
     assert headers[0].SpecificCharacterSet == character_set
-
-
-def multi_frame(series: list[Dataset]) -> tuple[Dataset, Volume]:
-    """An enhanced CT object of those images, its frames in reverse order, and its volume in slice order."""
-    enhanced = Dataset()
-    enhanced.update({e.tag: e for e in series[0] if e.keyword not in ("PixelData", "PixelSpacing", "SliceThickness")})
-    del enhanced.ImagePositionPatient, enhanced.ImageOrientationPatient
-    enhanced.SOPClassUID = EnhancedCTImageStorage
-    enhanced.NumberOfFrames = len(series)
-    enhanced.PerFrameFunctionalGroupsSequence = [_frame_groups(image) for image in reversed(series)]
-    enhanced.SharedFunctionalGroupsSequence = [Dataset()]
-    volume = volume_of_series(series)
-    sources = tuple(
-        SliceSource(
-            sop_class_uid=EnhancedCTImageStorage,
-            sop_instance_uid=enhanced.SOPInstanceUID,
-            frame_number=len(series) - index,
-        )
-        for index in range(len(series))
-    )
-    fields = ("voxels", "affine", "modality", "study_instance_uid", "series_instance_uid", "frame_of_reference_uid")
-    return enhanced, Volume(sources=sources, **{field: getattr(volume, field) for field in fields})
-
-
-def _frame_groups(image: Dataset) -> Dataset:
-    """Geometry per frame, orientation too: not every maker shares it."""
-    position, orientation, measures, groups = Dataset(), Dataset(), Dataset(), Dataset()
-    position.ImagePositionPatient = image.ImagePositionPatient
-    orientation.ImageOrientationPatient = image.ImageOrientationPatient
-    measures.PixelSpacing, measures.SliceThickness = image.PixelSpacing, image.SliceThickness
-    groups.PlanePositionSequence, groups.PlaneOrientationSequence = [position], [orientation]
-    groups.PixelMeasuresSequence = [measures]
-    return groups
 
 
 def test_a_multi_frame_source_is_referred_to_by_frame():

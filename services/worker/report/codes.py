@@ -10,6 +10,8 @@ ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure
 LESION = Code("52988006", "SCT", "Lesion")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+OF_INTEREST = Code("113000", "DCM", "Of Interest")
+PROCESSED_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
 
 VOLUME = Code("118565006", "SCT", "Volume")
 LONG_AXIS = Code("103339001", "SCT", "Long axis")

@@ -23,6 +23,22 @@ WELL_FORMED = {
     "StudyDate": re.compile(r"(\d{8})?"),
     "StudyTime": re.compile(r"(\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?)?"),
 }
+# Body parts (PS3.16 Annex L) that have no side; of others, and of none, a reader must be told that it is not known.
+UNPAIRED = frozenset(
+    {"ABDOMEN", "ABDOMENPELVIS", "BRAIN", "CHEST", "CHESTABDOMEN", "CHESTABDPELVIS", "HEAD", "HEADNECK"}
+)
+UNPAIRED |= {
+    "HEART",
+    "LIVER",
+    "MEDIASTINUM",
+    "NECK",
+    "NECKCHEST",
+    "PANCREAS",
+    "PELVIS",
+    "PROSTATE",
+    "SPINE",
+    "WHOLEBODY",
+}
 UTF_8 = "ISO_IR 192"
 # Functional groups of a multi-frame object, overlays and pixels are no part of who and when.
 LAST_GROUP = 0x4FFF
@@ -48,6 +64,15 @@ def identity_of(header: Dataset) -> Dataset:
 def name_patient(result: Dataset, header: Dataset) -> None:
     """Write the patient's name of an image header into a result."""
     result.PatientName = _decoded(header).get("PatientName") or ""
+
+
+def tell_body_part(result: Dataset, header: Dataset) -> None:
+    """Write the body part of an image header, and the side where one must be told (PS3.3 C.7.3.1): empty if unknown."""
+    body_part, side = str(header.get("BodyPartExamined") or "").upper(), header.get("Laterality")
+    if body_part:
+        result.BodyPartExamined = body_part
+    if side or body_part not in UNPAIRED:
+        result.Laterality = side or ""
 
 
 def _decoded(header: Dataset) -> Dataset:

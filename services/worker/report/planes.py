@@ -29,17 +29,22 @@ class Planes:
         """Let a Segmentation made from the stand-ins refer to the true images instead."""
         for frame in seg.PerFrameFunctionalGroupsSequence:
             for item in frame.DerivationImageSequence[0].SourceImageSequence:
-                source = self.sources.get(item.ReferencedSOPInstanceUID)
-                if source is None:  # restored already: highdicom lets frames of one slice share their reference
-                    continue
-                item.ReferencedSOPClassUID = source.sop_class_uid
-                item.ReferencedSOPInstanceUID = source.sop_instance_uid
-                if source.frame_number is not None:
-                    item.ReferencedFrameNumber = source.frame_number
-        seg.SourceImageSequence = self._references()
-        seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence = self._references()
+                self.restore(item)
+        seg.SourceImageSequence = self.references()
+        seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence = self.references()
 
-    def _references(self) -> list[Dataset]:
+    def restore(self, reference: Dataset) -> None:
+        """Let one reference to a stand-in refer to the true image, and to its frame in a multi-frame one."""
+        source = self.sources.get(reference.ReferencedSOPInstanceUID)
+        if source is None:  # restored already: highdicom lets frames of one slice share their reference
+            return
+        reference.ReferencedSOPClassUID = source.sop_class_uid
+        reference.ReferencedSOPInstanceUID = source.sop_instance_uid
+        if source.frame_number is not None:
+            reference.ReferencedFrameNumber = source.frame_number
+
+    def references(self) -> list[Dataset]:
+        """References to the true instances, each once, whatever their frames."""
         classes = {source.sop_instance_uid: source.sop_class_uid for source in self.sources.values()}
         return [_reference(sop_class_uid, uid) for uid, sop_class_uid in classes.items()]
 
@@ -61,7 +66,9 @@ def planes_of(volume: Volume, indices: Sequence[int], headers: Sequence[Dataset]
     shared.FrameOfReferenceUID = volume.frame_of_reference_uid or generate_uid(prefix=None)
     shared.Modality = volume.modality
     shared.Rows, shared.Columns = volume.voxels.shape[1:]
-    shared.ImageOrientationPatient = _of_slice(first, sources[0], "PlaneOrientationSequence", "ImageOrientationPatient")
+    shared.ImageOrientationPatient = attribute_of(
+        first, sources[0], "PlaneOrientationSequence", "ImageOrientationPatient"
+    )
     shared.PixelSpacing = [round(row_mm, DECIMALS), round(column_mm, DECIMALS)]
     shared.SliceThickness = first.get("SliceThickness") or round(slice_mm, DECIMALS)
     shared.SpacingBetweenSlices = round(slice_mm, DECIMALS)
@@ -70,20 +77,25 @@ def planes_of(volume: Volume, indices: Sequence[int], headers: Sequence[Dataset]
         header = by_uid[source.sop_instance_uid]
         stand_in.update(shared)
         stand_in.SOPInstanceUID = generate_uid(prefix=None)
-        stand_in.ImagePositionPatient = _of_slice(header, source, "PlanePositionSequence", "ImagePositionPatient")
+        stand_in.ImagePositionPatient = attribute_of(header, source, "PlanePositionSequence", "ImagePositionPatient")
     return Planes(
         stand_ins=stand_ins,
         sources={stand_in.SOPInstanceUID: source for stand_in, source in zip(stand_ins, sources, strict=True)},
     )
 
 
-def _of_slice(header: Dataset, source: SliceSource, macro: str, keyword: str) -> object:
-    """An attribute of one slice: of the data set, or of the functional groups of its frame (PS3.3 C.7.6.16)."""
+def attribute_of(header: Dataset, source: SliceSource, macro: str, keyword: str) -> object:
+    """An attribute of one slice, None where it is absent.
+
+    Of the data set, or in a multi-frame one of the functional groups of its frame, then of those that all frames share
+    (PS3.3 C.7.6.16).
+    """
     if source.frame_number is None:
-        return header[keyword].value
+        return header.get(keyword)
     groups = header.PerFrameFunctionalGroupsSequence[source.frame_number - 1]
-    items = groups.get(macro) or header.SharedFunctionalGroupsSequence[0][macro].value
-    return items[0][keyword].value
+    shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    items = groups.get(macro) or shared[0].get(macro)
+    return items[0].get(keyword) if items else header.get(keyword)
 
 
 def _reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:

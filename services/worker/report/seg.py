@@ -18,12 +18,10 @@ from services.triage.lesion import Lesion
 from services.triage.model import Model
 from services.triage.volume import Volume
 from services.worker.report import codes
+from services.worker.report.colours import colour_of
 from services.worker.report.planes import planes_of
-from services.worker.report.series import Kind, new_series
+from services.worker.report.series import LONG_STRING, Kind, new_series
 from services.worker.report.text import segment_label
-
-# Okabe and Ito's palette, told apart by colour-blind readers too; it repeats after the last.
-COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
 
 Labels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -44,7 +42,7 @@ def write_seg(
         segmentation_type="BINARY",
         segment_descriptions=[_segment(lesion, finding, model) for lesion in finding.lesions],
         content_label="LESIONS",
-        content_description=f"{model.identity.name} {model.identity.version}",
+        content_description=f"{model.identity.name} {model.identity.version}"[:LONG_STRING],
         transfer_syntax_uid=ExplicitVRLittleEndian,
         **new_series(Kind.SEG, model, planes.stand_ins[0], now),
     )
@@ -69,5 +67,5 @@ def _segment(lesion: Lesion, finding: Finding, model: Model) -> SegmentDescripti
         tracking_uid=lesion.tracking_uid,
         tracking_id=lesion.label,
         anatomic_regions=[codes.of_model(model.anatomic_region)],
-        display_color=CIELabColor.from_rgb(*COLOURS[(lesion.number - 1) % len(COLOURS)]),
+        display_color=CIELabColor.from_rgb(*colour_of(lesion)),
     )

@@ -22,6 +22,9 @@ class Kind(Enum):
     SEG = 91000
     SR = 92000
     SR_LINES = 93000
+    GSPS = 94000
+    SC = 95000
+    KOS = 96000
 
     @property
     def description(self) -> str:
@@ -52,6 +55,11 @@ def new_series(kind: Kind, model: Model, header: Dataset, now: datetime) -> dict
         "device_serial_number": identity.weights_sha256,
         "software_versions": __version__,
     }
+
+
+def instance_of(series: dict[str, Any], number: int) -> dict[str, Any]:
+    """The same for another instance of that series; its UID is fresh."""
+    return series | {"sop_instance_uid": generate_uid(prefix=None), "instance_number": number}
 
 
 def _zone(header: Dataset) -> tzinfo | None:

@@ -95,7 +95,7 @@ def _document(
 ) -> Comprehensive3DSR:
     images = [identity_of(subject.headers[0]), *subject.headers[1:]]
     report = MeasurementReport(
-        observation_context=ObservationContext(observer_device_context=_observer(subject.model)),
+        observation_context=ObservationContext(observer_device_context=observer(subject.model)),
         procedure_reported=codes.procedure(images[0].Modality),
         imaging_measurements=groups,
         title=codes.REPORT,
@@ -151,7 +151,8 @@ def _algorithm(model: Model) -> AlgorithmIdentification:
     )
 
 
-def _observer(model: Model) -> ObserverContext:
+def observer(model: Model) -> ObserverContext:
+    """Who observed: a device, this software with this model and these weights (TID 1004)."""
     return ObserverContext(
         observer_type=dicom.DCM.Device,
         observer_identifying_attributes=DeviceObserverIdentifyingAttributes(

@@ -23,6 +23,24 @@ def segment_label(lesion: Lesion, *, calibrated: bool) -> str:
     return label if calibrated else f"{label} not calibrated on patients"
 
 
+def key_objects_text(finding: Finding, model: Model) -> str:
+    """Why these images were selected."""
+    labels = "; ".join(segment_label(lesion, calibrated=finding.calibrated) for lesion in finding.lesions)
+    return f"Key images of {_lesions(finding)}: {labels}. {_by_whom(model)}. {NOT_A_DEVICE}"
+
+
+def picture_caption(lesion: Lesion, finding: Finding, where: str) -> tuple[str, ...]:
+    """What stands above the picture of a lesion; `where` names the source image."""
+    doubt = ("Equivocal: below the detection threshold",) if finding.outcome is Outcome.EQUIVOCAL else ()
+    size = f"{lesion.volume_ml:.2f} mL, axes {lesion.long_axis_mm:.0f} x {lesion.short_axis_mm:.0f} mm"
+    return (segment_label(lesion, calibrated=finding.calibrated), *doubt, f"{where}: {size}")
+
+
+def picture_footer(model: Model, shown: str) -> tuple[str, ...]:
+    """What stands below the picture of a lesion; `shown` names the window."""
+    return (f"{_by_whom(model)}. {shown}", "NOT FOR DIAGNOSIS. Not a medical device.")
+
+
 def comment(finding: Finding, model: Model, refused_series: Sequence[SeriesRefusal]) -> str:
     """The comment of a report: the outcome first, then who says so, what it is good for, and what it is not."""
     identity = model.identity
@@ -40,7 +58,7 @@ def comment(finding: Finding, model: Model, refused_series: Sequence[SeriesRefus
 
 
 def _outcome(finding: Finding) -> str:
-    count = f"{len(finding.lesions)} lesion{'s' if len(finding.lesions) != 1 else ''}"
+    count = _lesions(finding)
     match finding.outcome:
         case Outcome.FOUND:
             return f"{count} found; study {_study_score(finding)}; flag {finding.flag}."
@@ -52,6 +70,14 @@ def _outcome(finding: Finding) -> str:
             return "NOT ANALYSED: the model has not looked at these images."
         case Outcome.FAILED:
             return "ANALYSIS FAILED: nothing can be said about these images."
+
+
+def _lesions(finding: Finding) -> str:
+    return f"{len(finding.lesions)} lesion{'s' if len(finding.lesions) != 1 else ''}"
+
+
+def _by_whom(model: Model) -> str:
+    return f"Vigie {__version__}, model {model.identity.name} {model.identity.version}"
 
 
 def _study_score(finding: Finding) -> str:

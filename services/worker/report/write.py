@@ -1,6 +1,6 @@
 """The objects of one result, in the order in which they are sent."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from io import BytesIO
 
@@ -11,9 +11,13 @@ from pydicom import Dataset
 from services.triage.finding import Finding
 from services.triage.job import SeriesRefusal
 from services.triage.model import Model
-from services.triage.result import ResultObject
+from services.triage.result import Fallback, ResultObject
 from services.triage.volume import Volume
 from services.worker.report.header import name_patient
+from services.worker.report.key_images import write_key_images
+from services.worker.report.key_objects import write_key_objects
+from services.worker.report.marked import Marked
+from services.worker.report.presentation_state import write_presentation_states
 from services.worker.report.seg import write_seg
 from services.worker.report.sr import Subject, write_lines, write_sr
 
@@ -29,8 +33,11 @@ def write_report(
     predecessors: Sequence[Dataset] = (),
     now: datetime,
     coordinates: bool = False,
+    fallbacks: Collection[Fallback] = (),
 ) -> tuple[ResultObject, ...]:
-    """A Segmentation if there are lesions, then always a report; with `coordinates`, the long axes as lines last.
+    """A Segmentation if there are lesions, then always a report; with `coordinates`, the long axes as lines.
+
+    Last come the fallbacks that are asked for, if there are lesions: presentation states, key images, key objects.
 
     headers: data sets without pixels of the analysed series in the volume's slice order (one for a multi-frame
     source), or of the study's images when none was analysed; at least one. label_map: value n is lesion n of the
@@ -56,7 +63,18 @@ def write_report(
         documents.extend([seg, write_sr(subject, volume=volume, seg=seg)])
         if coordinates:
             documents.append(write_lines(subject, volume=volume))
+        marked = Marked(finding=finding, model=model, headers=headers, volume=volume, label_map=label_map, now=now)
+        documents.extend(_fallbacks(marked, fallbacks))
     return tuple(_frozen(document, headers[0]) for document in documents)
+
+
+def _fallbacks(marked: Marked, wanted: Collection[Fallback]) -> Iterator[Dataset]:
+    if Fallback.GSPS in wanted:
+        yield from write_presentation_states(marked)
+    if Fallback.SC in wanted:
+        yield from write_key_images(marked)
+    if Fallback.KOS in wanted:
+        yield write_key_objects(marked)
 
 
 def _frozen(data_set: Dataset, header: Dataset) -> ResultObject:
