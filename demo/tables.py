@@ -9,6 +9,7 @@ from rich.table import Table
 
 from demo.comparison import Comparison
 from demo.studies import DemoStudy
+from services.triage.finding import two_digits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +38,15 @@ def results_table(rows: Sequence[Row]) -> Table:
 
 def _cells(result: dict[str, Any], row: Row) -> tuple[str, ...]:
     lesions = [
-        f"{lesion['number']}: {lesion['volume_ml']:.2f} mL, {lesion['long_axis_mm']:.0f} mm, {lesion['score']:.2f}"
+        f"{lesion['number']}: {lesion['volume_ml']:.2f} mL, {lesion['long_axis_mm']:.0f} mm, "
+        f"{two_digits(lesion['score'])}"
         for lesion in result["lesions"]
     ]
     outcome = result["outcome"].replace("_", " ")
     if result["reason"]:
         outcome += f": {result['reason']['text']}"
     elif not lesions and result["score"] is not None:
-        outcome += f" (best candidate {result['score']:.2f})"
+        outcome += f" (best candidate {two_digits(result['score'])})"
     model = result["model"]
     stages = {"receive": row.receive_s} | {k: v for k, v in result["timings_s"].items() if "." not in k}
     return (

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from rich.table import Table
 
 from services.triage.errors import Reason
-from services.triage.finding import Finding, Flag, Outcome
+from services.triage.finding import Finding, Flag, Outcome, two_digits
 from services.triage.job import Plan
 from services.triage.lesion import Lesion
 from services.worker.offline import Written
@@ -166,10 +166,13 @@ def summary_table(document: Document) -> Table:
 
 def _figures(result: ResultReport) -> tuple[str, str, str, str, str]:
     calibrated = "" if result.calibrated else " (not calibrated on patients)"
-    lesions = (f"{le.volume_ml:.1f} mL, {le.long_axis_mm:.0f} mm, score {le.score:.2f}" for le in result.lesions)
+    lesions = (
+        f"{lesion.volume_ml:.1f} mL, {lesion.long_axis_mm:.0f} mm, score {two_digits(lesion.score)}"
+        for lesion in result.lesions
+    )
     seconds = sum(value for stage, value in result.timings_s.items() if "." not in stage)
     return (
-        "" if result.score is None else f"{result.score:.2f}{calibrated}",
+        "" if result.score is None else f"{two_digits(result.score)}{calibrated}",
         result.flag,
         "\n".join(lesions) or "none",
         "\n".join(output.modality for output in result.outputs),

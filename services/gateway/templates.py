@@ -7,6 +7,7 @@ from starlette.templating import Jinja2Templates
 
 from services import __version__
 from services.gateway import wording
+from services.triage.finding import two_digits
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -24,6 +25,7 @@ def _environment() -> Environment:
         person=wording.person_words,
         score=wording.score_words,
         tm=wording.time_words,
+        two_digits=two_digits,
         verdict=wording.verdict,
         years=wording.years_words,
     )

@@ -6,7 +6,7 @@ from datetime import datetime
 from pydicom.valuerep import PersonName
 
 from services.backends.store.board import ShownState, StudyRow
-from services.triage.finding import Flag, Outcome
+from services.triage.finding import Flag, Outcome, two_digits
 from services.triage.job import OrderPriority
 
 READ_AS_USUAL = "Read as usual."
@@ -93,7 +93,7 @@ def score_words(score: float | None, *, calibrated: bool) -> str:
     """A score with its meaning, e.g. 'score 0.93 (not calibrated on patients)'; never called a probability."""
     if score is None:
         return "no score"
-    return f"score {score:.2f} ({'calibrated on patients' if calibrated else 'not calibrated on patients'})"
+    return f"score {two_digits(score)} ({'calibrated on patients' if calibrated else 'not calibrated on patients'})"
 
 
 def count_words(row: StudyRow) -> str:

@@ -48,6 +48,11 @@ class Finding:
     reason: Reason | None = None
 
 
+def two_digits(score: float) -> str:
+    """A score as people read it; only certainty reads as 1.00."""
+    return f"{score if score == 1 else min(score, 0.99):.2f}"
+
+
 def assess(candidates: Sequence[Lesion], thresholds: Thresholds, *, calibrated: bool) -> Finding:
     """Decide outcome, score and flag from the candidates, which come numbered by falling score."""
     score = max((candidate.score for candidate in candidates), default=0.0)

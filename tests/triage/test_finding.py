@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.triage.errors import Reason
-from services.triage.finding import Finding, Flag, Outcome, assess, without_analysis
+from services.triage.finding import Finding, Flag, Outcome, assess, two_digits, without_analysis
 from services.triage.lesion import Lesion
 from services.triage.model import Thresholds
 
@@ -118,3 +118,10 @@ def test_thresholds_that_are_not_in_order_are_refused(wrong):
     low, detect, elevated, urgent = wrong
     with pytest.raises(ValueError, match="thresholds must satisfy"):
         Thresholds(equivocal_low=low, detect=detect, elevated=elevated, urgent=urgent)
+
+
+@pytest.mark.parametrize(
+    ("score", "told"), [(0.0, "0.00"), (237 / 255, "0.93"), (0.994, "0.99"), (0.9999, "0.99"), (1.0, "1.00")]
+)
+def test_only_certainty_reads_as_1(score, told):
+    assert two_digits(score) == told

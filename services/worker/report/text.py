@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from services import __version__
 from services.triage.errors import Reason
-from services.triage.finding import Finding, Outcome
+from services.triage.finding import Finding, Outcome, two_digits
 from services.triage.job import SeriesRefusal
 from services.triage.lesion import Lesion
 from services.triage.model import Model
@@ -14,12 +14,13 @@ NOT_A_DEVICE = "Demonstration software, not a medical device, not for diagnosis.
 
 def score_text(score: float, *, calibrated: bool) -> str:
     """`score 0.93`, and that it is not calibrated as long as it is not."""
-    return f"score {score:.2f}" if calibrated else f"score {score:.2f} (not calibrated on patients)"
+    told = f"score {two_digits(score)}"
+    return told if calibrated else f"{told} (not calibrated on patients)"
 
 
 def segment_label(lesion: Lesion, *, calibrated: bool) -> str:
     """What a viewer's side panel shows; at most 64 characters (LO)."""
-    label = f"{lesion.label} (score {lesion.score:.2f})"
+    label = f"{lesion.label} (score {two_digits(lesion.score)})"
     return label if calibrated else f"{label} not calibrated on patients"
 
 
