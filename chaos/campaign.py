@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 break
         if not tally.breaches:
             tally.breaches += campaign.judge(campaign.studies)
+        tally.crashes = the_set.crashes()
     console.print(markdown(tally), markup=False)
     for breach in tally.breaches:
         console.print(str(breach), style="red", markup=False, soft_wrap=True)
@@ -140,6 +141,7 @@ class Campaign:
         deadline = time.monotonic() + SETTLED_WITHIN_S
         open_studies = list(studies)
         while open_studies and time.monotonic() < deadline:
+            self.the_set.revive()
             open_studies = [study for study in open_studies if unsettled(self._detail(study.uid), study)]
             time.sleep(0.2)
 

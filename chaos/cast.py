@@ -123,7 +123,29 @@ class Server:
         self.kill = server.kill
         self.pause = server.pause
         self.resume = server.resume
-        self.is_ready = ready
+        self._ready = ready
+
+    def is_ready(self) -> bool:
+        """See Member."""
+        return self._ready()
+
+
+class Supervised(Server):
+    """A server of somebody else's that may crash by itself: it is started again, as a supervisor does, and counted."""
+
+    def __init__(
+        self, name: str, server: Stoppable, *, ready: Callable[[], bool], has_ended: Callable[[], bool]
+    ) -> None:
+        super().__init__(name, server, ready=ready)
+        self._has_ended = has_ended
+        self.crashes = 0
+
+    def is_ready(self) -> bool:
+        """See Member."""
+        if self._has_ended():
+            self.crashes += 1
+            self.start()
+        return super().is_ready()
 
 
 class Part:

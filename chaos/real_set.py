@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
-from chaos.cast import Member, Part, Process, Server, wait_ready
+from chaos.cast import Member, Part, Process, Server, Supervised, wait_ready
 from chaos.disk import Disk
 from chaos.pacs import AE_TITLE
 from chaos.studies import MODEL
@@ -88,6 +88,16 @@ class RealSet:
         """Return when all members are ready. Raises TimeoutError, EndedByItself."""
         wait_ready(list(self.members.values()))
 
+    def revive(self) -> None:
+        """Start again what has crashed by itself."""
+        for member in self.members.values():
+            if isinstance(member, Supervised):
+                member.is_ready()
+
+    def crashes(self) -> dict[str, int]:
+        """How often each supervised server has ended by itself."""
+        return {name: member.crashes for name, member in self.members.items() if isinstance(member, Supervised)}
+
     def stop(self) -> None:
         """End everything."""
         self._stack.close()
@@ -120,7 +130,12 @@ class RealSet:
         return [
             Server("rabbitmq", self._broker, ready=lambda: listens(self._broker.port)),
             Server("postgresql", self._database, ready=lambda: listens(self._database.port)),
-            Server("triton", self._triton, ready=lambda: listens(self._triton.port)),
+            Supervised(
+                "triton",
+                self._triton,
+                ready=lambda: listens(self._triton.port),
+                has_ended=lambda: self._triton.process is None or self._triton.process.poll() is not None,
+            ),
             Part("triton-model", self._triton.model_pids),
             Process(
                 "pacs",

@@ -12,7 +12,10 @@ from chaos.invariants import Breach, Sin
 
 @dataclass
 class Tally:
-    """Adds up round after round. recovery_s: from the last fault's end until everything was settled."""
+    """Adds up round after round.
+
+    recovery_s: from the last fault's end until everything was settled. crashes: servers that ended by themselves.
+    """
 
     rounds: int = 0
     faults: Counter[tuple[Kind, str]] = field(default_factory=Counter)
@@ -20,6 +23,7 @@ class Tally:
     studies: int = 0
     results: int = 0
     recovery_s: list[float] = field(default_factory=list)
+    crashes: dict[str, int] = field(default_factory=dict)
     breaches: list[Breach] = field(default_factory=list)
 
     def begin(self, faults: Sequence[Fault]) -> None:
@@ -41,6 +45,7 @@ def markdown(tally: Tally) -> str:
     rows = [
         ("rounds", str(tally.rounds)),
         *((kind.value, _by_target(tally, kind)) for kind in Kind),
+        ("ended by itself", ", ".join(f"{name} {count}" for name, count in tally.crashes.items())),
         ("instances acknowledged", str(tally.instances)),
         ("studies", str(tally.studies)),
         ("results frozen", str(tally.results)),
@@ -78,6 +83,8 @@ is killed, and all that it has kept is removed.)
   report that speaks of another computation's segmentation.
 - *stuck*: a study, job, delivery or message that has not come to its end {bound:.0f} s after everything was up again.
 - *wrong*: another outcome than the images call for, a refusal or a given-up delivery without a reason.
+- *ended by itself*: not killed by us, and started again as a supervisor does. Triton 2.51 ends with a segmentation
+  fault (TRITONBACKEND_ResponseFactoryIsCancelled) when the process of a model that it has given up goes on again.
 - *recovery*: from the end of the last fault until nothing is left to do (a study's quiet period of {quiet:.1f} s and
   a lease of {lease:.0f} s included).
 {notes}"""
