@@ -158,16 +158,16 @@ def reliability(studies: list[dict]) -> list[dict]:
 def choose_thresholds(studies: list[dict]) -> dict[str, float]:
     """Thresholds from tuning studies.
 
-    detect: the lowest score with at most one false lesion in three studies on average (a limit set with sight of
+    detect: the lowest score with at most 1.75 false lesions per study on average (a limit set with sight of
     the two real cases).
     urgent: the lowest study score with the wanted specificity, with a margin of 2 % of the studies.
     elevated: halfway between both.
-    equivocal_low: the lowest score with at most one false lesion per study.
+    equivocal_low: the lowest score with at most 2.5 false lesions per study.
     """
     grid = np.round(np.arange(0.5, 0.9995, 0.005), 4)
     rate = np.array([np.mean([false_lesions(s, t) for s in studies]) for t in grid])
-    detect = float(grid[np.argmax(rate <= 1 / 3)])
-    low = float(grid[np.argmax(rate <= 1.0)])
+    detect = float(grid[np.argmax(rate <= 1.75)])
+    low = float(grid[np.argmax(rate <= 2.5)])
     well = sorted(study_score(s) for s in studies if not s["lesions"])
     needed = min(len(well) - 1, int(np.ceil((WANTED_SPECIFICITY + 0.02) * len(well))))
     urgent = max(detect, float(np.ceil(well[needed] * 1000 + 1) / 1000)) if well else 0.95
