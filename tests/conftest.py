@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from tests.support.postgres import Postgres, postgres
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
@@ -20,6 +21,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     needy = [item for item in items if item.get_closest_marker("data")]
     config.hook.pytest_deselected(items=needy)
     items[:] = [item for item in items if item not in needy]
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A command that ran in this process must not decide what the next test hears."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
