@@ -72,7 +72,9 @@ class Benign:
         for _ in range(rng.integers(0, 4)):
             z = u(0.2, 0.95) * chest.height
             s = float(chest.taper(np.array(z)))
-            at = np.array([z, -chest.b * s * u(0.85, 1.0), rng.choice([-1, 1]) * chest.a * s * u(0.15, 0.5)])
+            depth, across = u(1.0, 1.03), rng.choice([-1, 1]) * u(0.15, 0.5)
+            wall = (1 - abs(across) ** 2.2) ** (1 / 2.2)  # the cavity of Chest: a knob off the wall would be a nodule
+            at = np.array([z, -chest.b * s * wall * depth, chest.a * s * across])
             bulges.append((at, u(4, 9, 3), u(40, 400)))
         return bulges
 

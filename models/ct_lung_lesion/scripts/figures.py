@@ -155,19 +155,23 @@ def reliability(studies: list[dict]) -> list[dict]:
     return rows
 
 
+def lowest(grid: np.ndarray, holds: np.ndarray) -> float:
+    """The lowest threshold at which a wish holds; the highest there is, if it holds at none."""
+    return float(grid[np.argmax(holds)] if holds.any() else grid[-1])
+
+
 def choose_thresholds(studies: list[dict]) -> dict[str, float]:
     """Thresholds from tuning studies.
 
-    detect: the lowest score with at most 1.75 false lesions per study on average (a limit set with sight of
-    the two real cases).
-    urgent: the lowest study score with the wanted specificity, with a margin of 2 % of the studies.
+    detect: the lowest score with at most one false lesion per study on average, half of what is allowed.
+    urgent: the lowest study score with the wanted specificity, with a margin of 2 % of the studies; 0.999 at most.
     elevated: halfway between both.
-    equivocal_low: the lowest score with at most 2.5 false lesions per study.
+    equivocal_low: the lowest score with at most two false lesions per study.
     """
     grid = np.round(np.arange(0.5, 0.9995, 0.005), 4)
     rate = np.array([np.mean([false_lesions(s, t) for s in studies]) for t in grid])
-    detect = float(grid[np.argmax(rate <= 1.75)])
-    low = float(grid[np.argmax(rate <= 2.5)])
+    detect = lowest(grid, rate <= 1.0)
+    low = lowest(grid, rate <= 2.0)
     well = sorted(study_score(s) for s in studies if not s["lesions"])
     needed = min(len(well) - 1, int(np.ceil((WANTED_SPECIFICITY + 0.02) * len(well))))
     urgent = max(detect, float(np.ceil(well[needed] * 1000 + 1) / 1000)) if well else 0.95
