@@ -94,9 +94,13 @@ def command(peer: str, port: int, folder: Path) -> list[str]:
 
 
 @contextmanager
-def receiver(peer: str, *, no_delay: bool) -> Iterator[int]:
-    """A fresh receiver with an empty folder; answers its port."""
-    folder, port = Path(tempfile.mkdtemp(prefix="ingest-")), free_port()
+def receiver(peer: str, *, no_delay: bool, place: Path) -> Iterator[int]:
+    """A fresh receiver with an empty folder in `place`; answers its port.
+
+    Its files are emptied, and left to be deleted when all is measured: to make a file, ext4 looks at every inode
+    that was deleted in the last minutes, and each receiver would pay for those before it.
+    """
+    folder, port = Path(tempfile.mkdtemp(dir=place)), free_port()
     environment = environ(no_delay) | {"VIGIE_DATA": str(folder), "VIGIE_DICOM": f"127.0.0.1:{port}"}
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command(peer, port, folder), env=environment, stdout=quiet, stderr=quiet) as process:  # noqa: S603
@@ -107,7 +111,9 @@ def receiver(peer: str, *, no_delay: bool) -> Iterator[int]:
         finally:
             process.terminate()
             process.wait(20)
-            shutil.rmtree(folder)
+            for path in folder.rglob("*"):
+                if path.is_file():
+                    os.truncate(path, 0)
 
 
 def environ(no_delay: bool) -> dict[str, str]:
@@ -139,9 +145,10 @@ def measure(rounds: int, peers: list[str]) -> dict[Key, list[float]]:
     keys = [(peer, no_delay, count) for count in ASSOCIATIONS for no_delay in (False, True) for peer in peers]
     seconds: dict[Key, list[float]] = {key: [] for key in keys}
     with tempfile.TemporaryDirectory(prefix="ingest-ct-") as temporary:
-        studies = [make_ct(Path(temporary) / str(number)) for number in range(max(ASSOCIATIONS))]
+        place = Path(temporary)
+        studies = [make_ct(place / f"study-{number}") for number in range(max(ASSOCIATIONS))]
         for peer, no_delay, count in track(keys * rounds, description="ingest", console=Console(stderr=True)):
-            with receiver(peer, no_delay=no_delay) as port:
+            with receiver(peer, no_delay=no_delay, place=place) as port:
                 seconds[peer, no_delay, count].append(send(port, studies[:count], no_delay=no_delay))
     return seconds
 

@@ -1,8 +1,9 @@
 """pynetdicom's upper layer (PS3.8), made to wait instead of to look, and to copy less.
 
-As it comes, pynetdicom looks for data and messages every millisecond, reads 4 kB at a time, and copies every byte of an
-instance eight times. It has no setting for any of these, so a few methods of its objects are replaced, by giving the
-objects a class derived from their own; tests/gateway/test_door_*.py say when one no longer fits.
+As it comes, pynetdicom looks for data and messages every millisecond, reads 4 kB at a time, copies every byte of an
+instance eight times, and makes a data set to say success. It has no setting for any of these, so a few methods of its
+objects are replaced, by giving the objects a class derived from their own; tests/gateway/test_door_*.py say when one no
+longer fits.
 """
 
 import os
@@ -26,6 +27,9 @@ _CHUNK_BYTES = 1 << 20
 _LOOK_UP_S = 0.01  # timers, and a release while waiting for a message, are seen so late
 _P_DATA_TF, _DATA_TRANSFER = 0x04, "Sta6"
 _CONNECTION_CLOSED, _INVALID_PDU = "Evt17", "Evt19"
+_SUCCESS = 0x0000
+_LAST_COMMAND_FRAGMENT = b"\x03"  # PS3.8 E.2
+_PDV_HEAD_BYTES = 6
 
 
 def make_waiting(association: Association) -> None:
@@ -144,3 +148,39 @@ class _WaitingProvider(DIMSEServiceProvider):
         if isinstance(message, C_STORE) and message.DataSet is None:
             message.DataSet = BytesIO()  # a request without a data set would not be answered at all
         return context_id, message
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a message. The one that a sender waits for after each instance is not made by way of a data set."""
+        if isinstance(primitive, C_STORE) and primitive.Status == _SUCCESS:
+            command = _store_success(primitive)
+            if not self.maximum_pdu_size or len(command) + _PDV_HEAD_BYTES <= self.maximum_pdu_size:
+                fragment = P_DATA()
+                values: list[Any] = [[context_id, _LAST_COMMAND_FRAGMENT + command]]
+                fragment.presentation_data_value_list = values
+                self.dul.send_pdu(fragment)
+                return
+        super().send_msg(primitive, context_id)
+
+
+def _store_success(answer: C_STORE) -> bytes:
+    """The command set of a C-STORE response (PS3.7 9.3.1.2), in Implicit VR Little Endian (PS3.7 6.3.1)."""
+    elements = b"".join(
+        (
+            _command_element(0x0002, _uid(answer.AffectedSOPClassUID)),
+            _command_element(0x0100, b"\x01\x80"),  # C-STORE-RSP
+            _command_element(0x0120, struct.pack("<H", answer.MessageIDBeingRespondedTo)),
+            _command_element(0x0800, b"\x01\x01"),  # no data set
+            _command_element(0x0900, struct.pack("<H", _SUCCESS)),
+            _command_element(0x1000, _uid(answer.AffectedSOPInstanceUID)),
+        )
+    )
+    return _command_element(0x0000, struct.pack("<I", len(elements))) + elements
+
+
+def _command_element(element: int, value: bytes) -> bytes:
+    return struct.pack("<HHI", 0, element, len(value)) + value
+
+
+def _uid(uid: str | None) -> bytes:
+    value = str(uid or "").encode("ascii")
+    return value + b"\x00" * (len(value) % 2)

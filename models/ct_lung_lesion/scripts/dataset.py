@@ -172,7 +172,7 @@ def _without_air(rng, hu: np.ndarray, lung: np.ndarray) -> np.ndarray:
 def _centre(sample: Sample, rng, stage, size) -> np.ndarray:
     chance, share = rng.random(), stage["centred_on"]
     if chance < share["lesion"] and len(sample.centres):
-        odds = sample.sizes**0.25
+        odds = sample.sizes**0.1  # small lesions are drawn nearly as often as large ones
         k = rng.choice(len(odds), p=odds / odds.sum())
         return sample.centres[k] + rng.uniform(-0.3, 0.3, 3) * size
     if chance < share["lesion"] + share["lung"]:
