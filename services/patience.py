@@ -28,7 +28,7 @@ def wait_for(what: str, opened: Callable[[], T]) -> T:
             found = opened()
         except TransientError as error:
             if not waited:
-                log.warning("waiting", for_=what, error=type(error).__name__)
+                log.warning("waiting", for_=what, error=type(error).__name__, reason=str(error))
             waited = True
             time.sleep(pause_s)
             pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)

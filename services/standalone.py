@@ -10,7 +10,7 @@ from services.logs import configure_logging
 from services.parts import STANDALONE
 from services.settings import Settings
 from services.supervisor import CannotStart, Part, supervise
-from services.triage.errors import StoreUnavailable
+from services.triage.errors import VigieError
 
 
 def run_standalone(
@@ -27,7 +27,7 @@ def _prepare_store(settings: Settings) -> None:
     """Make or upgrade the store once, before the parts open it together. Raises CannotStart."""
     try:
         open_store(settings.store_url()).close()
-    except StoreUnavailable as error:
+    except VigieError as error:
         raise CannotStart(f"The database cannot be opened: {error}.") from error
 
 

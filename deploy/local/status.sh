@@ -7,11 +7,12 @@ if ! supervisorctl pid >/dev/null 2>&1; then
 	exit 0
 fi
 supervisorctl status || true
+send_to=$(cat "$UP/send_to" 2>/dev/null || true) # as it was when the set was started
 cat <<END
 
 Work list and API  http://$DESK_HTTP/
 C-STORE            VIGIE@$VIGIE_DICOM
 STOW-RS            http://$DOOR_HTTP/dicomweb/studies
-Results go to      ${VIGIE_SEND_TO:-nowhere else (VIGIE_SEND_TO=AET@HOST:PORT make up)}
+Results go to      ${send_to:-nowhere else (VIGIE_SEND_TO=AET@HOST:PORT make up)}
 Logs               $UP/log
 END

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from services.backends.store import SqlStudyStore, open_store
 from services.settings import Settings
-from services.triage.errors import StoreUnavailable
+from services.triage.errors import VigieError
 from services.triage.result import DeliveryState
 
 app = typer.Typer(help="Results on their way to their destinations.", no_args_is_help=True)
@@ -71,6 +71,6 @@ def resend(
 def _store() -> SqlStudyStore:
     try:
         return open_store(Settings().store_url())
-    except StoreUnavailable as error:
+    except VigieError as error:
         typer.echo(f"The database cannot be opened: {error}.", err=True)
         raise typer.Exit(1) from error

@@ -3,6 +3,7 @@
 VigieError
 ├── TransientError              retry later, with backoff; nothing is lost
 │   ├── StoreUnavailable        the database does not answer
+│   ├── SchemaBehind            the database waits for 'vigie db upgrade'
 │   ├── QueueUnavailable        the broker does not answer, or takes no messages now
 │   ├── QueueRefused            the broker will not have us as we are set up: a person must act, the text says how
 │   ├── OutOfResources          no space left to keep an instance (DIMSE 0xA7xx)
@@ -16,7 +17,7 @@ VigieError
 │   ├── AnalysisFailed          the analysis was tried and broke
 │   ├── ModelRefused            a bundle cannot be used
 │   ├── RulesRefused            a file of routing rules cannot be used
-│   ├── SchemaRefused           a database is older or newer than this program can use
+│   ├── SchemaRefused           a database is newer than this program can use
 │   └── DestinationRefused      a PACS answers that it will not take an object
 ├── LeaseLost                   another worker holds the job now: stop, write nothing
 └── DeadLetterError             a message nobody can act on: keep it for a person
@@ -64,6 +65,10 @@ class TransientError(VigieError):
 
 class StoreUnavailable(TransientError):
     """The database does not answer."""
+
+
+class SchemaBehind(TransientError):
+    """The database has no tables yet, or older ones than this program needs: 'vigie db upgrade' is still to come."""
 
 
 class QueueUnavailable(TransientError):

@@ -12,7 +12,7 @@ from services.backends.store.engine import connect, writing
 from services.backends.store.migrate import known_revisions
 from services.backends.store.tables import compatibility
 from services.cli import app
-from services.triage.errors import SchemaRefused
+from services.triage.errors import SchemaBehind, SchemaRefused
 
 HEAD = known_revisions()[-1]
 
@@ -68,12 +68,29 @@ def test_upgrades_at_the_same_time_do_no_harm(url):
 
 
 def test_a_process_says_what_to_do_about_tables_it_cannot_use(url):
-    with pytest.raises(SchemaRefused, match="vigie db upgrade"):
+    with pytest.raises(SchemaBehind, match="vigie db upgrade"):
         open_store(url)
     vigie("upgrade")
     vigie("downgrade", "0001", "--yes")
-    with pytest.raises(SchemaRefused, match=r"revision 0001.*vigie db upgrade"):
+    with pytest.raises(SchemaBehind, match=r"revision 0001.*vigie db upgrade"):
         open_store(url)
+
+
+def test_a_process_that_starts_before_the_upgrade_waits_for_it(url, tmp_path):
+    command = [sys.executable, "-c", "from services.cli import main; main()", "deliver"]
+    environment = {**os.environ, "VIGIE_DATA": str(tmp_path)}
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True
+    ) as waits:
+        try:
+            said = next(line for line in waits.stdout if "waiting" in line)
+            assert "vigie db upgrade" in said
+            vigie("upgrade")
+            assert any("waiting_ended" in line for line in waits.stdout)
+            waits.terminate()
+            assert waits.wait(20) == 0
+        finally:
+            waits.kill()
 
 
 def test_an_older_program_goes_on_beside_newer_tables_until_these_say_otherwise(url):

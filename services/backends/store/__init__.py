@@ -18,7 +18,7 @@ __all__ = [
 
 
 def open_store(url: str, *, same_pixels: SamePixels = never_the_same) -> SqlStudyStore:
-    """The store at an SQLAlchemy URL. Raises StoreUnavailable, SchemaRefused.
+    """The store at an SQLAlchemy URL. Raises StoreUnavailable, SchemaBehind, SchemaRefused.
 
     An SQLite file is made when missing and upgraded when older; on PostgreSQL that is `vigie db upgrade`'s to do.
     same_pixels: whether two kept digests of one instance decode to the same pixels (`backends.files.SamePixels`);

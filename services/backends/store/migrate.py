@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine
 
 from services.backends.store.engine import reading, writing
 from services.backends.store.tables import compatibility, metadata
-from services.triage.errors import SchemaRefused
+from services.triage.errors import SchemaBehind, SchemaRefused
 
 HEAD = "head"
 _LOCK = 0x56494749  # any number that nobody else uses
@@ -61,17 +61,17 @@ def drift(engine: Engine) -> list[str]:
 
 
 def require_usable(engine: Engine) -> None:
-    """Raises SchemaRefused when this program cannot work on the database."""
+    """Raises SchemaBehind (until it is upgraded) or SchemaRefused when this program cannot work on the database."""
     *_, needed = known = known_revisions()
     with reading(engine) as connection:
         found = _revision(connection)
         if found == needed:
             return
         if found is None:
-            raise SchemaRefused("schema_missing", "the database has no tables yet: run 'vigie db upgrade'")
+            raise SchemaBehind("the database has no tables yet: run 'vigie db upgrade'")
         if found in known:
             text = f"the database is at revision {found}, this program needs {needed}: run 'vigie db upgrade'"
-            raise SchemaRefused("schema_too_old", text)
+            raise SchemaBehind(text)
         oldest = connection.scalar(sa.select(compatibility.c.oldest_revision)) or found
     if needed < oldest:
         text = f"the database is at revision {found}, for programs from {oldest} on; this one knows {needed}: update it"
