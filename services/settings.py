@@ -8,6 +8,7 @@ import platformdirs
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from services.triage.job import OrderPriority
 from services.triage.volume import MAX_VOXELS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -42,6 +43,9 @@ class Settings(BaseSettings):
     )
     max_instance_mb: int = Field(4096, ge=1, description="An instance larger than this is refused (MB).")
     quiet_period_s: float = Field(15.0, ge=0, description="A study is complete when nothing arrived for so long.")
+    ae_priorities: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Order priority by calling AE title: AET=stat, AET=high, comma-separated. A rule may raise it."
+    )
     send_to: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Destinations of results, comma-separated: AET@HOST:PORT, https://HOST/PATH, a folder's path."
     )
@@ -65,10 +69,24 @@ class Settings(BaseSettings):
     threads: int = Field(os.cpu_count() or 1, ge=1, description="CPU threads of the embedded segmenter.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
-    @field_validator("send_to", mode="before")
+    @field_validator("send_to", "ae_priorities", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("ae_priorities")
+    @classmethod
+    def _are_priorities(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            ae_title, _, priority = entry.rpartition("=")
+            if not ae_title.strip() or priority.strip().upper() not in OrderPriority.__members__:
+                raise ValueError(f"'{entry}' gives no priority: write AE_TITLE=stat, =high or =routine")
+        return value
+
+    def order_priorities(self) -> dict[str, OrderPriority]:
+        """AE title -> priority of the orders whose images it sends."""
+        parts = (entry.rpartition("=") for entry in self.ae_priorities)
+        return {ae_title.strip(): OrderPriority[priority.strip().upper()] for ae_title, _, priority in parts}
 
     def store_url(self) -> str:
         """The SQLAlchemy URL in force."""

@@ -149,6 +149,7 @@ class _Values:
             rows=self._unsigned(0x00280010),
             columns=self._unsigned(0x00280011),
             samples_per_pixel=self._unsigned(0x00280002),
+            requested_procedure_priority=self._text(0x00401003),
         )
 
     def study(self) -> StudyAttributes:

@@ -1,6 +1,6 @@
 """The JSON API: the work list, one study, its completion, and the bytes of the result objects."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import FileResponse
@@ -9,6 +9,7 @@ from services.backends.store.board import ShownState
 from services.gateway.desk import PAGE_LIMIT, PAGE_SIZE, TheDesk, UidInPath, unknown_study
 from services.gateway.problems import Problem, ProblemError
 from services.gateway.schemas import CompletionOut, StudyDetailOut, StudyListOut, StudyOut
+from services.triage.job import OrderPriority
 
 
 def _problems(**causes: str) -> dict[int | str, dict[str, Any]]:
@@ -80,9 +81,16 @@ def get_study(desk: TheDesk, uid: UidInPath) -> StudyDetailOut:
     responses=_problems(s404="No instance of this study was kept.", s409="No version of the study is receiving."),
     response_model=CompletionOut,
 )
-def complete_study(desk: TheDesk, uid: UidInPath) -> CompletionOut:
+def complete_study(
+    desk: TheDesk,
+    uid: UidInPath,
+    priority: Annotated[
+        Literal["stat", "high", "routine"], Query(description="Priority of the order, at least; it never lowers one.")
+    ] = "routine",
+) -> CompletionOut:
     """Asks for completion; an image that arrives later opens a new version."""
-    if desk.store.ask_completion(uid, actor="api", now=desk.clock()):
+    asked = OrderPriority[priority.upper()]
+    if desk.store.ask_completion(uid, actor="api", now=desk.clock(), priority=asked):
         return CompletionOut(study_instance_uid=uid)
     if desk.store.board.study(uid) is None:
         raise unknown_study()

@@ -21,7 +21,7 @@ from services.logs import Conditions, where
 from services.patience import wait_for
 from services.settings import Settings
 from services.triage.errors import InstanceRefused, Reason, TransientError
-from services.triage.job import JobMessage, JobPlan, OrderPriority, Plan
+from services.triage.job import JobMessage, JobPlan, Plan
 from services.triage.ports import Arrival, JobQueue, KeptFile, StudyFiles, StudyStore
 from services.triage.routing import Rule, order_priority, plan
 from services.triage.study import Instance, VersionKey, by_series
@@ -66,6 +66,7 @@ class Dispatcher:
         self._queue = queue
         self._rules = rules
         self._quiet_period = timedelta(seconds=settings.quiet_period_s)
+        self._ae_priorities = settings.order_priorities()
         self._conditions = Conditions(log)
         self._set_aside: dict[str, datetime] = {}  # digest or study UID -> when to try again
 
@@ -140,7 +141,8 @@ class Dispatcher:
     def _complete_one(self, version: VersionKey, now: datetime) -> None:
         instances = self._store.instances(version)
         planned = self._plan(version, instances)
-        priority = order_priority(planned, self._rules) or OrderPriority.ROUTINE
+        of_senders = [self._ae_priorities[ae] for ae in self._store.senders(version) if ae in self._ae_priorities]
+        priority = order_priority(planned, self._rules, instances, of_senders)
         if self._store.complete(version, planned, priority=priority, seen=len(instances), now=now):
             log.info(
                 "study_complete",

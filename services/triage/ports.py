@@ -123,8 +123,16 @@ class StudyStore(Protocol):
     def instances(self, version: VersionKey) -> tuple[Instance, ...]:
         """The instances of a version: all of the study so far, the newest where one UID has two contents."""
 
-    def ask_completion(self, study_instance_uid: str, *, actor: str, now: datetime) -> bool:
-        """Have the receiving version completed at the next turn. False: no such study, or nothing is receiving."""
+    def senders(self, version: VersionKey) -> set[str]:
+        """The AE titles and addresses that sent instances of a version."""
+
+    def ask_completion(
+        self, study_instance_uid: str, *, actor: str, now: datetime, priority: OrderPriority = OrderPriority.ROUTINE
+    ) -> bool:
+        """Have the receiving version completed at the next turn, with this priority at least.
+
+        False: no such study, or nothing is receiving.
+        """
 
     def complete(
         self,
@@ -138,7 +146,8 @@ class StudyStore(Protocol):
     ) -> bool:
         """Close a version with its plan; its jobs are queued in the same transaction (outbox).
 
-        `seen`: how many instances the plan was made from. `traceparent`: is handed to whoever works on the jobs.
+        `seen`: how many instances the plan was made from. `priority`: what was asked with the completion wins if it is
+        more urgent. `traceparent`: is handed to whoever works on the jobs.
         False, and nothing changes, when another gateway was first or an instance has arrived since.
         """
 

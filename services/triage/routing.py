@@ -16,12 +16,12 @@ UID.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from services.triage.errors import Reason
 from services.triage.job import JobPlan, OrderPriority, Plan, SeriesRefusal
-from services.triage.study import Series
+from services.triage.study import Instance, Series
 from services.triage.traits import Orientation, Traits, fold, traits_of
 
 FULL_COVER = 0.8
@@ -80,11 +80,20 @@ def plan_for_model(series: Sequence[Series], model_name: str, modality: str) -> 
     return Plan(jobs=(_job([_judge(traits_of(one), rule) for one in series], rule),))
 
 
-def order_priority(planned: Plan, rules: Sequence[Rule]) -> OrderPriority | None:
-    """The highest priority that the rules of the planned models give, None when they give none."""
+def order_priority(
+    planned: Plan, rules: Sequence[Rule], instances: Sequence[Instance], of_senders: Iterable[OrderPriority] = ()
+) -> OrderPriority:
+    """The most urgent of what the request says, the rules of the planned models, and who sent the study.
+
+    The request: Requested Procedure Priority (0040,1003) of any instance, of whose values (PS3.3 C.4.11) MEDIUM and LOW
+    are routine here.
+    """
     models = {job.model_name for job in planned.jobs}
-    given = [r.order_priority for r in rules if r.model_name in models and r.order_priority is not None]
-    return min(given, default=None)
+    given = [OrderPriority.ROUTINE, *of_senders]
+    given += [rule.order_priority for rule in rules if rule.model_name in models and rule.order_priority is not None]
+    asked = {instance.header.requested_procedure_priority.upper() for instance in instances}
+    given += [priority for priority in OrderPriority if priority.name in asked]
+    return min(given)
 
 
 def _judge(traits: Traits, rule: Rule) -> _Judged:

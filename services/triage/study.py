@@ -64,6 +64,7 @@ class InstanceHeader:
     samples_per_pixel: int | None = None
     photometric_interpretation: str = ""
     has_pixel_data: bool = False
+    requested_procedure_priority: str = ""
     slice_thickness_mm: float | None = None
     pixel_spacing_mm: tuple[float, float] | None = None
     image_orientation_patient: tuple[float, ...] | None = None

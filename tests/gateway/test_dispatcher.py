@@ -16,7 +16,7 @@ from services.backends.store import SqlStudyStore, open_store
 from services.gateway.dispatcher import OUTAGE_PAUSE, PAUSE, Dispatcher
 from services.settings import Settings
 from services.triage.errors import StoreUnavailable, TransientError
-from services.triage.job import UNTAKEN_TOO_LONG, JobMessage
+from services.triage.job import UNTAKEN_TOO_LONG, JobMessage, OrderPriority
 from services.triage.ports import Recorded
 from services.triage.routing import plan
 from services.triage.study import Instance, Series
@@ -67,8 +67,9 @@ class House:
         self.files = FolderStudyFiles(self.settings.data)
         self.rules = load_rules(self.settings.routing)
 
-    def dispatcher(self, store: Store | None = None) -> Dispatcher:
-        return Dispatcher(store or self.store, self.files, self.queue, self.rules, self.settings)
+    def dispatcher(self, store: Store | None = None, **settings: object) -> Dispatcher:
+        ours = Settings(**self.settings.model_dump() | settings)
+        return Dispatcher(store or self.store, self.files, self.queue, self.rules, ours)
 
     def keep(self, series: list[Dataset]) -> str:
         for path in write_series(series, self.folder / str(series[0].SeriesInstanceUID)):
@@ -130,6 +131,27 @@ def test_a_study_that_no_rule_claims_is_out_of_scope_and_queues_nothing(house: H
     assert not house.messages()
     complete = next(line for line in lines if line["event"] == "study_complete")
     assert (complete["study_instance_uid"], complete["out_of_scope"]) == (study, "no_rule")
+
+
+@pytest.mark.parametrize(
+    ("images", "sender_is", "asked", "priority"),
+    [
+        ({}, "routine", OrderPriority.ROUTINE, OrderPriority.ROUTINE),
+        ({"RequestedProcedurePriority": "STAT"}, "routine", OrderPriority.ROUTINE, OrderPriority.STAT),
+        ({}, "high", OrderPriority.ROUTINE, OrderPriority.HIGH),
+        ({}, "high", OrderPriority.STAT, OrderPriority.STAT),
+    ],
+)
+def test_the_order_priority_comes_from_the_request_the_calling_ae_or_whoever_asks(
+    house: House, images: dict[str, str], sender_is: str, asked: OrderPriority, priority: OrderPriority
+) -> None:
+    study = house.keep(chest(**images))
+    dispatcher = house.dispatcher(ae_priorities=f"ELSE=stat,CT1={sender_is}")
+    dispatcher.turn(NOON)
+    house.store.ask_completion(study, actor="a person", now=NOON, priority=asked)
+    house.store.ask_completion(study, actor="a person", now=NOON)
+    dispatcher.turn(after(1))
+    assert [message.priority for message in house.messages()] == [priority]
 
 
 def test_turns_of_two_dispatchers_queue_a_study_once(house: House) -> None:

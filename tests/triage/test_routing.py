@@ -221,14 +221,19 @@ def test_a_model_asked_for_by_name_without_a_series_of_its_modality_says_so():
     assert job.refusal.code == "no_suitable_series"
 
 
-def test_the_highest_priority_of_the_planned_models_counts():
+def test_the_most_urgent_priority_of_request_rules_and_senders_counts():
     rules = [
         Rule(name="a", model_name="m", modalities=frozenset({"CT"}), order_priority=OrderPriority.HIGH),
         Rule(name="b", model_name="m", modalities=frozenset({"CT"}), order_priority=OrderPriority.STAT),
         Rule(name="c", model_name="n", modalities=frozenset({"CT"})),
     ]
-    assert order_priority(plan_for_model([], "m", "CT"), rules) is OrderPriority.STAT
-    assert order_priority(plan_for_model([], "n", "CT"), rules) is None
+    assert order_priority(plan_for_model([], "m", "CT"), rules, []) is OrderPriority.STAT
+    unruled = plan_for_model([], "n", "CT")
+    assert order_priority(unruled, rules, []) is OrderPriority.ROUTINE
+    assert order_priority(unruled, rules, [], [OrderPriority.HIGH, OrderPriority.ROUTINE]) is OrderPriority.HIGH
+    for asked, priority in (("STAT", 0), ("stat", 0), ("HIGH", 1), ("ROUTINE", 2), ("MEDIUM", 2), ("LOW", 2), ("?", 2)):
+        instances = series(requested_procedure_priority=asked).instances
+        assert order_priority(unruled, rules, instances) == priority, asked
 
 
 def test_no_reason_names_anything_of_the_patient():

@@ -77,7 +77,7 @@ def _changes(new: Instance, old: Instance | None, same_pixels: set[tuple[str, st
 
 
 def _routing(header: InstanceHeader) -> InstanceHeader:
-    return replace(header, transfer_syntax_uid="")
+    return replace(header, transfer_syntax_uid="", requested_procedure_priority="")
 
 
 class _Book:

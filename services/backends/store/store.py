@@ -51,9 +51,15 @@ class SqlStudyStore:
         with reading(self._engine) as connection:
             return versions.instances(connection, version)
 
-    def ask_completion(self, study_instance_uid: str, *, actor: str, now: datetime) -> bool:
+    def senders(self, version: VersionKey) -> set[str]:
+        with reading(self._engine) as connection:
+            return versions.senders(connection, version)
+
+    def ask_completion(
+        self, study_instance_uid: str, *, actor: str, now: datetime, priority: OrderPriority = OrderPriority.ROUTINE
+    ) -> bool:
         with writing(self._engine) as connection:
-            return versions.ask_completion(connection, study_instance_uid, actor=actor, now=now)
+            return versions.ask_completion(connection, study_instance_uid, actor=actor, now=now, priority=priority)
 
     def complete(
         self,

@@ -41,6 +41,20 @@ def instances(connection: Connection, version: VersionKey) -> tuple[Instance, ..
     return tuple(newest.values())
 
 
+def senders(connection: Connection, version: VersionKey) -> set[str]:
+    """See `StudyStore.senders`."""
+    return set(
+        connection.scalars(
+            sa.select(instance.c.received_from)
+            .where(
+                instance.c.study_instance_uid == version.study_instance_uid,
+                instance.c.since_version <= version.number,
+            )
+            .distinct()
+        )
+    )
+
+
 def study_attributes(connection: Connection, study_instance_uid: str) -> StudyAttributes | None:
     """The attributes of a study, None if it is unknown."""
     row = connection.execute(sa.select(study).where(study.c.study_instance_uid == study_instance_uid)).first()
@@ -49,7 +63,9 @@ def study_attributes(connection: Connection, study_instance_uid: str) -> StudyAt
     return StudyAttributes(**{name: getattr(row, name) for name in StudyAttributes.__dataclass_fields__})
 
 
-def ask_completion(connection: Connection, study_instance_uid: str, *, actor: str, now: datetime) -> bool:
+def ask_completion(
+    connection: Connection, study_instance_uid: str, *, actor: str, now: datetime, priority: OrderPriority
+) -> bool:
     """See `StudyStore.ask_completion`. Asking again is True as well, and writes no second line."""
     locked(connection, [study_instance_uid])
     receiving = (
@@ -57,16 +73,17 @@ def ask_completion(connection: Connection, study_instance_uid: str, *, actor: st
         study_version.c.state == StudyState.RECEIVING,
     )
     row = connection.execute(
-        sa.select(study_version.c.number, study_version.c.completion_asked).where(*receiving)
+        sa.select(study_version.c.number, study_version.c.completion_asked, study_version.c.priority).where(*receiving)
     ).first()
     if row is None:
         return False
     if not row.completion_asked:
-        connection.execute(sa.update(study_version).where(*receiving).values(completion_asked=True))
         line = history.line(
             study_instance_uid, "version", str(row.number), time=now, actor=actor, what="completion_asked"
         )
         history.write(connection, [line])
+    asked = priority if row.priority is None else min(priority, row.priority)
+    connection.execute(sa.update(study_version).where(*receiving).values(completion_asked=True, priority=asked))
     return True
 
 
@@ -88,6 +105,12 @@ def complete(
     locked(connection, [uid])
     if _count(connection, version) != seen:
         return False
+    asked = connection.scalar(
+        sa.select(study_version.c.priority).where(
+            study_version.c.study_instance_uid == uid, study_version.c.number == version.number
+        )
+    )
+    priority = priority if asked is None else min(priority, OrderPriority(asked))
     reason = plan.out_of_scope
     closed = connection.execute(
         sa.update(study_version)
