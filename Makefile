@@ -99,9 +99,10 @@ test: setup triton-setup system lint ## every check; VIGIE_TEST_DATA=<folder> ad
 	$(BIN)/pytest
 
 .PHONY: bench
-bench: setup triton-setup system ## ingest beside its peers, pipeline without its model, jobs through both queues, the Triton wire: docs/measurements
+bench: setup triton-setup system ## ingest beside its peers, pipeline without its model, SEG writing, jobs through both queues, the Triton wire: docs/measurements
 	$(BIN)/python -m benchmarks.ingest --write docs/measurements/ingest.md
 	$(BIN)/python -m benchmarks.pipeline
+	$(BIN)/python -m benchmarks.seg --write docs/measurements/seg.md
 	$(BIN)/python -m benchmarks.jobs --write docs/measurements/jobs.md
 	$(BIN)/python -m benchmarks.wire --write docs/measurements/wire.md
 

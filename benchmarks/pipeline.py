@@ -149,7 +149,7 @@ def main() -> None:
     text = report(ours, theirs, last, whole, settings.threads)
     arguments.write.parent.mkdir(parents=True, exist_ok=True)
     arguments.write.write_text(text)
-    Console().print(text, highlight=False, markup=False)
+    Console().print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def report(ours: list[float], theirs: list[float], last: Result, whole: Result, threads: int) -> str:
