@@ -98,6 +98,14 @@ lint: setup ## style, types, import rules
 test: setup triton-setup system lint ## every check; VIGIE_TEST_DATA=<folder> adds the tests on outside data
 	$(BIN)/pytest
 
+.PHONY: pictures
+pictures: setup system ## the overlays of a real CT, drawn from their DICOM objects: docs/pictures
+	$(BIN)/python -m demo.pictures
+
+.PHONY: objects
+objects: setup system ## the objects of every outcome before every validator: docs/measurements/objects.md
+	$(BIN)/python -m benchmarks.objects --write docs/measurements/objects.md
+
 .PHONY: bench
 bench: setup triton-setup system ## ingest beside its peers, pipeline without its model, SEG writing, jobs through both queues, the Triton wire: docs/measurements
 	$(BIN)/python -m benchmarks.ingest --write docs/measurements/ingest.md

@@ -1,0 +1,121 @@
+"""Every outcome's objects before every validator: `make objects` writes docs/measurements/objects.md.
+
+    .venv/bin/python -m benchmarks.objects [--write docs/measurements/objects.md]
+
+Validators, none of them ours: dciodvfy (dicom3tools; IOD), PixelMed's DicomSRValidator (template TID 1500), dsrdump and
+dcmpschk (dcmtk; a second reader), dcentvfy (dicom3tools; are patient, study and series told alike by all objects).
+"""
+
+import argparse
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydicom import Dataset, dcmread
+from rich.console import Console
+from rich.progress import track
+
+from services.triage.errors import Reason
+from services.triage.finding import Outcome
+from services.triage.job import SeriesRefusal
+from services.triage.result import Fallback, ResultObject
+from services.worker.report import write_report
+from tests.support.ct import ct_series, write_series
+from tests.support.lesion_case import a_model, finding_of, volume_of_series
+from tests.support.validators import dcentvfy, dciodvfy, dcmpschk, dsrdump, pixelmed
+
+NOW = datetime(2024, 1, 2, 12, 0, tzinfo=UTC)
+REFUSED = SeriesRefusal(series_instance_uid="2.25.7", reason=Reason(code="too_few_slices", text="3 slices"))
+NAMES = {"PR": "GSPS", "OT": "SC", "KO": "KOS"}
+JUDGES: dict[str, tuple[Callable[[Path], list[str]], ...]] = {
+    "SR": (dciodvfy, dsrdump, pixelmed),
+    "KO": (dciodvfy, dsrdump),
+    "PR": (dciodvfy, dcmpschk),
+}
+
+
+def results(sources: list[Path], folder: Path) -> Iterable[tuple[str, list[Path]]]:
+    """(situation, files) of each outcome on one CT series, and of a result that replaces another."""
+    headers = [dcmread(path, stop_before_pixels=True) for path in sources]
+    for outcome in Outcome:
+        yield outcome.value, _write(outcome, headers, sources, folder / outcome.value)
+    found = next(folder.glob(f"{Outcome.FOUND.value}/*_SR.dcm"))
+    again = _write(Outcome.NOTHING_FOUND, headers, sources, folder / "again", predecessors=[dcmread(found)])
+    yield "nothing_found, replacing found", again
+
+
+def _write(
+    outcome: Outcome, headers: list[Dataset], sources: list[Path], folder: Path, predecessors: Iterable[Dataset] = ()
+) -> list[Path]:
+    volume = volume_of_series([dcmread(path) for path in sources])
+    finding, labels = finding_of(outcome, volume)
+    objects = write_report(
+        finding,
+        model=a_model(),
+        headers=headers,
+        volume=volume if outcome.analysed else None,
+        label_map=labels if outcome.analysed else None,
+        refused_series=[REFUSED] if outcome is Outcome.NOT_ANALYSED else [],
+        predecessors=list(predecessors),
+        now=NOW,
+        fallbacks=list(Fallback),
+    )
+    folder.mkdir()
+    return [_saved(each, folder / f"{index}_{each.modality}.dcm") for index, each in enumerate(objects)]
+
+
+def _saved(each: ResultObject, path: Path) -> Path:
+    path.write_bytes(each.content)
+    return path
+
+
+def warnings(path: Path) -> int:
+    """How many warnings dciodvfy has."""
+    told = subprocess.run(["dciodvfy", path], capture_output=True, text=True, errors="replace", check=False)  # noqa: S603, S607
+    return sum(line.startswith("Warning") for line in (told.stdout + told.stderr).splitlines())
+
+
+def judged(situation: str, paths: list[Path], source: Path) -> list[str]:
+    """Rows of the table: one per object, one for all of them together."""
+    rows = []
+    for path in paths:
+        modality = path.stem.split("_")[1]
+        found = {judge.__name__: len(judge(path)) for judge in JUDGES.get(modality, (dciodvfy,))}
+        told = ", ".join(f"{name} {count}" for name, count in found.items())
+        rows.append(f"| {situation} | {NAMES.get(modality, modality)} | {told} | {warnings(path)} |")
+    together = len(dcentvfy([source, *paths]))
+    return [*rows, f"| {situation} | all, beside the CT | dcentvfy {together} | |"]
+
+
+def main() -> None:
+    """Write, judge, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        sources = write_series(ct_series(slices=14, rows=48, columns=40), Path(folder) / "source")
+        console = Console(stderr=True)
+        cases = track(list(results(sources, Path(folder))), "validators", console=console)
+        rows = [row for situation, paths in cases for row in judged(situation, paths, sources[0])]
+    text = PAGE.format(date=datetime.now(UTC).date(), rows="\n".join(rows))
+    if arguments.write:
+        arguments.write.write_text(text)
+    Console().print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+PAGE = """\
+# The objects of every outcome, and what validators say of them
+
+Made again by `make objects` (last: {date}). Errors by validator, and dciodvfy's warnings. dciodvfy and dcentvfy are
+dicom3tools, dsrdump and dcmpschk dcmtk, pixelmed is PixelMed's DicomSRValidator on TID 1500.
+
+| situation | object | errors | warnings |
+|---|---|---|---|
+{rows}
+"""
+
+
+if __name__ == "__main__":
+    main()
