@@ -225,11 +225,11 @@ def _result(row: sa.Row[Any], study_instance_uid: str) -> StoredInstance:
 
 
 def _in_order(stored: Sequence[StoredInstance]) -> list[StoredInstance]:
-    """Series together, whatever Series Numbers its instances tell; results after their sources."""
-    series: dict[str, int] = {}
+    """Series together, whatever Series Numbers its instances tell; results after their sources, SEG before SR."""
+    series: dict[str, tuple[int, str]] = {}
     for one in stored:
-        number = _number(one.header.series_number if one.header else None)
-        series[one.series_instance_uid] = min(number, series.get(one.series_instance_uid, _LAST))
+        place = (_number(one.header.series_number if one.header else None), one.modality)
+        series[one.series_instance_uid] = min(place, series.get(one.series_instance_uid, place))
     return sorted(
         stored,
         key=lambda one: (

@@ -15,7 +15,7 @@ class Level(StrEnum):
 
 def tag_of(keyword: str) -> str:
     """The tag as the DICOM JSON Model writes it. Raises KeyError."""
-    tag = tag_for_keyword(keyword)
+    tag = tag_for_keyword(keyword) if keyword else None  # '' is the keyword of what has none any more
     if tag is None:
         raise KeyError(keyword)
     return f"{tag:08X}"

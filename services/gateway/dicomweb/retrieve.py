@@ -65,7 +65,9 @@ def bulk(request: Request, desk: Desk) -> Response:
     if place not in PIXEL_PLACES or not stored.is_encapsulated:
         ways = [Offer(media_type=OCTET_STREAM, multipart=in_parts) for in_parts in (True, False)]
         return _answer(OCTET_STREAM, [(require_one(accepted(request), ways), bulk_data(stored, place))])
-    offer = require_one(accepted(request), frame_offers(stored, bare=False))
+    # bare only what is one value: the decoded frames, one behind the other
+    bare = [each for each in frame_offers(stored, bare=True) if each.transfer_syntax == ExplicitVRLittleEndian]
+    offer = require_one(accepted(request), frame_offers(stored, bare=False) + bare)
     all_frames = read_frames(stored, None, offer.transfer_syntax)
     if offer.transfer_syntax == ExplicitVRLittleEndian:
         return _answer(OCTET_STREAM, [(offer, all_frames)])
