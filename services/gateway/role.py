@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """`door`: images in, by C-STORE and STOW-RS, and the dispatcher. `desk`: API and work list. `all`: both."""
+    """`door`: images in, by C-STORE and STOW-RS, and the dispatcher. `desk`: API, work list, DICOMweb out. `all`: both."""
 
     DOOR = "door"
     DESK = "desk"

@@ -223,6 +223,13 @@ def test_a_frame_of_an_enhanced_image_is_rendered_by_its_own_functional_groups(
         assert np.array_equal(one, np.rint(np.clip(((hounsfield + 0.5) / 199 + 0.5) * 255, 0, 255)))
 
 
+def test_a_series_is_rendered_as_its_middle_image(client: DICOMwebClient) -> None:
+    middle = SERIES[len(SERIES) // 2]
+    where = (middle.StudyInstanceUID, middle.SeriesInstanceUID)
+    alone = client.retrieve_instance_rendered(*where, middle.SOPInstanceUID)
+    assert client.retrieve_series_rendered(*where) == alone
+
+
 @pytest.mark.parametrize(
     "name", ["SC_rgb_jpeg_dcmtk", "examples_palette", "SC_ybr_full_422_uncompressed", "SC_rgb_rle_2frame"]
 )

@@ -130,6 +130,7 @@ def test_series_and_instances_of_sources_and_results_are_found(desk: RunningDesk
         ({"PatientID": "other-2"}, ""),
         ({"PatientID": "*-?"}, "AOJ"),
         ({"PatientID": "OTHER_2"}, ""),
+        ({"PatientID": "*?*?*?*?*?*?*?*?*?*?*?*?*?*?*?*?*!"}, ""),
         ({"AccessionNumber": "B*2"}, "O"),
         ({"StudyID": "77"}, "O"),
         ({"StudyDescription": "CT*"}, "AOJ"),
@@ -140,6 +141,8 @@ def test_series_and_instances_of_sources_and_results_are_found(desk: RunningDesk
         ({"StudyDate": "*"}, "AOJ"),
         ({"StudyTime": "0900-1000"}, "A"),
         ({"StudyTime": "0930-0930"}, "A"),
+        ({"StudyTime": "101530.2-101530.250"}, "O"),
+        ({"StudyTime": "10:15:30.25"}, "O"),
         ({"StudyTime": "101530.250000"}, "O"),
         ({"StudyInstanceUID": f"{UID['A']},{UID['J']}"}, "AJ"),
         ({"StudyInstanceUID": f"{UID['A']}\\{UID['O']}"}, "AO"),
@@ -203,6 +206,17 @@ def test_pages_join_and_say_whether_more_remain(desk: RunningDesk, client: DICOM
     assert joined == values(client.search_for_instances(), "00080018")
     assert client.search_for_studies(limit=1, get_remaining=True) == client.search_for_studies()
     assert httpx.get(f"{desk.dicomweb}/studies?limit=0").json() == []
+
+
+def test_the_caller_is_told_addresses_that_it_can_reach(desk: RunningDesk) -> None:
+    """Some clients leave the port out of Host, a proxy may have none: only of the first do we know better."""
+    for headers, base in (
+        ({}, desk.url),
+        ({"Host": "127.0.0.1"}, desk.url),
+        ({"Host": "localhost", "X-Forwarded-For": "10.0.0.9"}, "http://localhost"),
+    ):
+        (study,) = httpx.get(f"{desk.dicomweb}/studies?PatientID=JP-3", headers=headers).json()
+        assert study["00081190"]["Value"] == [f"{base}/dicom-web/studies/{UID['J']}"]
 
 
 def test_includefield_adds_what_it_names_or_all_of_the_level(client: DICOMwebClient) -> None:

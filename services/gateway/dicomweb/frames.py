@@ -79,7 +79,7 @@ class PixelData:
         element = cast(RawDataElement, header.get_item(tag, keep_deferred=True))
         self._start, self._length = element.value_tell, element.length
         try:
-            self.count = int(header.get("NumberOfFrames") or 1)
+            self.count = max(1, int(header.get("NumberOfFrames") or 1))
         except UNREADABLE as error:
             raise undecodable() from error
 
@@ -100,7 +100,7 @@ class PixelData:
         header = self.header
         if self._is_encapsulated:
             values = self.array(number)
-            if values.ndim == 3 and header.PlanarConfiguration == 1:  # as the metadata say
+            if values.ndim == 3 and header.get("PlanarConfiguration") == 1:  # as the metadata say
                 values = values.transpose(2, 0, 1)
             return values.tobytes()
         if header.BitsAllocated == 1 and header.Rows * header.Columns % 8:

@@ -73,7 +73,7 @@ def _plain(element: DataElement) -> Element:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: PS3.18 F.2.3 has them as strings; and an empty one of several is null."""
+    """JSON has no NaN and no infinity: they become strings. An empty one of several values is null (PS3.18 F.2.5)."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "inf" if value > 0 else "-inf"
     return None if value == "" else value

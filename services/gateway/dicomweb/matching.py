@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from fnmatch import translate
 from functools import lru_cache
 from typing import Any
 
@@ -70,17 +71,18 @@ def _matches_one(vr: str, value: str, key: str) -> bool:
 
 
 def _in_range(vr: str, value: str, key: str) -> bool:
-    """A range includes both ends; an end that is told less exactly includes all of its hour, minute or second."""
+    """A range includes both ends; a time that is told less exactly includes all of its hour, minute or second."""
     first, dash, last = key.partition("-")
+    value, first, last = map(_plain_time, (value, first, last))
     if not dash:
-        return _plain_time(value) == _plain_time(key) if vr != "DA" else value == key
-    value, first, last = _plain_time(value), _plain_time(first), _plain_time(last)
-    return first <= value and (not last or value <= last or value.startswith(last))
+        return value == first
+    return first <= value and (not last or value <= last or (vr != "DA" and value.startswith(last)))
 
 
 def _plain_time(text: str) -> str:
-    """Digits alone; a fraction of zeros says nothing."""
-    return text.replace(":", "").rstrip("0").rstrip(".") if "." in text else text.replace(":", "")
+    """Without colons (ACR-NEMA had them), and without the zeros at the end of a fraction."""
+    digits = text.replace(":", "")
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
 def _number(text: str) -> float | str:
@@ -92,4 +94,4 @@ def _number(text: str) -> float | str:
 
 @lru_cache(maxsize=256)
 def _pattern(key: str) -> re.Pattern[str]:
-    return re.compile("".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in key), re.DOTALL)
+    return re.compile(translate(key.replace("[", "[[]")))  # to DICOM a bracket is a character like others

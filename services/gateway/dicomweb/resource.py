@@ -58,9 +58,8 @@ def url(request: Request, one: StoredInstance | None = None, *, study: str = "",
 def _authority(request: Request) -> str:
     """The Host that the caller named; some (dicomweb-client) leave out its port, which a proxy may do rightly."""
     is_direct = not any(name in request.headers for name in ("forwarded", "via", "x-forwarded-for"))
-    if request.url.port is None and is_direct and request.scope.get("server"):
-        return f"{request.url.netloc}:{request.scope['server'][1]}"
-    return request.url.netloc
+    _, port = request.scope.get("server") or ("", None)
+    return f"{request.url.netloc}:{port}" if port and is_direct and request.url.port is None else request.url.netloc
 
 
 def bad_request(

@@ -65,9 +65,11 @@ def bulk(request: Request, desk: Desk) -> Response:
     if place not in PIXEL_PLACES or not stored.is_encapsulated:
         ways = [Offer(media_type=OCTET_STREAM, multipart=in_parts) for in_parts in (True, False)]
         return _answer(OCTET_STREAM, [(require_one(accepted(request), ways), bulk_data(stored, place))])
+    ways = frame_offers(stored, bare=True)
     # bare only what is one value: the decoded frames, one behind the other
-    bare = [each for each in frame_offers(stored, bare=True) if each.transfer_syntax == ExplicitVRLittleEndian]
-    offer = require_one(accepted(request), frame_offers(stored, bare=False) + bare)
+    offer = require_one(
+        accepted(request), [way for way in ways if way.multipart or way.transfer_syntax == ExplicitVRLittleEndian]
+    )
     all_frames = read_frames(stored, None, offer.transfer_syntax)
     if offer.transfer_syntax == ExplicitVRLittleEndian:
         return _answer(OCTET_STREAM, [(offer, all_frames)])
@@ -75,14 +77,17 @@ def bulk(request: Request, desk: Desk) -> Response:
 
 
 def rendered(request: Request, desk: Desk) -> Response:
-    """A frame as a picture, the first where none is named. Raises ProblemError (400, 404, 406)."""
+    """A frame as a picture: the first where none is named, of the middle instance of a series.
+
+    Raises ProblemError (400, 404, 406).
+    """
     media_type = require(request, JPEG, PNG)
     wanted = view(request)
     numbers = _frame_numbers(request) if "frames" in request.path_params else [1]
     if len(numbers) > 1:
         raise bad_request("several_frames", "One frame is rendered at a time.", "Ask for each frame by itself.")
-    (stored,) = _files(request, desk)
-    return Response(render(stored, numbers[0], wanted, media_type), media_type=media_type)
+    stored = _files(request, desk)
+    return Response(render(stored[len(stored) // 2], numbers[0], wanted, media_type), media_type=media_type)
 
 
 def _files(request: Request, desk: Desk) -> list[StoredFile]:
@@ -117,7 +122,7 @@ def _json_array(request: Request, stored: Sequence[StoredFile]) -> Iterator[byte
     for each in stored:
         with each.open() as file:
             found = dicom_json(read_header(file), bulk_root=f"{url(request, each.instance)}/bulkdata/")
-        found |= attributes.of_file(each.instance)
+        found = dict(sorted((found | attributes.of_file(each.instance)).items()))
         yield (before + json.dumps(found, ensure_ascii=False, allow_nan=False)).encode("utf-8", "replace")
         before = ","
     yield b"]"

@@ -33,6 +33,7 @@ _RETRIEVALS: dict[str, tuple[Callable[[Request, Desk], Response], str]] = {
     f"{_STUDY}/metadata": (metadata, "The attributes of all instances of a study"),
     f"{_SERIES}/metadata": (metadata, "The attributes of all instances of a series"),
     f"{_INSTANCE}/metadata": (metadata, "The attributes of an instance"),
+    f"{_SERIES}/rendered": (rendered, "A series as one picture: of its middle instance"),
     f"{_INSTANCE}/rendered": (rendered, "An instance as a picture: its first frame"),
     f"{_INSTANCE}/frames/{{frames}}": (frames, "Frames of an instance"),
     f"{_INSTANCE}/frames/{{frames}}/rendered": (rendered, "A frame as a picture"),

@@ -129,10 +129,11 @@ class _Search:
 
     def _studies(self) -> Iterator[StoredStudy]:
         narrowed = self._query.narrowed(self._within)
-        for offset in count(0, _STUDIES_AT_ONCE):
-            studies = self.desk.store.archive.studies(narrowed, limit=_STUDIES_AT_ONCE, offset=offset)
+        at_once = min(self._query.limit + 1, _STUDIES_AT_ONCE)
+        for offset in count(0, at_once):
+            studies = self.desk.store.archive.studies(narrowed, limit=at_once, offset=offset)
             yield from studies
-            if len(studies) < _STUDIES_AT_ONCE:
+            if len(studies) < at_once:
                 return
 
     def _below(self, study: _Match) -> Iterator[_Match]:

@@ -24,6 +24,7 @@ from services.backends import part10
 from services.backends.store.archive import StoredInstance
 from services.gateway.desk import Desk
 from services.gateway.problems import ProblemError
+from services.triage.errors import InstanceRefused
 
 CHUNK_BYTES = 1 << 18
 _IN_PLACE = frozenset({ExplicitVRLittleEndian, ImplicitVRLittleEndian})
@@ -147,7 +148,10 @@ def undecodable() -> ProblemError:
 def _data_set_offset(file: BinaryIO) -> int | None:
     """Where the data set begins in a file that lacks preamble or transfer syntax; None: it lacks neither."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content, memoryview(content) as view:
-        found = part10.open_part10(view)
+        try:
+            found = part10.open_part10(view)
+        except InstanceRefused:  # damaged since it was received: let it be tried as it is
+            return None
         is_whole = bytes(view[128:132]) == b"DICM" and found.transfer_syntax_uid
         return None if is_whole else found.data_set_offset
 
