@@ -11,8 +11,6 @@ from pathlib import Path
 
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
 
 from services.backends.files import FolderStudyFiles
 from services.backends.headers import read_instance
@@ -149,13 +147,3 @@ def of_pydicom(name: str, **attributes: object) -> bytes:
 def ct_with(**attributes: object) -> list[Dataset]:
     """A small CT series for a result: large enough for the lesions of `lesion_case`."""
     return ct_series(slices=9, rows=32, columns=28, **attributes)
-
-
-def secondary_capture(**attributes: object) -> Dataset:
-    """A data set with a UID of its own and nothing else; attributes by keyword."""
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    for keyword, value in attributes.items():
-        setattr(dataset, keyword, value)
-    return dataset

@@ -1,4 +1,4 @@
-"""A binary value by its place in the data set (PS3.18 10.4.1.1.5), read from the file in pieces."""
+"""A binary value by its place in the data set (PS3.18 10.4.1.1), read from the file in pieces."""
 
 import re
 from collections.abc import Iterator

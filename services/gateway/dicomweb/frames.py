@@ -1,4 +1,4 @@
-"""The frames of an instance (PS3.18 10.4.1.1.6): as they are stored, or decoded; one in memory at a time."""
+"""The frames of an instance (PS3.18 10.4.1.1): as they are stored, or decoded; one in memory at a time."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, cast
@@ -15,7 +15,7 @@ from services.gateway.dicomweb.negotiate import OCTET_STREAM, Offer
 from services.gateway.dicomweb.stored import UNREADABLE, StoredFile, undecodable
 from services.gateway.problems import ProblemError
 
-# PS3.18 table 8.7.3-5: by the last parts of the transfer syntax, below 1.2.840.10008.1.2
+# PS3.18 8.7.3: by the last parts of the transfer syntax, below 1.2.840.10008.1.2
 _MEDIA_TYPES = {
     "image/jpeg": ("4.50", "4.51", "4.57", "4.70"),
     "image/jls": ("4.80", "4.81"),

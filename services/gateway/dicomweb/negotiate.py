@@ -57,7 +57,7 @@ class Range:
     def accepts(self, offer: Offer) -> bool:
         """Whether the offer is in this range, whatever its quality.
 
-        A transfer syntax that is not told is Explicit VR Little Endian (PS3.18 8.7.3.5.2), but for a range that names
+        A transfer syntax that is not told is Explicit VR Little Endian (PS3.18 8.7.3.5), but for a range that names
         images: its syntaxes are those of the media type.
         """
         if self.multipart not in (None, offer.multipart):
@@ -74,7 +74,7 @@ class Range:
 
 
 def accepted(request: Request) -> list[Range]:
-    """What the request accepts, by the query parameter `accept` (PS3.18 8.3.3.1) or its headers; none: anything."""
+    """What the request accepts, by the query parameter `accept` (PS3.18 8.3.3) or its headers; none: anything."""
     told = request.query_params.getlist("accept") or request.headers.getlist("accept")
     ranges = [_range(each) for header in told for each in parse_http_list(header)]
     return ranges or [Range(media_type=ANY, transfer_syntax="", multipart=None, quality=1.0)]

@@ -1,4 +1,4 @@
-"""A frame as a picture (PS3.18 10.4.1.1.3, 8.3.5): modality and VOI transformation, region, size, JPEG or PNG."""
+"""A frame as a picture (PS3.18 10.4.1.1, 8.3.5): modality and VOI transformation, region, size, JPEG or PNG."""
 
 import re
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ def _window(text: str | None) -> tuple[float, float, str] | None:
 
 
 def _viewport(text: str | None) -> tuple[tuple[int, int] | None, tuple[int, int, int, int] | None]:
-    """Size and region; an omitted number of the region means the whole image (PS3.18 8.3.5.1.3)."""
+    """Size and region; an omitted number of the region means the whole image (PS3.18 8.3.5.1)."""
     if text is None:
         return None, None
     told = _VIEWPORT.fullmatch(text)

@@ -43,7 +43,7 @@ def retrieve(request: Request, desk: Desk) -> Response:
 
 
 def metadata(request: Request, desk: Desk) -> Response:
-    """The attributes of the instances, bulk data by URI (PS3.18 10.4.1.1.2). Raises ProblemError (400, 404, 406)."""
+    """The attributes of the instances, bulk data by URI (PS3.18 10.4.1.1). Raises ProblemError (400, 404, 406)."""
     media_type = require(request, DICOM_JSON, JSON)
     return streamed(media_type, _json_array(request, _files(request, desk)))
 

@@ -1,7 +1,7 @@
 """The paths of QIDO-RS and WADO-RS (PS3.18 10.1.1, 10.4.1, 10.6.1), below /dicom-web."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,9 +9,11 @@ from fastapi import APIRouter, Request, Response
 
 from services.gateway.desk import Desk, TheDesk
 from services.gateway.dicomweb.levels import Level
+from services.gateway.dicomweb.negotiate import DICOM, DICOM_JSON, JPEG, MULTIPART, OCTET_STREAM, PNG
+from services.gateway.dicomweb.query import PAGE_LIMIT
 from services.gateway.dicomweb.resource import ROOT
 from services.gateway.dicomweb.retrieve import bulk, frames, metadata, rendered, retrieve
-from services.gateway.dicomweb.search import parameters, search
+from services.gateway.dicomweb.search import search
 from services.gateway.problems import Problem
 
 _STUDY = "/studies/{study}"
@@ -39,15 +41,28 @@ _RETRIEVALS: dict[str, tuple[Callable[[Request, Desk], Response], str]] = {
     f"{_INSTANCE}/frames/{{frames}}/rendered": (rendered, "A frame as a picture"),
     f"{_INSTANCE}/bulkdata/{{place:path}}": (bulk, "A binary value, by its BulkDataURI"),
 }
-_ANSWERS: dict[Callable[..., Response], list[str]] = {
-    search: ["application/dicom+json"],
-    retrieve: ["multipart/related", "application/dicom"],
-    metadata: ["application/dicom+json"],
-    frames: ["multipart/related", "application/octet-stream"],
-    bulk: ["multipart/related", "application/octet-stream"],
-    rendered: ["image/jpeg", "image/png"],
+_MEDIA_TYPES: dict[Callable[..., Response], list[str]] = {
+    search: [DICOM_JSON],
+    retrieve: [MULTIPART, DICOM],
+    metadata: [DICOM_JSON],
+    frames: [MULTIPART, OCTET_STREAM],
+    bulk: [MULTIPART, OCTET_STREAM],
+    rendered: [JPEG, PNG],
 }
-_PROBLEMS: dict[int | str, str] = {
+_PARAMETERS: dict[Callable[..., Response], dict[str, str]] = {
+    search: {
+        "limit": f"Matches in one answer; at most {PAGE_LIMIT}, which is the default.",
+        "offset": "How many matches to leave out: those of earlier pages.",
+        "includefield": "Attributes to return beside the required ones: keywords or tags with commas between, or all.",
+        "fuzzymatching": "Not supported: true is answered with a Warning, and matching is literal.",
+    },
+    rendered: {
+        "window": "center,width,function: linear, linear-exact or sigmoid. Default: as the header says.",
+        "viewport": "width,height[,x,y,width,height] in pixels: the size, and the part of the image to show.",
+        "quality": "Of JPEG, 1 to 100.",
+    },
+}
+_PROBLEMS = {
     400: "The path or the query cannot be understood.",
     404: "Nothing of the kind was kept.",
     406: "It cannot be had in a media type and transfer syntax that the request accepts; the way out says in which.",
@@ -60,39 +75,42 @@ def dicomweb_router() -> APIRouter:
     """The routes; each reads the store and the files of the application's desk."""
     router = APIRouter(prefix=ROOT, tags=["dicomweb"])
     for path, (level, summary) in _SEARCHES.items():
-        _add(router, path, summary, partial(search, level=level), media_types=_ANSWERS[search], query=parameters())
+        about = _about(path, search, "Any attribute is a query parameter too, by keyword or tag.")
+        router.add_api_route(path, _endpoint(partial(search, level=level)), summary=summary, **about)
     for path, (answer, summary) in _RETRIEVALS.items():
-        _add(router, path, summary, answer, media_types=_ANSWERS[answer], query=[])
+        router.add_api_route(path, _endpoint(answer), summary=summary, **_about(path, answer))
     return router
 
 
-def _add(
-    router: APIRouter,
-    path: str,
-    summary: str,
-    answer: Callable[[Request, Desk], Response],
-    *,
-    media_types: Sequence[str],
-    query: list[dict[str, Any]],
-) -> None:
-    def endpoint(request: Request, desk: TheDesk) -> Response:
+def _endpoint(answer: Callable[[Request, Desk], Response]) -> Callable[..., Response]:
+    def dicomweb(request: Request, desk: TheDesk) -> Response:
         return answer(request, desk)
 
-    in_path = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in re.findall(r"{(\w+)", path)
-    ]
+    return dicomweb
+
+
+def _about(path: str, answer: Callable[..., Response], description: str = "") -> dict[str, Any]:
+    """What OpenAPI tells of a path."""
+    in_path = [(name, "path", "") for name in re.findall(r"{(\w+)", path)]
+    in_query = [(name, "query", text) for name, text in _PARAMETERS.get(answer, {}).items()]
     problem = {"application/problem+json": {"schema": Problem.model_json_schema()}}
-    answers: dict[int | str, dict[str, Any]] = {
-        200: {"description": "As negotiated.", "content": {each: {} for each in media_types}}
+    return {
+        "description": description,
+        "response_class": Response,
+        "responses": {
+            200: {"description": "As negotiated.", "content": {each: {} for each in _MEDIA_TYPES[answer]}},
+            **{status: {"description": text, "content": problem} for status, text in _PROBLEMS.items()},
+        },
+        "openapi_extra": {
+            "parameters": [
+                {
+                    "name": name,
+                    "in": place,
+                    "description": text,
+                    "required": place == "path",
+                    "schema": {"type": "string"},
+                }
+                for name, place, text in in_path + in_query
+            ]
+        },
     }
-    answers.update((code, {"description": text, "content": problem}) for code, text in _PROBLEMS.items())
-    router.add_api_route(
-        path,
-        endpoint,
-        name="dicomweb",
-        summary=summary,
-        response_class=Response,
-        responses=answers,
-        openapi_extra={"parameters": in_path + query},
-    )

@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count, groupby, islice
-from typing import Any
 
 import structlog
 from fastapi import Request, Response
@@ -154,23 +153,10 @@ def _fits(match: _Match, keys: tuple[Key, ...]) -> bool:
 
 
 def _warnings(query: Query, *, has_more: bool) -> dict[str, str]:
-    """Warnings as PS3.18 8.3.4.2 and 10.6.3 have them."""
+    """Warnings as PS3.18 8.3.4 and 10.6.3 have them."""
     texts = []
     if query.fuzzy:
         texts.append("The fuzzymatching parameter is not supported. Only literal matching has been performed.")
     if has_more:
         texts.append("There are additional results that can be requested.")
     return {"Warning": ", ".join(f'299 vigie "{text}"' for text in texts)} if texts else {}
-
-
-def parameters() -> list[dict[str, Any]]:
-    """For OpenAPI: any attribute is a parameter, so only the others are listed."""
-    return [
-        {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": kind}}
-        for name, kind, text in (
-            ("limit", "integer", "Matches in one answer; at most 2000, which is the default."),
-            ("offset", "integer", "How many matches to leave out: those of earlier pages."),
-            ("includefield", "string", "Attributes to return beside the required ones, by keyword or tag, or all."),
-            ("fuzzymatching", "boolean", "Not supported: true is answered with a Warning, and matching is literal."),
-        )
-    ]
