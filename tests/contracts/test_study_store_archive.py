@@ -3,9 +3,14 @@
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from services.backends.store import SqlStudyStore
-from services.backends.store.archive import StudyFilter
+from services.backends.store.archive import StudyFilter, _like
+from services.backends.store.engine import reading
+from services.gateway.dicomweb.matching import matches
 from services.triage.study import Instance
 from tests.support.records import (
     NOON,
@@ -54,6 +59,18 @@ def test_a_pattern_never_leaves_out_a_match(store: SqlStudyStore, pattern: str, 
     for number, name in enumerate(("Doe^Jane^^^", "DOE^John=X", "Müller^Jörg"), start=1):
         store.record(sent(of_patient(number, patient_name=name)), now=NOON)
     assert found(store, patterns={"patient_name": pattern}) == [f"1.2.826.0.5.{number}" for number in numbers]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=st.text("aAbBäÄ^=%_\\[. ", max_size=6), key=st.text("aAbBäÄ^=*?%_\\[. ", max_size=5))
+def test_whatever_matches_is_let_through_by_sql(store: SqlStudyStore, value: str, key: str) -> None:
+    value, key = value.strip(), key.strip()
+    groups = dict(zip(("Alphabetic", "Ideographic", "Phonetic"), value.split("="), strict=False))
+    as_name = matches({"vr": "PN", "Value": [groups]}, key)
+    as_text = matches({"vr": "LO", "Value": [value]}, key)
+    with reading(store._engine) as connection:
+        let_through = connection.scalar(sa.select(sa.literal(value).ilike(_like(key))))
+    assert let_through or not (as_name or as_text)
 
 
 def test_studies_are_narrowed_by_dates_uids_and_modalities_of_sources_and_results(store: SqlStudyStore) -> None:

@@ -2,6 +2,8 @@
 
 import pytest
 from fastapi import Request
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.gateway.dicomweb.negotiate import Offer, accepted, choose
 
@@ -71,3 +73,9 @@ def test_without_accept_anything_will_do_and_several_headers_are_one_list() -> N
 
 def test_the_accept_parameter_goes_before_the_header() -> None:
     assert choose(accepted(request("image/jpeg", query="accept=image/png")), IMAGES) == PNG
+
+
+@given(st.text(st.characters(max_codepoint=255)))
+def test_no_accept_header_is_a_fault(accept: str) -> None:
+    headers = [(b"accept", accept.encode("latin-1"))]
+    choose(accepted(Request({"type": "http", "headers": headers, "query_string": b""})), OFFERS)

@@ -1,16 +1,23 @@
 """QIDO-RS (PS3.18 10.6) of a real desk, asked by dicomweb-client and by hand."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 from dicomweb_client import DICOMwebClient
 from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom import Dataset
 
 from services.gateway.app import create_app
+from services.gateway.dicomweb.levels import Level
+from services.gateway.dicomweb.query import parse
+from services.gateway.dicomweb.resource import Resource
 from services.gateway.dicomweb.stored import StoredFile
+from services.gateway.problems import ProblemError
 from services.settings import Settings
 from tests.support.ct import ct_series
 from tests.support.shelf import RunningDesk, Shelf, ct_with, part10_bytes
@@ -267,6 +274,7 @@ def test_what_ohif_asks_for_is_answered(desk: RunningDesk) -> None:
         ("/studies?Modality=CT", "lower_level_key"),
         ("/series?SOPInstanceUID=1.2", "lower_level_key"),
         ("/studies?PatientID=a&00100020=b", "repeated_key"),
+        ("/studies?PatientID=a%00", "invalid_value"),
         ("/studies?limit=-1", "invalid_page"),
         ("/studies?offset=x", "invalid_page"),
         ("/studies/abc/series", "invalid_uid"),
@@ -277,6 +285,12 @@ def test_a_query_that_cannot_be_understood_is_400_and_echoes_nothing(desk: Runni
     assert (answer.status_code, answer.json()["code"]) == (400, code)
     assert answer.headers["content-type"] == "application/problem+json"
     assert "NoSuchKeyword" not in answer.text
+
+
+@given(st.sampled_from(Level), st.lists(st.tuples(st.text(max_size=9), st.text(max_size=9)), max_size=3))
+def test_no_query_is_a_fault(level: Level, parameters: list[tuple[str, str]]) -> None:
+    with suppress(ProblemError):
+        parse(level, parameters).narrowed(Resource())
 
 
 def test_another_media_type_is_406_and_names_what_there_is(desk: RunningDesk) -> None:

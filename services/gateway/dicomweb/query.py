@@ -96,6 +96,8 @@ def _path(name: str, what: str) -> tuple[str, ...]:
 
 
 def _check(level: Level, keys: Sequence[Key]) -> None:
+    if any("\x00" in key.value for key in keys):
+        raise bad_request("invalid_value", "A value holds a NUL, which no attribute does.")
     paths = [key.path for key in keys]
     if len(set(paths)) < len(paths):
         raise bad_request("repeated_key", "An attribute is given more than once.")
