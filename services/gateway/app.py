@@ -1,4 +1,4 @@
-"""The desk: API, work list, STOW-RS, probes and metrics in one application."""
+"""The desk: API, work list, DICOMweb, probes and metrics in one application."""
 
 import threading
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from services.backends.files import FolderStudyFiles
 from services.backends.store import SqlStudyStore, connect, never_the_same, open_store
 from services.gateway import api, health, metrics, worklist
 from services.gateway.desk import Desk
+from services.gateway.dicomweb import dicomweb_router
 from services.gateway.edge import RequestDurations, SecurityHeaders
 from services.gateway.problems import install_problem_handlers
 from services.gateway.role import Role
@@ -36,7 +37,10 @@ network only. Errors are application/problem+json (RFC 9457).
 TAGS = [
     {"name": "studies", "description": "The work list and each study in it."},
     {"name": "results", "description": "The frozen DICOM objects."},
-    {"name": "dicomweb", "description": "Studies in, by STOW-RS (PS3.18)."},
+    {
+        "name": "dicomweb",
+        "description": "Studies in (STOW-RS), studies and results out (QIDO-RS, WADO-RS); PS3.18.",
+    },
     {"name": "operations", "description": "Probes and metrics."},
 ]
 
@@ -64,6 +68,7 @@ def create_app(
     install_problem_handlers(app)
     if role.is_desk:
         app.include_router(api.router)
+        app.include_router(dicomweb_router())
     if role.is_door:
         app.include_router(stow_router(files, max_instance_bytes=settings.max_instance_mb * 1_000_000))
     app.include_router(health.router)

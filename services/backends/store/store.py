@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Engine
 
 from services.backends.store import arrivals, deliveries, jobs, results, versions
+from services.backends.store.archive import Archive
 from services.backends.store.backlog import backlog
 from services.backends.store.desk import Board
 from services.backends.store.engine import reading, writing
@@ -26,12 +27,13 @@ def never_the_same(_kept: str, _arrived: str) -> bool:
 
 
 class SqlStudyStore:
-    """`services.triage.ports.StudyStore`, and `board`: the reads of the desk."""
+    """`services.triage.ports.StudyStore`; `board` and `archive`: the reads of the desk and of DICOMweb."""
 
     def __init__(self, engine: Engine, *, same_pixels: SamePixels) -> None:
         self._engine = engine
         self._same_pixels = same_pixels
         self.board = Board(engine)
+        self.archive = Archive(engine)
 
     def record(self, instances: Sequence[tuple[Instance, str]], *, now: datetime) -> list[Recorded]:
         if not instances:

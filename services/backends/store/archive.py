@@ -1,0 +1,245 @@
+"""The reads of DICOMweb: which instances there are, sources and results alike, each the newest of its UID."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from pydicom.uid import ExplicitVRLittleEndian
+from sqlalchemy import Connection, Engine
+
+from services.backends.store.engine import reading
+from services.backends.store.tables import board, instance, result, result_object, study
+from services.triage.study import InstanceHeader, StudyAttributes
+
+_LAST = 1 << 31  # above any value of VR IS: what has no number comes last
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredInstance:
+    """One instance and the name of its bytes.
+
+    `digest` is for `StudyFiles.path`, or for `StudyFiles.result_path` where `is_result`. `header`: None for results,
+    whose attributes are in their files alone.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    modality: str
+    digest: str
+    is_result: bool = False
+    header: InstanceHeader | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredStudy:
+    """One study with what is counted over all of its instances, results included."""
+
+    attributes: StudyAttributes
+    modalities: tuple[str, ...]
+    series_count: int
+    instance_count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyFilter:
+    """Narrows a search in SQL. It never leaves out a match, but lets others through: who asks has the last word.
+
+    The UIDs: any of these; none: all. `patterns`: by the name of a study attribute, with the wildcards * and ?
+    (PS3.4 C.2.2.2.4). `dates`: first and last, YYYYMMDD, '' where open. `modalities`: any of these.
+    """
+
+    study_instance_uids: Sequence[str] = ()
+    series_instance_uids: Sequence[str] = ()
+    sop_instance_uids: Sequence[str] = ()
+    patterns: Mapping[str, str] = field(default_factory=dict)
+    dates: tuple[str, str] = ("", "")
+    modalities: Sequence[str] = ()
+
+
+class Archive:
+    """What DICOMweb may ask. Raises StoreUnavailable."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def studies(self, narrowed: StudyFilter, *, limit: int, offset: int) -> list[StoredStudy]:
+        """Newest study date first; the order of two studies never depends on the filter."""
+        rows = (
+            sa.select(study, board.c.modalities)
+            .join_from(study, board, board.c.study_instance_uid == study.c.study_instance_uid)
+            .where(*_conditions(narrowed))
+            .order_by(study.c.study_date.desc(), study.c.study_time.desc(), study.c.study_instance_uid)
+            .limit(limit)
+            .offset(offset)
+        )
+        with reading(self._engine) as connection:
+            found = connection.execute(rows).all()
+            uids = [row.study_instance_uid for row in found]
+            counts, modalities = _counts(connection, uids), _result_modalities(connection, uids)
+        return [
+            StoredStudy(
+                attributes=StudyAttributes(
+                    **{name: getattr(row, name) for name in StudyAttributes.__dataclass_fields__}
+                ),
+                modalities=tuple(sorted({*row.modalities, *modalities[row.study_instance_uid]})),
+                series_count=counts[row.study_instance_uid][0],
+                instance_count=counts[row.study_instance_uid][1],
+            )
+            for row in found
+        ]
+
+    def instances(
+        self, study_instance_uid: str, series_instance_uid: str | None = None, sop_instance_uid: str | None = None
+    ) -> list[StoredInstance]:
+        """Of a study, a series, or one: by Series and Instance Number, then UID. Of two contents the newest.
+
+        A result that came back from a PACS is the result as it was frozen.
+        """
+        sources = sa.select(instance).where(instance.c.id.in_(_newest([study_instance_uid], sop_instance_uid)))
+        results = (
+            sa.select(result_object)
+            .join(result, result.c.result_id == result_object.c.result_id)
+            .where(result.c.study_instance_uid == study_instance_uid)
+        )
+        if sop_instance_uid is not None:
+            results = results.where(result_object.c.sop_instance_uid == sop_instance_uid)
+        with reading(self._engine) as connection:
+            stored = {row.sop_instance_uid: _source(row) for row in connection.execute(sources)}
+            stored |= {row.sop_instance_uid: _result(row, study_instance_uid) for row in connection.execute(results)}
+        return _in_order([one for one in stored.values() if series_instance_uid in (None, one.series_instance_uid)])
+
+
+def _conditions(narrowed: StudyFilter) -> list[sa.ColumnElement[bool]]:
+    uid = study.c.study_instance_uid
+    conditions = [getattr(study.c, name).ilike(_like(pattern)) for name, pattern in sorted(narrowed.patterns.items())]
+    if narrowed.study_instance_uids:
+        conditions.append(uid.in_(narrowed.study_instance_uids))
+    for name in ("series_instance_uid", "sop_instance_uid"):
+        uids = getattr(narrowed, f"{name}s")
+        if uids:
+            sources = sa.select(instance.c.study_instance_uid).where(instance.c[name].in_(uids))
+            results = _studies_of_results().where(result_object.c[name].in_(uids))
+            conditions.append(sa.or_(uid.in_(sources), uid.in_(results)))
+    first, last = narrowed.dates
+    if first:
+        conditions.append(study.c.study_date >= first)
+    if last:
+        conditions.append(study.c.study_date <= last)
+    if narrowed.modalities:
+        listed = sa.type_coerce(board.c.modalities, sa.Text)  # a JSON list of strings
+        conditions.append(
+            sa.or_(
+                *(listed.contains(f'"{each}"', autoescape=True) for each in narrowed.modalities),
+                uid.in_(_studies_of_results().where(result_object.c.modality.in_(narrowed.modalities))),
+            )
+        )
+    return conditions
+
+
+def _studies_of_results() -> sa.Select[tuple[str]]:
+    return sa.select(result.c.study_instance_uid).join(result_object, result_object.c.result_id == result.c.result_id)
+
+
+def _like(pattern: str) -> str:
+    """For LIKE in any case, anywhere in the value.
+
+    Characters that an engine would escape, or whose case only one of them folds (SQLite: ASCII alone), match anything;
+    so do the delimiters of a person's name, which may be left out at its end.
+    """
+    return "%" + re.sub(r"[*^=]", "%", re.sub(r"[\\?]|[^\x00-\x7f]", "_", pattern)) + "%"
+
+
+def _newest(study_instance_uids: Sequence[str], sop_instance_uid: str | None = None) -> sa.Select[tuple[int]]:
+    """The ids of the rows that stand for their UID in these studies."""
+    newest = (
+        sa.select(sa.func.max(instance.c.id))
+        .where(instance.c.study_instance_uid.in_(study_instance_uids))
+        .group_by(instance.c.study_instance_uid, instance.c.sop_instance_uid)
+    )
+    return newest if sop_instance_uid is None else newest.where(instance.c.sop_instance_uid == sop_instance_uid)
+
+
+def _counts(connection: Connection, uids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Study -> (series, instances); a UNION, for a result that came back is in both tables."""
+    names = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
+    sources = sa.select(*(instance.c[name] for name in names)).where(instance.c.id.in_(_newest(uids)))
+    results = (
+        sa.select(result.c.study_instance_uid, result_object.c.series_instance_uid, result_object.c.sop_instance_uid)
+        .join(result_object, result_object.c.result_id == result.c.result_id)
+        .where(result.c.study_instance_uid.in_(uids))
+    )
+    both = sa.union(sources, results).subquery()
+    study_uid, series_uid, sop_uid = (both.c[name] for name in names)
+    rows = connection.execute(
+        sa.select(study_uid, sa.func.count(sa.distinct(series_uid)), sa.func.count(sa.distinct(sop_uid))).group_by(
+            study_uid
+        )
+    )
+    return {uid: (series, instances) for uid, series, instances in rows}
+
+
+def _result_modalities(connection: Connection, uids: Sequence[str]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    rows = connection.execute(
+        _studies_of_results()
+        .where(result.c.study_instance_uid.in_(uids))
+        .add_columns(result_object.c.modality)
+        .distinct()
+    )
+    for uid, modality in rows:
+        found[uid].add(modality)
+    return found
+
+
+def _source(row: sa.Row[Any]) -> StoredInstance:
+    header: InstanceHeader = row.header
+    return StoredInstance(
+        study_instance_uid=row.study_instance_uid,
+        series_instance_uid=row.series_instance_uid,
+        sop_instance_uid=row.sop_instance_uid,
+        sop_class_uid=header.sop_class_uid,
+        transfer_syntax_uid=header.transfer_syntax_uid,
+        modality=header.modality,
+        digest=row.digest,
+        header=header,
+    )
+
+
+def _result(row: sa.Row[Any], study_instance_uid: str) -> StoredInstance:
+    return StoredInstance(
+        study_instance_uid=study_instance_uid,
+        series_instance_uid=row.series_instance_uid,
+        sop_instance_uid=row.sop_instance_uid,
+        sop_class_uid=row.sop_class_uid,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        modality=row.modality,
+        digest=row.sha256,
+        is_result=True,
+    )
+
+
+def _in_order(stored: Sequence[StoredInstance]) -> list[StoredInstance]:
+    """Series together, whatever Series Numbers its instances tell; results after their sources, SEG before SR."""
+    series: dict[str, tuple[int, str]] = {}
+    for one in stored:
+        place = (_number(one.header.series_number if one.header else None), one.modality)
+        series[one.series_instance_uid] = min(place, series.get(one.series_instance_uid, place))
+    return sorted(
+        stored,
+        key=lambda one: (
+            series[one.series_instance_uid],
+            one.series_instance_uid,
+            _number(one.header.instance_number if one.header else None),
+            one.sop_instance_uid,
+        ),
+    )
+
+
+def _number(told: int | None) -> int:
+    return _LAST if told is None else told

@@ -1,0 +1,94 @@
+"""A data set in the DICOM JSON Model (PS3.18 F.2): bulk data by URI, and a value nobody can understand left out."""
+
+import math
+import struct
+from typing import Any, BinaryIO
+
+from pydicom import Dataset, dcmread
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.tag import BaseTag
+
+from services.backends.elements import PIXEL_DATA
+from services.gateway.dicomweb.stored import UNREADABLE, undecodable
+
+Element = dict[str, Any]
+"""{"vr": ..., "Value" | "BulkDataURI" | "InlineBinary": ...}"""
+
+DicomJson = dict[str, Element]
+"""By tag, eight hexadecimal digits in upper case."""
+
+BULK_BYTES = 1024
+"""Binary values that are longer stay in the file."""
+
+DEFER_BYTES = 1 << 16
+BULK_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
+_CHARACTER_SET = "00080005"
+_UTF_8 = "ISO_IR 192"
+
+
+def read_header(file: BinaryIO) -> Dataset:
+    """A Part 10 file, its longer values not loaded yet. Raises ProblemError (406)."""
+    # a file in memory has nothing to come back to for what was put off
+    on_disk = hasattr(file, "name")
+    try:
+        return dcmread(file, defer_size=DEFER_BYTES if on_disk else None, force=True)
+    except UNREADABLE as error:
+        raise undecodable() from error
+
+
+def dicom_json(dataset: Dataset, *, bulk_root: str | None = None) -> DicomJson:
+    """The data set without group lengths, in UTF-8 whatever its character set was.
+
+    bulk_root: what goes before the place of a binary value, such as '00540016/0/00189999' (tag, item from 0, tag ...),
+    to make its URI; None: binary values are left out.
+    """
+    found = {f"{tag:08X}": _element(dataset, tag, bulk_root) for tag in sorted(dataset.keys()) if tag.element != 0}
+    if _CHARACTER_SET in found:
+        found[_CHARACTER_SET] = {"vr": "CS", "Value": [_UTF_8]}
+    return found
+
+
+def _element(dataset: Dataset, tag: BaseTag, bulk_root: str | None) -> Element:
+    raw = dataset.get_item(tag, keep_deferred=True)
+    vr = _vr(raw, tag)
+    if vr in BULK_VRS and (bulk_root is None or tag in PIXEL_DATA or _length(raw) > BULK_BYTES):
+        return {"vr": vr} if bulk_root is None else {"vr": vr, "BulkDataURI": f"{bulk_root}{tag:08X}"}
+    try:
+        element = dataset[tag]
+        if element.VR != "SQ":
+            return _plain(element)
+        root = bulk_root and f"{bulk_root}{tag:08X}/"
+        items = [dicom_json(item, bulk_root=root and f"{root}{number}/") for number, item in enumerate(element.value)]
+    except (*UNREADABLE, OSError, struct.error):
+        return {"vr": vr}
+    return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
+
+
+def _plain(element: DataElement) -> Element:
+    answer = element.to_json_dict(None, 0)
+    if "Value" in answer:
+        answer["Value"] = [_finite(each) for each in answer["Value"]]
+    return answer
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become strings. An empty one of several values is null (PS3.18 F.2.5)."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    return None if value == "" else value
+
+
+def _vr(raw: DataElement | RawDataElement | None, tag: BaseTag) -> str:
+    if raw is not None and raw.VR:
+        return str(raw.VR)
+    try:
+        return dictionary_VR(tag).split()[-1]  # 'OB or OW' in Implicit VR is OW (PS3.5 A.1)
+    except KeyError:
+        return "UN"
+
+
+def _length(raw: DataElement | RawDataElement | None) -> int:
+    if isinstance(raw, RawDataElement):
+        return raw.length
+    return len(raw.value or b"") if raw is not None else 0

@@ -1,0 +1,97 @@
+"""Attribute matching (PS3.4 C.2.2.2) on values in the DICOM JSON Model. Pure."""
+
+import re
+from collections.abc import Iterator, Sequence
+from fnmatch import translate
+from functools import lru_cache
+from typing import Any
+
+from services.gateway.dicomweb.json_model import DicomJson, Element
+
+_DATES_AND_TIMES = frozenset({"DA", "DT", "TM"})
+_NUMBERS = frozenset({"DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"})
+_WITHOUT_WILDCARDS = _DATES_AND_TIMES | _NUMBERS | {"AT", "UI"}
+
+
+def elements(dataset: DicomJson, path: Sequence[str]) -> Iterator[Element]:
+    """What lies at a path of tags, in every item of the sequences on the way."""
+    element = dataset.get(path[0])
+    if element is None:
+        return
+    if len(path) == 1:
+        yield element
+        return
+    for item in element.get("Value", []):
+        if isinstance(item, dict):
+            yield from elements(item, path[1:])
+
+
+def matches(element: Element, key: str) -> bool:
+    """Whether any value of the element matches the key: a universal, single value, list, range or wildcard one.
+
+    Case counts, but for PN. A list is UIDs or code strings (CS), separated by commas or backslashes.
+    """
+    if key in ("", "*"):
+        return True
+    vr = element["vr"]
+    values = [text for value in element.get("Value", []) for text in _texts(value)]
+    if vr in ("UI", "CS"):
+        return any(_matches_one(vr, value, each.strip()) for each in re.split(r"[,\\]", key) for value in values)
+    groups = [each for each in key.split("=") if each] if vr == "PN" else [key]
+    return all(any(_matches_one(vr, value, each) for value in values) for each in groups)
+
+
+def as_list(key: str) -> list[str]:
+    """The values of a key that may be a list; none where it matches everything."""
+    return [] if key in ("", "*") else [each.strip() for each in re.split(r"[,\\]", key) if each.strip()]
+
+
+def has_wildcard(key: str) -> bool:
+    """Whether it holds * or ?."""
+    return "*" in key or "?" in key
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):  # PN: its groups are matched one by one
+        yield from (group.rstrip("^ ") for group in value.values() if group)
+    elif value is not None:
+        yield str(value).strip()
+
+
+def _matches_one(vr: str, value: str, key: str) -> bool:
+    if vr in _DATES_AND_TIMES:
+        return _in_range(vr, value, key)
+    if vr in _NUMBERS:
+        return _number(value) == _number(key)
+    if vr in _WITHOUT_WILDCARDS:
+        return value == key
+    if vr == "PN":
+        return _pattern(key.rstrip("^ ").lower()).fullmatch(value.lower()) is not None
+    return _pattern(key.strip()).fullmatch(value) is not None
+
+
+def _in_range(vr: str, value: str, key: str) -> bool:
+    """A range includes both ends; a time that is told less exactly includes all of its hour, minute or second."""
+    first, dash, last = key.partition("-")
+    value, first, last = map(_plain_time, (value, first, last))
+    if not dash:
+        return value == first
+    return first <= value and (not last or value <= last or (vr != "DA" and value.startswith(last)))
+
+
+def _plain_time(text: str) -> str:
+    """Without colons (ACR-NEMA had them), and without the zeros at the end of a fraction."""
+    digits = text.replace(":", "")
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+@lru_cache(maxsize=256)
+def _pattern(key: str) -> re.Pattern[str]:
+    return re.compile(translate(key.replace("[", "[[]")))  # to DICOM a bracket is a character like others

@@ -1,0 +1,69 @@
+"""What the path names: a study, a series, an instance; and the instances that it stands for."""
+
+import re
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from services.backends.store.archive import StoredInstance
+from services.gateway.desk import Desk
+from services.gateway.problems import ProblemError
+
+ROOT = "/dicom-web"
+_UID = re.compile(r"[0-9.]{1,64}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resource:
+    """The UIDs of a path (PS3.18 10.1.1), None where it names none."""
+
+    study: str | None = None
+    series: str | None = None
+    instance: str | None = None
+
+
+def resource(request: Request) -> Resource:
+    """Of a request. Raises ProblemError (400)."""
+    names = {name: request.path_params[name] for name in ("study", "series", "instance") if name in request.path_params}
+    if not all(_UID.fullmatch(uid) for uid in names.values()):
+        raise bad_request("invalid_uid", "A UID of the path is not made of digits and dots, at most 64.")
+    return Resource(**names)
+
+
+def instances(desk: Desk, wanted: Resource) -> list[StoredInstance]:
+    """What it stands for, at least one. Raises ProblemError (404), StoreUnavailable."""
+    assert wanted.study is not None  # noqa: S101  # every path to retrieve names a study
+    found = desk.store.archive.instances(wanted.study, wanted.series, wanted.instance)
+    if not found:
+        raise ProblemError(
+            404,
+            "unknown_resource",
+            "Unknown resource",
+            detail="No instance of what the path names was kept.",
+            way_out=f"GET {ROOT}/studies lists the studies, {ROOT}/studies/{{study}}/series the series of one.",
+        )
+    return found
+
+
+def url(request: Request, one: StoredInstance | None = None, *, study: str = "", series: str = "") -> str:
+    """Where something is retrieved from, as this caller reaches us."""
+    if one is not None:
+        study, series = one.study_instance_uid, one.series_instance_uid
+    path = f"{ROOT}/studies/{study}"
+    path += f"/series/{series}" if series else ""
+    path += f"/instances/{one.sop_instance_uid}" if one is not None else ""
+    return f"{request.url.scheme}://{_authority(request)}{path}"
+
+
+def _authority(request: Request) -> str:
+    """The Host that the caller named; some (dicomweb-client) leave out its port, which a proxy may do rightly."""
+    is_direct = not any(name in request.headers for name in ("forwarded", "via", "x-forwarded-for"))
+    _, port = request.scope.get("server") or ("", None)
+    return f"{request.url.netloc}:{port}" if port and is_direct and request.url.port is None else request.url.netloc
+
+
+def bad_request(
+    code: str, detail: str, way_out: str = "See PS3.18 section 10 for the form of the request."
+) -> ProblemError:
+    """The answer to a request that cannot be understood; its text must not quote what was sent."""
+    return ProblemError(400, code, "Bad request", detail=detail, way_out=way_out)

@@ -1,0 +1,116 @@
+"""The paths of QIDO-RS and WADO-RS (PS3.18 10.1.1, 10.4.1, 10.6.1), below /dicom-web."""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from services.gateway.desk import Desk, TheDesk
+from services.gateway.dicomweb.levels import Level
+from services.gateway.dicomweb.negotiate import DICOM, DICOM_JSON, JPEG, MULTIPART, OCTET_STREAM, PNG
+from services.gateway.dicomweb.query import PAGE_LIMIT
+from services.gateway.dicomweb.resource import ROOT
+from services.gateway.dicomweb.retrieve import bulk, frames, metadata, rendered, retrieve
+from services.gateway.dicomweb.search import search
+from services.gateway.problems import Problem
+
+_STUDY = "/studies/{study}"
+_SERIES = _STUDY + "/series/{series}"
+_INSTANCE = _SERIES + "/instances/{instance}"
+
+_SEARCHES = {
+    "/studies": (Level.STUDY, "Search for studies"),
+    "/series": (Level.SERIES, "Search for series"),
+    "/instances": (Level.INSTANCE, "Search for instances"),
+    f"{_STUDY}/series": (Level.SERIES, "Search for series of a study"),
+    f"{_STUDY}/instances": (Level.INSTANCE, "Search for instances of a study"),
+    f"{_SERIES}/instances": (Level.INSTANCE, "Search for instances of a series"),
+}
+_RETRIEVALS: dict[str, tuple[Callable[[Request, Desk], Response], str]] = {
+    _STUDY: (retrieve, "All instances of a study"),
+    _SERIES: (retrieve, "All instances of a series"),
+    _INSTANCE: (retrieve, "An instance"),
+    f"{_STUDY}/metadata": (metadata, "The attributes of all instances of a study"),
+    f"{_SERIES}/metadata": (metadata, "The attributes of all instances of a series"),
+    f"{_INSTANCE}/metadata": (metadata, "The attributes of an instance"),
+    f"{_SERIES}/rendered": (rendered, "A series as one picture: of its middle instance"),
+    f"{_INSTANCE}/rendered": (rendered, "An instance as a picture: its first frame"),
+    f"{_INSTANCE}/frames/{{frames}}": (frames, "Frames of an instance"),
+    f"{_INSTANCE}/frames/{{frames}}/rendered": (rendered, "A frame as a picture"),
+    f"{_INSTANCE}/bulkdata/{{place:path}}": (bulk, "A binary value, by its BulkDataURI"),
+}
+_MEDIA_TYPES: dict[Callable[..., Response], list[str]] = {
+    search: [DICOM_JSON],
+    retrieve: [MULTIPART, DICOM],
+    metadata: [DICOM_JSON],
+    frames: [MULTIPART, OCTET_STREAM],
+    bulk: [MULTIPART, OCTET_STREAM],
+    rendered: [JPEG, PNG],
+}
+_PARAMETERS: dict[Callable[..., Response], dict[str, str]] = {
+    search: {
+        "limit": f"Matches in one answer; at most {PAGE_LIMIT}, which is the default.",
+        "offset": "How many matches to leave out: those of earlier pages.",
+        "includefield": "Attributes to return beside the required ones: keywords or tags with commas between, or all.",
+        "fuzzymatching": "Not supported: true is answered with a Warning, and matching is literal.",
+    },
+    rendered: {
+        "window": "center,width,function: linear, linear-exact or sigmoid. Default: as the header says.",
+        "viewport": "width,height[,x,y,width,height] in pixels: the size, and the part of the image to show.",
+        "quality": "Of JPEG, 1 to 100.",
+    },
+}
+_PROBLEMS = {
+    400: "The path or the query cannot be understood.",
+    404: "Nothing of the kind was kept.",
+    406: "It cannot be had in a media type and transfer syntax that the request accepts; the way out says in which.",
+    413: "The search is too broad.",
+    503: "The store does not answer; see Retry-After.",
+}
+
+
+def dicomweb_router() -> APIRouter:
+    """The routes; each reads the store and the files of the application's desk."""
+    router = APIRouter(prefix=ROOT, tags=["dicomweb"])
+    for path, (level, summary) in _SEARCHES.items():
+        about = _about(path, search, "Any attribute is a query parameter too, by keyword or tag.")
+        router.add_api_route(path, _endpoint(partial(search, level=level)), summary=summary, **about)
+    for path, (answer, summary) in _RETRIEVALS.items():
+        router.add_api_route(path, _endpoint(answer), summary=summary, **_about(path, answer))
+    return router
+
+
+def _endpoint(answer: Callable[[Request, Desk], Response]) -> Callable[..., Response]:
+    def dicomweb(request: Request, desk: TheDesk) -> Response:
+        return answer(request, desk)
+
+    return dicomweb
+
+
+def _about(path: str, answer: Callable[..., Response], description: str = "") -> dict[str, Any]:
+    """What OpenAPI tells of a path."""
+    in_path = [(name, "path", "") for name in re.findall(r"{(\w+)", path)]
+    in_query = [(name, "query", text) for name, text in _PARAMETERS.get(answer, {}).items()]
+    problem = {"application/problem+json": {"schema": Problem.model_json_schema()}}
+    return {
+        "description": description,
+        "response_class": Response,
+        "responses": {
+            200: {"description": "As negotiated.", "content": {each: {} for each in _MEDIA_TYPES[answer]}},
+            **{status: {"description": text, "content": problem} for status, text in _PROBLEMS.items()},
+        },
+        "openapi_extra": {
+            "parameters": [
+                {
+                    "name": name,
+                    "in": place,
+                    "description": text,
+                    "required": place == "path",
+                    "schema": {"type": "string"},
+                }
+                for name, place, text in in_path + in_query
+            ]
+        },
+    }
