@@ -12,6 +12,6 @@ cat <<END
 Work list and API  http://$DESK_HTTP/
 C-STORE            VIGIE@$VIGIE_DICOM
 STOW-RS            http://$DOOR_HTTP/dicomweb/studies
-Results go to      ${VIGIE_SEND_TO:-nowhere else (VIGIE_SEND_TO=AET@HOST:PORT make up)}
+Results go to      ${VIGIE_SEND_TO:-${VIGIE_DESTINATIONS:-nowhere else (VIGIE_SEND_TO=AET@HOST:PORT make up)}}
 Logs               $UP/log
 END
