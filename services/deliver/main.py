@@ -6,8 +6,9 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
 from services.backends.files import FolderStudyFiles
-from services.backends.senders import Route, routes, sender_for
+from services.backends.senders import Route, commitment_user_for, routes, sender_for
 from services.backends.store import open_store
+from services.deliver.commitment import Committing
 from services.deliver.lane import Lane
 from services.deliver.sending import Sending
 from services.lifetime import stop_on_signals
@@ -45,5 +46,12 @@ def _lanes(
         "retry_max_s": settings.delivery_retry_max_s,
         "stop": stop,
     }
-    sender = sender_for(route, settings)
-    yield Sending(**common, files=files, sender=sender, ask_commitment=route.commitment is not None)
+    sender, commitment = sender_for(route, settings), route.commitment
+    yield Sending(**common, files=files, sender=sender, ask_commitment=commitment is not None)
+    if commitment is not None:
+        yield Committing(
+            **common,
+            user=commitment_user_for(route, commitment, settings),
+            answer_within_s=commitment.answer_within_s,
+            max_requests=commitment.max_requests,
+        )

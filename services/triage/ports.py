@@ -340,6 +340,25 @@ class Segmenter(Protocol):
         """
 
 
+class CommitmentUser(Protocol):
+    """Asks one destination to promise that it keeps what it took (Storage Commitment, PS3.4 annex J)."""
+
+    def ask(
+        self,
+        objects: Sequence[tuple[str, str]],
+        *,
+        begin: Callable[[], str],
+        record: Callable[[CommitmentReport], bool],
+    ) -> None:
+        """Ask for (SOP Class UID, SOP Instance UID) each, in one transaction.
+
+        `begin` keeps the transaction and answers its UID; it is called once the destination is there, and before that
+        is asked. `record` keeps an answer that comes at once (`StudyStore.commitment_reported`); most come later, to
+        the door. Raises DestinationUnavailable, DestinationRefused: context_rejected (it does not have the service),
+        commitment_refused; and what `begin` raises.
+        """
+
+
 class ResultSender(Protocol):
     """Brings the frozen objects of one result to one destination."""
 

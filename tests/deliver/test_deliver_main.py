@@ -1,10 +1,6 @@
 """`run_deliver` as a process of its own, against a real storescp; stopped, killed and started again."""
 
-import os
 import signal
-import subprocess
-import sys
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,32 +10,9 @@ from services.backends.part10 import digest
 from services.deliver.lane import pause_after
 from services.triage.errors import DestinationUnavailable
 from services.triage.result import DeliveryState
+from tests.support.delivering import delivering, states
 from tests.support.house import House, chest_with_ball
 from tests.support.peers import free_port, received, storescp, wait_until
-
-RUN = "from services.settings import Settings; from services.deliver.main import run_deliver; run_deliver(Settings())"
-
-
-@contextmanager
-def delivering(house, retry_s=0.3, retry_max_s=1, lease_s=60):
-    """`run_deliver` in a process, killed at the end if it still runs."""
-    environment = os.environ | {
-        "VIGIE_DATA": str(house.data),
-        "VIGIE_SEND_TO": ",".join(house.send_to),
-        **({"VIGIE_DESTINATIONS": str(house.destinations)} if house.destinations else {}),
-        "VIGIE_DELIVERY_RETRY_S": str(retry_s),
-        "VIGIE_DELIVERY_RETRY_MAX_S": str(retry_max_s),
-        "VIGIE_LEASE_S": str(lease_s),
-    }
-    with subprocess.Popen([sys.executable, "-c", RUN], env=environment) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def states(house, uid):
-    return {delivery.destination: delivery.state for delivery in house.result(uid).deliveries}
 
 
 def frozen_digests(house, uid):

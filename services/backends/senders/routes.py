@@ -107,7 +107,7 @@ class _Entry(_Table):
     connect_timeout_s: float = Field(CONNECT_TIMEOUT_S, gt=0)
     answer_timeout_s: float = Field(ANSWER_TIMEOUT_S, gt=0)
     storage_commitment: bool = False
-    commitment_wait_s: float = Field(Commitment().wait_s, ge=0)
+    commitment_wait_s: float = Field(Commitment().wait_s, ge=0, le=20)
     commitment_answer_within_s: float = Field(Commitment().answer_within_s, gt=0)
     commitment_max_requests: int = Field(Commitment().max_requests, ge=1)
 

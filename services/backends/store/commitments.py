@@ -2,6 +2,7 @@
 
 A delivery stays `sent` while it is asked about. The answer may come to any process, at any time, and more than once:
 its instances are committed whichever transaction says so, but only the newest one says what to do about the others.
+(`delivery.transaction_uid`: of a delivery that was sent again it is none, until it is asked about again.)
 """
 
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from sqlalchemy import Connection
 
 from services.backends.store.deliveries import UNCLAIMED, claim, held, note, uncommitted
 from services.backends.store.tables import commitment, delivery
-from services.triage.commitment import FAILED, CommitmentReport
+from services.triage.commitment import CommitmentReport
 from services.triage.errors import LeaseLost, Reason
 from services.triage.ports import DueCommitment, DueDelivery
 from services.triage.result import DeliveryState, reached_from
@@ -26,7 +27,9 @@ def claim_due(
     if claimed is None:
         return None
     row = connection.execute(sa.select(delivery).where(*held(claimed))).one()
-    failed = Reason(code=FAILED, text=row.reason_text) if row.reason_code == FAILED else None
+    transaction = commitment.c.transaction_uid == row.transaction_uid
+    answered = connection.scalar(sa.select(commitment.c.answered_at).where(transaction)) is not None
+    failed = Reason(code=row.reason_code, text=row.reason_text) if answered else None
     return DueCommitment(delivery=claimed, requests=row.requests, failed=failed)
 
 
@@ -41,7 +44,7 @@ def asked(
             transaction_uid=transaction_uid,
             requests=delivery.c.requests + 1,
             next_at=again_at,
-            reason_code=None,
+            reason_code=None,  # of an earlier try: it would have this one brought forward
             reason_text=None,
         )
     )
@@ -95,7 +98,14 @@ def not_committed(
     done = connection.execute(
         sa.update(delivery)
         .where(*held(claimed), delivery.c.state == DeliveryState.SENT)
-        .values(state=state, next_at=next_at, reason_code=reason.code, reason_text=reason.text, **UNCLAIMED)
+        .values(
+            state=state,
+            attempt=delivery.c.attempt + 1,
+            next_at=next_at,
+            reason_code=reason.code,
+            reason_text=reason.text,
+            **UNCLAIMED,
+        )
     )
     if done.rowcount:
         what = "not_committed" if state is DeliveryState.SENT else state

@@ -75,7 +75,7 @@ def delivered(connection: Connection, delivery_id: str, *, now: datetime, ask_co
     done = connection.execute(
         sa.update(delivery)
         .where(this, delivery.c.state.in_(reached_from(DeliveryState.SENT)))
-        .values(state=DeliveryState.SENT, next_at=now if ask_commitment else None, **UNCLAIMED)
+        .values(state=DeliveryState.SENT, next_at=now if ask_commitment else None, transaction_uid=None, **UNCLAIMED)
     )
     if done.rowcount:
         went = wanted_by(tuple(ObjectKind), [sop_class for sop_class, _, _ in uncommitted(connection, row)])

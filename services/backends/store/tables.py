@@ -161,8 +161,8 @@ result_object = sa.Table(
 
 # attempt: tries so far. claim: of the process that sends it now.
 # The address is the one at freezing, for the record; the sender uses today's.
-# objects: the kinds that go (from a writer of revision 0003: null, and all do). transaction_uid, requests: the newest
-# Storage Commitment transaction, and how many there were. uncommitted: SOP Instance UIDs; null: all that go.
+# objects: the kinds that go (from a writer of revision 0003: null, and all do). transaction_uid: the Storage Commitment
+# transaction asked in since the last sending. requests: how many there were. uncommitted: SOP Instance UIDs; null: all.
 delivery = sa.Table(
     "delivery",
     metadata,
