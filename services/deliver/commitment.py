@@ -36,7 +36,8 @@ class Committing(Lane):
         if due is None:
             return POLL_S
         if due.requests >= self.max_requests:
-            self._give_up(due, due.failed or self._unanswered(due))
+            text = f"{due.requests} requests for storage commitment had no answer"
+            self._give_up(due, due.failed or Reason(code=UNANSWERED, text=text))
             return 0
         if due.failed is not None:
             now, pause = utc_now(), self.pause(due.requests)
@@ -94,10 +95,6 @@ class Committing(Lane):
             self._give_up(due, error.reason)
         else:
             self._put_off(due, error.reason, next_at=utc_now() + self.pause(due.requests + 1))
-
-    def _unanswered(self, due: DueCommitment) -> Reason:
-        text = f"{due.requests} requests for storage commitment had no answer, each for {self.answer_within_s:.0f} s"
-        return Reason(code=UNANSWERED, text=text)
 
     def _give_up(self, due: DueCommitment, reason: Reason) -> None:
         log.error("commitment_given_up", delivery=due.delivery.delivery_id, reason=reason.text)

@@ -93,6 +93,7 @@ def test_the_example_can_be_read():
         ('[web]\naddress = "https://ana:secret@h/p"', "holds no credentials"),
         ('address = "PACS@h:104"', "destination 'address': it is no table"),
         ('[a]\naddress = "PACS@h:104"\n[b]\naddress = "PACS@h:104"', "destination 'b': field 'address': PACS@h:104 is"),
+        ('["OLD@h:104"]\naddress = "PACS@h:104"', "OLD@h:104 is in VIGIE_SEND_TO too"),
         ('[pacs]\naddress = "OLD@h:104"', "OLD@h:104 is in VIGIE_SEND_TO too"),
     ],
 )

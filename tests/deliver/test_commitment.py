@@ -21,7 +21,8 @@ BEFORE_THE_REQUEST = (
 )
 BEFORE_THE_TRANSACTION = BEFORE_THE_REQUEST.replace("_request", "ask")
 AFTER_THE_REQUEST = (
-    "import os; from services.backends.senders import commitment\ncommitment._serve = lambda *_, **__: os._exit(9)"
+    "import os; from services.backends.senders.commitment import StorageCommitmentUser as User\n"
+    "request = User._request; User._request = lambda *words: (request(*words), os._exit(9))"
 )
 
 

@@ -1,6 +1,6 @@
 """CommitmentUser: asks a PACS by N-ACTION whether it keeps what it took (PS3.4 J.3.2)."""
 
-import queue
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -20,7 +20,7 @@ from services.backends.storage_commitment import (
 from services.triage.commitment import REFUSED, CommitmentReport
 from services.triage.errors import DestinationRefused, DestinationUnavailable
 
-_LOOK_UP_S = 0.1  # an association that has ended is noticed so late
+_LOOK_UP_S = 0.05  # an answer, or the end of the association, is noticed so late
 
 
 class StorageCommitmentUser:
@@ -44,8 +44,10 @@ class StorageCommitmentUser:
     ) -> None:
         """See CommitmentUser."""
         heard: set[str] = set()
+        serving: list[threading.Thread] = []
 
         def hear(report: CommitmentReport) -> bool:
+            serving.append(threading.current_thread())
             known = record(report)
             heard.add(report.transaction_uid)
             return known
@@ -57,7 +59,10 @@ class StorageCommitmentUser:
             self._request(association, transaction_uid, objects)
             deadline = time.monotonic() + self._wait_s
             while transaction_uid not in heard and association.is_established and time.monotonic() < deadline:
-                _serve(association)
+                time.sleep(_LOOK_UP_S)
+            # pynetdicom serves each report in a thread of its own: the release must not overtake the answer
+            for thread in serving:
+                thread.join()
 
     def _request(self, association: Association, transaction_uid: str, objects: Sequence[tuple[str, str]]) -> None:
         try:
@@ -75,16 +80,3 @@ class StorageCommitmentUser:
         if status != 0x0000:
             text = f"{self._address} answered status 0x{status:04X} to the request for storage commitment"
             raise DestinationRefused(REFUSED, text)
-
-
-def _serve(association: Association) -> None:
-    """Answer one request of the peer, if one comes.
-
-    Here, in the thread that then releases the association: in the reactor's, the release could overtake the answer.
-    """
-    try:
-        context_id, message = association.dimse.msg_queue.get(timeout=_LOOK_UP_S)
-    except queue.Empty:
-        return
-    if message is not None and context_id is not None:
-        association._serve_request(message, context_id)

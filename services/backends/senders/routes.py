@@ -171,13 +171,14 @@ def _told(place: tuple[int | str, ...], message: str) -> str:
 
 
 def _require_different(path: Path, plain: tuple[Route, ...], chosen: tuple[Route, ...]) -> None:
-    """Each address once: under one name and one set of choices."""
-    known = {route.destination.address: "VIGIE_SEND_TO" for route in plain}
+    """Each address once, under one name and one set of choices; and each name once."""
+    taken = {route.destination.address: "VIGIE_SEND_TO" for route in plain}
     for route in chosen:
         name, address = route.destination.name, route.destination.address
-        if address in known:
-            raise _refused(path, name, f"field 'address': {address} is in {known[address]} too")
-        known[address] = f"destination '{name}'"
+        for what in {name, address}:
+            if what in taken:
+                raise _refused(path, name, f"field 'address': {what} is in {taken[what]} too")
+            taken[what] = f"destination '{name}'"
 
 
 def _refused(path: Path, name: str, told: str) -> DestinationsRefused:

@@ -41,7 +41,9 @@ def claim(
     row = _row(connection, delivery_id)
     return DueDelivery(
         delivery_id=delivery_id,
-        destination=Destination(name=row.destination, kind=row.kind, address=row.address),
+        destination=Destination(
+            name=row.destination, kind=row.kind, address=row.address, objects=frozenset(kinds(connection, row))
+        ),
         attempt=row.attempt + 1,
         objects=tuple(uncommitted(connection, row)),
         claim=mine,
