@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     send_to: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Destinations of results, comma-separated: AET@HOST:PORT, https://HOST/PATH, a folder's path."
     )
+    destinations: Path | None = Field(
+        None,
+        description="TOML file: more destinations, a table each, with their objects, TLS and storage commitment "
+        "(deploy/destinations.toml).",
+    )
     stow_ca: Path | None = Field(None, description="CA certificates (PEM) that a STOW-RS server is checked by.")
     stow_credentials: Path | None = Field(
         None,

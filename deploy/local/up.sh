@@ -18,7 +18,7 @@ waits_for() { # waits_for WHAT COMMAND...
 if supervisorctl pid >/dev/null 2>&1; then
 	supervisorctl start all >/dev/null || true # those that run already are no error
 else
-	echo "${VIGIE_SEND_TO:-}" >"$UP/send_to"
+	echo "${VIGIE_SEND_TO:-${VIGIE_DESTINATIONS:-}}" >"$UP/send_to"
 	"$BIN/supervisord" --configuration "$REPOSITORY/deploy/local/supervisord.conf"
 fi
 waits_for PostgreSQL "$BIN/vigie" db upgrade

@@ -27,7 +27,7 @@ def list_deliveries(
     destination: Destination = None,
 ) -> None:
     """List deliveries, oldest first; without --state those that were given up."""
-    table = Table("Delivery", "Study", "Destination", "State", "Tries", "Since (UTC)", "Reason")
+    table = Table("Delivery", "Study", "Destination", "Objects", "State", "Tries", "Since (UTC)", "Reason")
     lines = _store().deliveries(set(state or [DeliveryState.GIVEN_UP]), destination_name=destination)
     for line in lines:
         since = f"{line.created_at:%Y-%m-%d %H:%M}"
@@ -36,6 +36,7 @@ def list_deliveries(
             line.delivery_id,
             line.study_instance_uid,
             line.destination_name,
+            ", ".join(kind.upper() for kind in line.objects),
             line.state,
             str(line.attempt),
             since,

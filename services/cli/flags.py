@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from services.backends.senders import parse_destination
+from services.backends.senders import routes
 from services.settings import Settings
+from services.triage.errors import DestinationsRefused
 
 Data = Annotated[Path | None, typer.Option(help="Folder of everything that is kept.", file_okay=False)]
 Http = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The work list, the API, probes and metrics.")]
@@ -40,11 +41,10 @@ def settings_from(
     }
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value is not None})
-        for destination in settings.send_to:
-            parse_destination(destination)
+        routes(settings)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise typer.BadParameter(wrong) from error
-    except ValueError as error:
+    except (ValueError, DestinationsRefused) as error:
         raise typer.BadParameter(str(error)) from error
     return settings

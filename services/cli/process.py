@@ -14,7 +14,7 @@ from services import __version__
 from services.logs import configure_logging
 from services.settings import Settings
 from services.triage.errors import RejectedError
-from services.triage.result import Fallback
+from services.triage.result import FALLBACKS, ObjectKind
 from services.triage.study import by_series
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ EXIT_FAILED, EXIT_USAGE, EXIT_INCOMPLETE = 1, 2, 3
 class FallbackChoice(StrEnum):
     """What `--fallback` takes: one kind, or all of them."""
 
-    GSPS = Fallback.GSPS.value
-    SC = Fallback.SC.value
-    KOS = Fallback.KOS.value
+    GSPS = ObjectKind.GSPS.value
+    SC = ObjectKind.SC.value
+    KOS = ObjectKind.KOS.value
     ALL = "all"
 
 
@@ -66,10 +66,10 @@ def process(
     raise typer.Exit(exit_code(document))
 
 
-def _wanted(choices: Collection[FallbackChoice]) -> frozenset[Fallback]:
+def _wanted(choices: Collection[FallbackChoice]) -> frozenset[ObjectKind]:
     if FallbackChoice.ALL in choices:
-        return frozenset(Fallback)
-    return frozenset(Fallback(choice.value) for choice in choices)
+        return frozenset(FALLBACKS)
+    return frozenset(ObjectKind(choice.value) for choice in choices)
 
 
 def exit_code(document: "Document") -> int:
@@ -81,7 +81,7 @@ def exit_code(document: "Document") -> int:
 
 
 def _run(
-    paths: list[Path], output: Path, model_name: str | None, fallbacks: Collection[Fallback], console: Console
+    paths: list[Path], output: Path, model_name: str | None, fallbacks: Collection[ObjectKind], console: Console
 ) -> "Document":
     # here, not above: torch takes seconds to import, and a gateway is installed without it
     from services.backends.inference.catalogue import Catalogue

@@ -4,6 +4,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from services.backends.senders import routes
 from services.cli.flags import AeTitle, Data, Dicom, Http, QuietPeriod, SendTo, settings_from
 from services.settings import Settings
 from services.standalone import run_standalone
@@ -39,6 +40,10 @@ def _welcome(settings: Settings) -> Table:
     table.add_row("DICOM", f"{settings.ae_title}@{settings.dicom}")
     table.add_row("Work list", f"http://{settings.http}/")
     table.add_row("Data", str(settings.data))
-    table.add_row("Results go to", ", ".join(settings.send_to) or "nowhere else: see the work list")
+    table.add_row("Results go to", _destinations(settings) or "nowhere else: see the work list")
     table.add_row("Stop", "Ctrl+C")
     return table
+
+
+def _destinations(settings: Settings) -> str:
+    return ", ".join(route.destination.name for route in routes(settings))

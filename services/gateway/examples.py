@@ -61,11 +61,12 @@ _DELIVERY = {
     "delivery_id": "5d1f0e6c",
     "destination": "PACS",
     "address": "PACS@127.0.0.1:4242",
+    "objects": ["seg", "sr"],
     "state": "sent",
     "attempt": 1,
     "next_at": None,
     "reason": None,
-    "events": [{"time": "2024-01-31T10:21:03Z", "actor": "deliver", "what": "sent", "cause": ""}],
+    "events": [{"time": "2024-01-31T10:21:03Z", "actor": "deliver", "what": "sent", "cause": "SEG, SR"}],
 }
 
 _RESULT = {

@@ -9,7 +9,7 @@ from services.backends.store.board import ShownState
 from services.gateway.examples import DETAIL_EXAMPLE, STUDY_EXAMPLE
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobState, OrderPriority
-from services.triage.result import DeliveryState
+from services.triage.result import DeliveryState, ObjectKind
 from services.triage.study import StudyState
 
 
@@ -130,11 +130,12 @@ class ObjectOut(_Schema):
 
 
 class DeliveryOut(_Schema):
-    """One result on its way to one destination; `reason` is of the last failed try."""
+    """One result on its way to one destination: which of its objects go; `reason` is of the last failed try."""
 
     delivery_id: str
     destination: str
     address: str
+    objects: list[ObjectKind]
     state: DeliveryState
     attempt: int
     next_at: datetime | None

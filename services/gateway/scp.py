@@ -17,7 +17,6 @@ from typing import Any, cast
 
 import structlog
 from pynetdicom import AE, _config, evt
-from pynetdicom.presentation import VerificationPresentationContexts
 from pynetdicom.transport import AssociationServer, RequestHandler
 
 from services.gateway.upper_layer import make_waiting
@@ -26,7 +25,7 @@ from services.logs import where
 log = structlog.get_logger(__name__)
 
 # Every storage class, private ones included, in every transfer syntax: one refused context can make a sender give up
-# the whole study. Verification is the only other service.
+# the whole study. All other services are among the AE's supported contexts.
 _config.UNRESTRICTED_STORAGE_SERVICE = True
 # pynetdicom's own handlers format every PDU
 _config.LOG_HANDLER_LEVEL = "none"
@@ -60,7 +59,6 @@ class Listener(ForkingMixIn, AssociationServer):
     block_on_close = False
 
     def __init__(self, ae: AE, address: tuple[str, int], *, handlers: list[Any], max_associations: int) -> None:
-        ae.supported_contexts = VerificationPresentationContexts
         super().__init__(
             ae, address, ae.ae_title, ae.supported_contexts, evt_handlers=handlers, request_handler=_Handler
         )

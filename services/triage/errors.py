@@ -17,6 +17,7 @@ VigieError
 │   ├── AnalysisFailed          the analysis was tried and broke
 │   ├── ModelRefused            a bundle cannot be used
 │   ├── RulesRefused            a file of routing rules cannot be used
+│   ├── DestinationsRefused     a file of destinations cannot be used
 │   ├── SchemaRefused           a database is newer than this program can use
 │   └── DestinationRefused      a PACS answers that it will not take an object
 ├── LeaseLost                   another worker holds the job now: stop, write nothing
@@ -137,6 +138,10 @@ class ModelRefused(RejectedError):
 
 class RulesRefused(RejectedError):
     """A file of routing rules cannot be used: the text names file, rule and key."""
+
+
+class DestinationsRefused(RejectedError):
+    """A file of destinations cannot be used: the text names file, destination and field."""
 
 
 class SchemaRefused(RejectedError):

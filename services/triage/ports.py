@@ -10,10 +10,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from services.triage.commitment import CommitmentReport
 from services.triage.errors import Reason
 from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, Plan
 from services.triage.model import Model
-from services.triage.result import DeliveryState, Destination, Result
+from services.triage.result import DeliveryState, Destination, ObjectKind, Result
 from services.triage.study import Instance, VersionKey
 from services.triage.volume import Segmentation, Volume
 
@@ -80,7 +81,8 @@ class Recorded:
 class DueDelivery:
     """One result that this process may send to one destination now, and nobody else while the claim lasts.
 
-    objects: (SOP Class UID, SOP Instance UID, sha256) each. attempt: counts this try. claim: who holds it.
+    objects: (SOP Class UID, SOP Instance UID, sha256) each, of those that the destination takes and has not committed.
+    attempt: counts this try. claim: who holds it.
     """
 
     delivery_id: str
@@ -91,12 +93,25 @@ class DueDelivery:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DueCommitment:
+    """One delivery that was sent, whose Storage Commitment this process may ask for now.
+
+    requests: how often it was asked for. failed: what the last answer said, None without one.
+    """
+
+    delivery: DueDelivery
+    requests: int
+    failed: Reason | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DeliveryLine:
-    """One delivery as an operator sees it. attempt: failed tries; `reason`: of the last."""
+    """One delivery as an operator sees it. objects: what goes. attempt: failed tries; `reason`: of the last."""
 
     delivery_id: str
     study_instance_uid: str
     destination_name: str
+    objects: tuple[ObjectKind, ...]
     state: DeliveryState
     attempt: int
     created_at: datetime
@@ -185,7 +200,9 @@ class StudyStore(Protocol):
         destinations: Sequence[Destination],
         now: datetime,
     ) -> str:
-        """Commit a result once, with one pending delivery per destination. Answers the result id.
+        """Commit a result once, with one pending delivery per destination that takes any of its objects.
+
+        A destination that takes none of them is named in the job's history. Answers the result id.
 
         The objects' bytes are already kept; `sha256s` names them, in their order.
         Raises LeaseLost when the token is no longer the job's, or the job was cancelled.
@@ -203,8 +220,8 @@ class StudyStore(Protocol):
     def renew_claim(self, claimed: DueDelivery, *, now: datetime, duration: timedelta) -> None:
         """Keep a claim for longer; one that another process has taken meanwhile is left to it."""
 
-    def delivered(self, delivery_id: str, state: DeliveryState, *, now: datetime) -> None:
-        """A delivery reached `sent` (or later `committed`)."""
+    def delivered(self, delivery_id: str, *, now: datetime, ask_commitment: bool = False) -> None:
+        """A delivery was sent; with `ask_commitment`, `claim_commitment` gives it out from now on."""
 
     def delivery_failed(
         self, claimed: DueDelivery, reason: Reason, *, now: datetime, retry_at: datetime | None
@@ -213,6 +230,38 @@ class StudyStore(Protocol):
 
     def destination_back(self, destination_name: str, *, now: datetime) -> int:
         """A destination answers again: what waited for it is due now, whatever its pause. Answers how many."""
+
+    def claim_commitment(self, destination_name: str, *, now: datetime, duration: timedelta) -> DueCommitment | None:
+        """Take the first delivery whose commitment is due to be asked for: never was, failed, or without an answer.
+
+        As with `claim_delivery`: by order priority, then age; a claim that ran out is free again. None: none is due.
+        """
+
+    def commitment_asked(self, due: DueCommitment, transaction_uid: str, *, now: datetime, again_at: datetime) -> None:
+        """Keep a transaction before the peer hears of it; without an answer it is due again at `again_at`.
+
+        Raises LeaseLost when the claim is another's now.
+        """
+
+    def commitment_reported(self, report: CommitmentReport, *, now: datetime) -> bool:
+        """Record what a peer answered, late answers and repetitions too. False: nobody asked in such a transaction.
+
+        The delivery is `committed` once every object is. What fails in its newest transaction makes it due.
+        """
+
+    def not_committed(
+        self,
+        claimed: DueDelivery,
+        reason: Reason,
+        *,
+        state: DeliveryState,
+        now: datetime,
+        next_at: datetime | None,
+    ) -> None:
+        """No commitment for now. `state` is what becomes of the delivery; nothing changes if the claim is another's.
+
+        `sent`: asked again at `next_at` (None: never); `pending`: what is not committed is sent again then; `given_up`.
+        """
 
     def deliveries(
         self, states: Collection[DeliveryState], *, destination_name: str | None = None, limit: int = 1000
@@ -297,6 +346,25 @@ class Segmenter(Protocol):
         second): once it says True, the work ends within seconds. It is called in the caller's thread.
         Raises SegmenterUnavailable (retry), AnalysisFailed (out of memory, broken model: coded reason), ModelRefused
         (the bundle cannot be used, or another one is served under its name), AnalysisCancelled.
+        """
+
+
+class CommitmentUser(Protocol):
+    """Asks one destination to promise that it keeps what it took (Storage Commitment, PS3.4 annex J)."""
+
+    def ask(
+        self,
+        objects: Sequence[tuple[str, str]],
+        *,
+        begin: Callable[[], str],
+        record: Callable[[CommitmentReport], bool],
+    ) -> None:
+        """Ask for (SOP Class UID, SOP Instance UID) each, in one transaction.
+
+        `begin` keeps the transaction and answers its UID; it is called once the destination is there, and before that
+        is asked. `record` keeps an answer that comes at once (`StudyStore.commitment_reported`); most come later, to
+        the door. Raises DestinationUnavailable, DestinationRefused: context_rejected (it does not have the service),
+        commitment_refused; and what `begin` raises.
         """
 
 

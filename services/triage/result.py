@@ -1,5 +1,6 @@
 """A result: what a worker freezes, once, and what delivery sends, byte for byte."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -7,12 +8,39 @@ from services.triage.finding import Finding
 from services.triage.model import ModelIdentity
 
 
-class Fallback(StrEnum):
-    """An object that shows lesions to viewers that cannot show a Segmentation; beside it, never instead of it."""
+class ObjectKind(StrEnum):
+    """What a result may consist of. Each kind is one SOP class; a result may hold several objects of one kind."""
 
+    SEG = "seg"
+    SR = "sr"
     GSPS = "gsps"
     SC = "sc"
     KOS = "kos"
+
+
+FALLBACKS = (ObjectKind.GSPS, ObjectKind.SC, ObjectKind.KOS)
+"""Written on request, for viewers that cannot show a Segmentation; beside it, never instead of it."""
+
+ALWAYS = frozenset({ObjectKind.SEG, ObjectKind.SR})
+"""Written whoever asks, and what a destination gets that does not say otherwise."""
+
+_KIND_OF = {
+    "1.2.840.10008.5.1.4.1.1.66.4": ObjectKind.SEG,  # Segmentation
+    "1.2.840.10008.5.1.4.1.1.88.34": ObjectKind.SR,  # Comprehensive 3D SR
+    "1.2.840.10008.5.1.4.1.1.11.1": ObjectKind.GSPS,  # Grayscale Softcopy Presentation State
+    "1.2.840.10008.5.1.4.1.1.7": ObjectKind.SC,  # Secondary Capture Image
+    "1.2.840.10008.5.1.4.1.1.88.59": ObjectKind.KOS,  # Key Object Selection Document
+}
+
+
+def kind_of(sop_class_uid: str) -> ObjectKind:
+    """The kind of a result's object, by its SOP Class UID. Raises KeyError when no result has such objects."""
+    return _KIND_OF[sop_class_uid]
+
+
+def wanted_by(kinds: Collection[ObjectKind], sop_class_uids: Iterable[str]) -> tuple[ObjectKind, ...]:
+    """Which of these kinds are among the objects of these SOP classes, each once, in the objects' order."""
+    return tuple(dict.fromkeys(kind for uid in sop_class_uids if (kind := kind_of(uid)) in kinds))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +70,10 @@ class Result:
 
 
 class DeliveryState(StrEnum):
-    """The one axis of a delivery (one result to one destination)."""
+    """The one axis of a delivery (one result to one destination).
+
+    sent: the destination has said success. committed: it has promised to keep them (Storage Commitment).
+    """
 
     PENDING = "pending"
     SENT = "sent"
@@ -50,10 +81,29 @@ class DeliveryState(StrEnum):
     GIVEN_UP = "given_up"
 
 
+MAY_BECOME: dict[DeliveryState, frozenset[DeliveryState]] = {
+    DeliveryState.PENDING: frozenset({DeliveryState.SENT, DeliveryState.COMMITTED, DeliveryState.GIVEN_UP}),
+    # back to pending: the destination does not commit all that it took
+    DeliveryState.SENT: frozenset({DeliveryState.COMMITTED, DeliveryState.PENDING, DeliveryState.GIVEN_UP}),
+    DeliveryState.COMMITTED: frozenset(),
+    # pending: a person asks for it again; the others: an answer that came late
+    DeliveryState.GIVEN_UP: frozenset({DeliveryState.PENDING, DeliveryState.SENT, DeliveryState.COMMITTED}),
+}
+
+
+def reached_from(state: DeliveryState) -> list[DeliveryState]:
+    """From where a delivery may reach a state."""
+    return [one for one in DeliveryState if state in MAY_BECOME[one]]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Destination:
-    """Where results go, and its one-word `name`: `dicom` is AET@HOST:PORT, `dicomweb` a URL, `folder` a directory."""
+    """Where results go, and its `name`: `dicom` is AET@HOST:PORT, `dicomweb` a URL, `folder` a directory.
+
+    objects: the kinds that it gets, of those that a result has.
+    """
 
     name: str
     kind: str
     address: str
+    objects: frozenset[ObjectKind] = ALWAYS

@@ -17,7 +17,7 @@ from services.triage.finding import Outcome, without_analysis
 from services.triage.job import Job, Lease
 from services.triage.model import Model, ModelIdentity
 from services.triage.ports import Segmenter, StudyFiles, StudyStore
-from services.triage.result import Destination, Result
+from services.triage.result import FALLBACKS, Destination, Result
 from services.triage.volume import MAX_VOXELS
 from services.worker.pipeline import analyse, failed_result
 
@@ -127,6 +127,7 @@ class Attempts:
             predecessors=self._predecessors(job),
             segmenter=self.segmenter,
             max_volume_voxels=self.max_volume_voxels,
+            fallbacks={kind for each in self.destinations for kind in each.objects.intersection(FALLBACKS)},
             now=_now(),
             progress=progress,
             cancelled=lost.is_set,

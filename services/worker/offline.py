@@ -10,7 +10,7 @@ from services.triage.errors import InstanceRefused, Reason
 from services.triage.job import Job, JobPlan, OrderPriority, Plan
 from services.triage.model import Model
 from services.triage.ports import Segmenter
-from services.triage.result import Fallback, Result
+from services.triage.result import ObjectKind, Result
 from services.triage.study import Instance, VersionKey
 from services.triage.volume import MAX_VOXELS
 from services.worker.pipeline import Progress, analyse
@@ -68,7 +68,7 @@ def analyse_study(
     segmenter: Segmenter,
     output: Path,
     max_volume_voxels: int = MAX_VOXELS,
-    fallbacks: Collection[Fallback] = (),
+    fallbacks: Collection[ObjectKind] = (),
     now: datetime,
     progress: Progress,
 ) -> tuple[Written, ...]:

@@ -17,7 +17,7 @@ from services.triage.finding import Finding, Outcome, assess, without_analysis
 from services.triage.job import Job
 from services.triage.model import Model
 from services.triage.ports import Segmenter
-from services.triage.result import Fallback, Result, ResultObject
+from services.triage.result import ObjectKind, Result, ResultObject
 from services.triage.tracking import keep_identities
 from services.triage.volume import MAX_VOXELS, Volume
 from services.worker.lesions import find_candidates
@@ -37,7 +37,7 @@ def analyse(
     predecessors: Sequence[Path] = (),
     segmenter: Segmenter,
     max_volume_voxels: int = MAX_VOXELS,
-    fallbacks: Collection[Fallback] = (),
+    fallbacks: Collection[ObjectKind] = (),
     now: datetime,
     progress: Progress,
     cancelled: Callable[[], bool] | None = None,
@@ -114,7 +114,7 @@ def _report(
     now: datetime,
     volume: Volume | None = None,
     label_map: LabelMap | None = None,
-    fallbacks: Collection[Fallback] = (),
+    fallbacks: Collection[ObjectKind] = (),
 ) -> tuple[ResultObject, ...]:
     digests = _digests(job)
     uids = list(dict.fromkeys(source.sop_instance_uid for source in volume.sources)) if volume else list(digests)

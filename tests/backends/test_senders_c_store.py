@@ -11,7 +11,8 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from services.backends.part10 import digest
-from services.backends.senders import CStoreSender, association
+from services.backends.senders import CStoreSender
+from services.backends.senders.link import Link
 from services.triage.errors import DestinationRefused, DestinationUnavailable
 from tests.support.ct import ct_series, write_series
 from tests.support.peers import free_port, received, storescp, wait_until
@@ -164,9 +165,10 @@ def test_no_answer_is_lost_to_a_reactor_that_was_past_its_checkpoint(tmp_path, m
     monkeypatch.setattr(
         Association, "_reactor_checkpoint", property(lambda self: checkpoint, lambda self, value: None), raising=False
     )
-    monkeypatch.setattr(association, "ANSWER_TIMEOUT_S", 10)
     with storescp(tmp_path / "pacs", free_port()) as address:
-        CStoreSender(address, "VIGIE").send(as_files(ct_series(slices=60), tmp_path / "kept"))
+        CStoreSender(address, "VIGIE", link=Link(answer_timeout_s=10)).send(
+            as_files(ct_series(slices=60), tmp_path / "kept")
+        )
     assert len(received(tmp_path / "pacs")) == 60
     # the patch may not be undone under a thread that still uses it
     wait_until(lambda: not any(isinstance(thread, Association) for thread in threading.enumerate()))

@@ -1,6 +1,6 @@
 import pytest
 
-from services.backends.senders import CStoreSender, FolderSender, StowSender, parse_destination, sender_for
+from services.backends.senders import CStoreSender, FolderSender, StowSender, parse_destination, route_to, sender_for
 from services.backends.senders.destinations import split_address
 from services.settings import Settings
 
@@ -52,9 +52,9 @@ def test_a_destination_that_cannot_be_read_says_what_is_wrong(text, complaint):
 
 
 def test_each_kind_of_destination_has_its_sender(tmp_path):
-    assert isinstance(sender_for(parse_destination("PACS@host:104"), Settings()), CStoreSender)
-    assert isinstance(sender_for(parse_destination("https://host/dicom-web"), Settings()), StowSender)
-    assert isinstance(sender_for(parse_destination(str(tmp_path)), Settings()), FolderSender)
+    assert isinstance(sender_for(route_to("PACS@host:104"), Settings()), CStoreSender)
+    assert isinstance(sender_for(route_to("https://host/dicom-web"), Settings()), StowSender)
+    assert isinstance(sender_for(route_to(str(tmp_path)), Settings()), FolderSender)
 
 
 @pytest.mark.parametrize("text", ["https://Pacs.example/dicom-web", "https://pacs.example/dicom-web/"])

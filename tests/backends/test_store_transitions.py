@@ -1,6 +1,7 @@
-"""Whatever happens in whatever order, a job goes only where `ALLOWED` says, and its token only grows."""
+"""Whatever happens in whatever order, jobs and deliveries go only where they may, and a job's token only grows."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.backends.store import SqlStudyStore, open_store
+from services.triage.commitment import CommitmentReport
 from services.triage.errors import LeaseLost, Reason
 from services.triage.job import JobState, Lease, may_become
-from tests.support.records import LEASE, a_result, after, complete_study, image, lease_job, new_study_uid, sent
+from services.triage.ports import DueCommitment, DueDelivery
+from services.triage.result import MAY_BECOME, DeliveryState
+from tests.support.records import (
+    LEASE,
+    PACS,
+    a_result,
+    after,
+    complete_study,
+    image,
+    lease_job,
+    lease_next,
+    new_study_uid,
+    sent,
+)
 
 STEPS = ("lease", "renew", "freeze", "postpone", "wait", "reissue", "new image")
 BUSY = Reason(code="busy", text="busy")
@@ -82,3 +97,88 @@ def test_a_job_only_goes_where_it_may(store: SqlStudyStore, steps: list[tuple[st
         story.step(what, which)
         before, state = state, story.state()
         assert state == before or may_become(before, state), f"{before} -> {state} by {what}"
+
+
+DELIVERY_STEPS = ("send", "refuse", "ask", "put off", "send again", "give up", "commit", "fail", "resend", "wait")
+
+PUT_TO = {
+    "put off": DeliveryState.SENT,
+    "send again": DeliveryState.PENDING,
+    "give up": DeliveryState.GIVEN_UP,
+}
+
+
+class DeliveryStory:
+    """One delivery, the processes that held it (awake or not), the transactions asked in, and a clock."""
+
+    def __init__(self, store: SqlStudyStore) -> None:
+        self.store, self.study, self.now = store, new_study_uid(), 100.0
+        complete_study(store, study=self.study)
+        lease, _ = lease_next(store)
+        result, sha256s = a_result()
+        self.uids = [one.sop_instance_uid for one in result.objects]
+        # a destination of its own: nothing else is due there
+        self.destination = replace(PACS, name=self.study)
+        store.freeze(lease, result, sha256s=sha256s, destinations=[self.destination], now=after(30))
+        self.claims: list[DueDelivery] = []
+        self.dues: list[DueCommitment] = []
+        self.transactions: list[str] = []
+
+    def state(self) -> DeliveryState:
+        (line,) = self.store.deliveries(list(DeliveryState), destination_name=self.study)
+        self.delivery_id = line.delivery_id
+        return line.state
+
+    def claim(self) -> None:
+        now = after(self.now)
+        if claimed := self.store.claim_delivery(self.study, now=now, duration=LEASE):
+            self.claims.append(claimed)
+        if due := self.store.claim_commitment(self.study, now=now, duration=LEASE):
+            self.dues.append(due)
+
+    def step(self, what: str, which: int) -> None:
+        self.claim()
+        now = after(self.now)
+        if what == "wait":
+            self.now += 45
+        elif what == "resend":
+            self.store.resend([self.delivery_id], actor="ana", now=now)
+        elif what in ("commit", "fail") and self.transactions:
+            committed = self.uids if what == "commit" else self.uids[: which % 2]
+            transaction = self.transactions[which % len(self.transactions)]
+            report = CommitmentReport(transaction_uid=transaction, committed=frozenset(committed))
+            assert self.store.commitment_reported(report, now=now)
+        elif what in ("send", "refuse") and self.claims:
+            claimed = self.claims[which % len(self.claims)]
+            if what == "send":
+                self.store.delivered(claimed.delivery_id, now=now, ask_commitment=True)
+            else:
+                self.store.delivery_failed(claimed, BUSY, now=now, retry_at=None)
+        elif self.dues:
+            self.held(what, self.dues[which % len(self.dues)])
+
+    def held(self, what: str, due: DueCommitment) -> None:
+        """A step of who asks; one that lost its claim changes nothing."""
+        now = after(self.now)
+        if what == "ask":
+            transaction = new_study_uid()
+            try:
+                self.store.commitment_asked(due, transaction, now=now, again_at=after(self.now + 40))
+            except LeaseLost:
+                return
+            self.transactions.append(transaction)
+        elif what in PUT_TO:
+            self.store.not_committed(due.delivery, BUSY, state=PUT_TO[what], now=now, next_at=now)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.tuples(st.sampled_from(DELIVERY_STEPS), st.integers(0, 5)), min_size=3, max_size=15))
+def test_a_delivery_only_goes_where_it_may(store: SqlStudyStore, steps: list[tuple[str, int]]) -> None:
+    story = DeliveryStory(store)
+    state = story.state()
+    for what, which in steps:
+        story.step(what, which)
+        before, state = state, story.state()
+        assert state == before or state in MAY_BECOME[before], f"{before} -> {state} by {what}"
+        if state is DeliveryState.COMMITTED:
+            assert story.transactions, "nothing is committed that nobody asked for"

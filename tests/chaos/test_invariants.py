@@ -17,7 +17,6 @@ from chaos.invariants import Evidence, breaches
 from chaos.studies import PATIENT_ID, PATIENT_NAME, make_study
 from services.backends import part10
 from services.gateway.app import create_app
-from services.triage.result import DeliveryState
 from tests.support.house import House
 
 PACS = "PACS@127.0.0.1:1"
@@ -39,7 +38,7 @@ class World:
         assert due is not None
         for _, uid, sha256 in due.objects:
             self.receive(uid, self.house.files.result_path(sha256).read_bytes())
-        self.house.store.delivered(due.delivery_id, DeliveryState.SENT, now=now)
+        self.house.store.delivered(due.delivery_id, now=now)
 
     def receive(self, uid: str, content: bytes) -> None:
         """As chaos.pacs keeps it."""

@@ -41,6 +41,7 @@ def test_what_was_given_up_is_listed_with_its_reason_and_without_the_patient(hou
     assert delivery in listed
     assert uid in listed
     assert "answered status 0xC000 [store_refused]" in listed
+    assert "SEG, SR" in listed
     assert house.send_to[1] not in listed
     assert house.send_to[1] in vigie("list", "--state", "pending").stdout
     assert house.store.board.study(uid).row.study.patient_name not in listed

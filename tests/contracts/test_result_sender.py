@@ -10,7 +10,7 @@ import pytest
 from dicomweb_client.api import DICOMwebClient
 
 from services.backends.part10 import digest
-from services.backends.senders import parse_destination, sender_for
+from services.backends.senders import route_to, sender_for
 from services.settings import Settings
 from services.triage.errors import DestinationRefused, DestinationUnavailable
 from tests.support.ct import ct_series, write_series
@@ -35,7 +35,7 @@ class Receiver:
     refused: Callable[[Path], Files]
 
     def send(self, files: Files) -> None:
-        sender_for(parse_destination(self.destination), Settings()).send(files)
+        sender_for(route_to(self.destination), Settings()).send(files)
 
 
 def as_files(series: Sequence[pydicom.Dataset], folder: Path) -> Files:
@@ -122,7 +122,7 @@ def test_sending_again_is_harmless(receiver: Receiver, files: Files) -> None:
 
 def test_a_receiver_that_is_down_is_tried_again_later(receiver: Receiver, files: Files) -> None:
     with pytest.raises(DestinationUnavailable):
-        sender_for(parse_destination(receiver.down), Settings()).send(files)
+        sender_for(route_to(receiver.down), Settings()).send(files)
 
 
 def test_an_object_that_the_receiver_will_not_take_is_refused(receiver: Receiver, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_an_object_that_the_receiver_will_not_take_is_refused(receiver: Receiver
 
 
 def test_what_stow_rs_stored_is_served_by_qido_and_wado(pacs: Orthanc, files: Files) -> None:
-    sender_for(parse_destination(pacs.dicomweb), Settings()).send(files)
+    sender_for(route_to(pacs.dicomweb), Settings()).send(files)
     web, source = DICOMwebClient(url=pacs.dicomweb), pydicom.dcmread(files[0][2])
     served = web.retrieve_instance(source.StudyInstanceUID, source.SeriesInstanceUID, source.SOPInstanceUID)
     assert served == source

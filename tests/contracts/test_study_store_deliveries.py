@@ -1,12 +1,17 @@
 """The contract of `StudyStore`: a frozen result on its way to its destinations."""
 
+from dataclasses import replace
 from datetime import timedelta
 
+import sqlalchemy as sa
+
 from services.backends.store import SqlStudyStore
+from services.backends.store.engine import writing
+from services.backends.store.tables import delivery
 from services.triage.errors import Reason
 from services.triage.job import OrderPriority
 from services.triage.ports import DueDelivery
-from services.triage.result import DeliveryState, Destination
+from services.triage.result import DeliveryState, Destination, ObjectKind
 from tests.support.other_process import at_once, claim_all
 from tests.support.records import PACS, STUDY, a_result, after, analyse, complete_study, lease_next
 
@@ -49,7 +54,7 @@ def test_each_destination_has_its_own_delivery(store: SqlStudyStore) -> None:
     result, sha256s = a_result()
     folder = Destination(name="research", kind="folder", address="/results")
     store.freeze(lease, result, sha256s=sha256s, destinations=[PACS, folder], now=after(30))
-    store.delivered(due(store)[0].delivery_id, DeliveryState.SENT, now=after(40))
+    store.delivered(due(store)[0].delivery_id, now=after(40))
     assert due(store) == []
     (other,) = due(store, at=40, destination="research")
     assert other.destination == folder
@@ -62,9 +67,9 @@ def test_deliveries_are_due_by_order_priority_then_age(store: SqlStudyStore) -> 
         result, sha256s = a_result()
         store.freeze(lease, result, sha256s=sha256s, destinations=[PACS], now=after(30 + number))
     _, second, third = due(store)
-    store.delivered(third.delivery_id, DeliveryState.SENT, now=after(61))
+    store.delivered(third.delivery_id, now=after(61))
     assert [state(store, f"1.{number}") for number in (1, 2, 3)] == ["sent", "pending", "pending"]
-    store.delivered(second.delivery_id, DeliveryState.SENT, now=after(62))
+    store.delivered(second.delivery_id, now=after(62))
     assert [state(store, f"1.{number}") for number in (1, 2, 3)] == ["sent", "sent", "pending"]
 
 
@@ -90,21 +95,12 @@ def test_a_delivery_with_no_time_for_a_retry_is_given_up_with_its_reason(store: 
     assert [event.what for event in row.events] == ["pending", "given_up"]
 
 
-def test_a_delivery_is_sent_then_committed(store: SqlStudyStore) -> None:
-    analyse(store)
-    (delivery,) = due(store)
-    store.delivered(delivery.delivery_id, DeliveryState.SENT, now=after(60))
-    store.delivered(delivery.delivery_id, DeliveryState.COMMITTED, now=after(70))
-    assert state(store) is DeliveryState.COMMITTED
-    assert due(store, at=10_000) == []
-
-
 def test_a_late_failure_does_not_undo_what_was_sent(store: SqlStudyStore) -> None:
     analyse(store)
     (delivery,) = due(store)
-    store.delivered(delivery.delivery_id, DeliveryState.SENT, now=after(60))
+    store.delivered(delivery.delivery_id, now=after(60))
     store.delivery_failed(delivery, DOWN, now=after(61), retry_at=None)
-    store.delivered(delivery.delivery_id, DeliveryState.SENT, now=after(62))
+    store.delivered(delivery.delivery_id, now=after(62))
     assert state(store) is DeliveryState.SENT
 
 
@@ -138,7 +134,7 @@ def test_who_lost_a_claim_neither_renews_it_nor_puts_the_delivery_back(store: Sq
     store.renew_claim(slow, now=after(81), duration=timedelta(hours=1))
     store.delivery_failed(slow, DOWN, now=after(82), retry_at=after(83))
     assert due(store, at=99) == []
-    store.delivered(quick.delivery_id, DeliveryState.SENT, now=after(99))
+    store.delivered(quick.delivery_id, now=after(99))
     store.delivery_failed(slow, DOWN, now=after(100), retry_at=None)
     assert state(store) is DeliveryState.SENT
 
@@ -177,7 +173,7 @@ def test_what_was_sent_is_not_asked_for_again(store: SqlStudyStore) -> None:
     analyse(store)
     (claimed,) = due(store)
     assert store.resend([claimed.delivery_id], actor="ana", now=after(61)) == []
-    store.delivered(claimed.delivery_id, DeliveryState.SENT, now=after(62))
+    store.delivered(claimed.delivery_id, now=after(62))
     assert store.resend([claimed.delivery_id], actor="ana", now=after(63)) == []
 
 
@@ -189,3 +185,52 @@ def test_several_processes_claim_each_delivery_once(store: SqlStudyStore, store_
     assert {one for many in claimed for one in many} == {
         line.delivery_id for line in store.deliveries({DeliveryState.PENDING})
     }
+
+
+def test_each_destination_gets_the_objects_that_it_takes(store: SqlStudyStore) -> None:
+    complete_study(store)
+    lease, _ = lease_next(store)
+    result, sha256s = a_result()
+    only_sr = replace(PACS, name="only-sr", objects=frozenset({ObjectKind.SR, ObjectKind.KOS}))
+    store.freeze(lease, result, sha256s=sha256s, destinations=[PACS, only_sr], now=after(30))
+
+    (all_of_it,), (report,) = due(store), due(store, destination="only-sr")
+    assert [uid for _, uid, _ in all_of_it.objects] == [one.sop_instance_uid for one in result.objects]
+    assert [uid for _, uid, _ in report.objects] == [result.objects[1].sop_instance_uid]
+    store.delivered(report.delivery_id, now=after(61))
+    (line,) = store.deliveries({DeliveryState.SENT})
+    assert line.objects == (ObjectKind.SR,)
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    frozen = detail.versions[0].jobs[0].result
+    assert frozen is not None
+    assert {one.destination: one.objects for one in frozen.deliveries} == {
+        PACS.name: (ObjectKind.SEG, ObjectKind.SR),
+        "only-sr": (ObjectKind.SR,),
+    }
+    (row,) = [one for one in frozen.deliveries if one.destination == "only-sr"]
+    assert [(event.what, event.cause) for event in row.events] == [("pending", "only-sr"), ("sent", "SR")]
+
+
+def test_a_destination_that_takes_nothing_of_a_result_is_named_in_the_jobs_history(store: SqlStudyStore) -> None:
+    complete_study(store)
+    lease, _ = lease_next(store)
+    result, sha256s = a_result()
+    pictures = replace(PACS, name="pictures", objects=frozenset({ObjectKind.SC}))
+    store.freeze(lease, result, sha256s=sha256s, destinations=[PACS, pictures], now=after(30))
+    assert due(store, destination="pictures") == []
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    job = detail.versions[0].jobs[0]
+    assert ("nothing_to_deliver", "pictures") in [(event.what, event.cause) for event in job.events]
+
+
+def test_a_delivery_of_an_older_program_goes_with_all_objects(store: SqlStudyStore) -> None:
+    analyse(store)
+    with writing(store._engine) as connection:
+        connection.execute(sa.update(delivery).values(objects=None))
+    (claimed,) = due(store)
+    assert len(claimed.objects) == 2
+    store.delivered(claimed.delivery_id, now=after(61))
+    (line,) = store.deliveries({DeliveryState.SENT})
+    assert line.objects == (ObjectKind.SEG, ObjectKind.SR)

@@ -1,43 +1,18 @@
 """`run_deliver` as a process of its own, against a real storescp; stopped, killed and started again."""
 
-import os
 import signal
-import subprocess
-import sys
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydicom import dcmread
 
 from services.backends.part10 import digest
-from services.deliver.main import pause_after
+from services.deliver.lane import pause_after
 from services.triage.errors import DestinationUnavailable
 from services.triage.result import DeliveryState
+from tests.support.delivering import delivering, states
 from tests.support.house import House, chest_with_ball
 from tests.support.peers import free_port, received, storescp, wait_until
-
-RUN = "from services.settings import Settings; from services.deliver.main import run_deliver; run_deliver(Settings())"
-
-
-@contextmanager
-def delivering(house, retry_s=0.3, retry_max_s=1, lease_s=60):
-    """`run_deliver` in a process, killed at the end if it still runs."""
-    environment = os.environ | {
-        "VIGIE_DATA": str(house.data),
-        "VIGIE_SEND_TO": ",".join(house.send_to),
-        "VIGIE_DELIVERY_RETRY_S": str(retry_s),
-        "VIGIE_DELIVERY_RETRY_MAX_S": str(retry_max_s),
-        "VIGIE_LEASE_S": str(lease_s),
-    }
-    with subprocess.Popen([sys.executable, "-c", RUN], env=environment) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def states(house, uid):
-    return {delivery.destination: delivery.state for delivery in house.result(uid).deliveries}
 
 
 def frozen_digests(house, uid):
@@ -46,6 +21,10 @@ def frozen_digests(house, uid):
 
 def digests(folder):
     return sorted(digest(path.read_bytes()) for path in received(folder))
+
+
+def modalities(paths):
+    return sorted(dcmread(path, specific_tags=["Modality"]).Modality for path in paths)
 
 
 @pytest.fixture
@@ -91,6 +70,26 @@ def test_a_destination_that_is_down_does_not_hold_up_another(house, tmp_path):
     with delivering(house, retry_s=60):
         wait_until(lambda: all(states(house, uid)[str(tmp_path / "out")] == DeliveryState.SENT for uid in uids))
     assert {states(house, uid)[house.send_to[0]] for uid in uids} == {DeliveryState.PENDING}
+
+
+def test_a_result_is_written_once_with_what_any_destination_takes_and_each_gets_its_own(house, port, tmp_path):
+    viewer, later = tmp_path / "viewer", tmp_path / "later"
+    choices = tmp_path / "destinations.toml"
+    choices.write_text(f'[viewer]\naddress = "{viewer}"\nobjects = ["SR", "GSPS", "SC"]\n')
+    house = House(data=house.data, send_to=house.send_to, destinations=choices)
+    uid = house.freeze(chest_with_ball())
+    choices.write_text(f'{choices.read_text()}[later]\naddress = "{later}"\nobjects = ["KOS"]\n')
+    with storescp(tmp_path / "pacs", port), delivering(house):
+        wait_until(lambda: set(states(house, uid).values()) == {DeliveryState.SENT})
+    assert modalities(received(tmp_path / "pacs")) == ["SEG", "SR"]
+    assert modalities(viewer.rglob("*.dcm")) == ["OT", "PR", "SR"]
+    # what was frozen before somebody wanted more stays as it is
+    assert not later.exists()
+    assert [one.modality for one in house.result(uid).objects] == ["SEG", "SR", "PR", "OT"]
+    assert {one.destination: one.events[-1].cause for one in house.result(uid).deliveries} == {
+        house.send_to[0]: "SEG, SR",
+        "viewer": "SR, GSPS, SC",
+    }
 
 
 def test_a_refused_result_is_given_up_with_the_reason_and_the_next_is_sent(house, port, tmp_path):

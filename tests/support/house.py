@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from services.backends.files import FolderStudyFiles
 from services.backends.headers import read_instance
 from services.backends.queue import EmbeddedJobQueue
-from services.backends.senders import parse_destination
+from services.backends.senders import routes
 from services.backends.store import SqlStudyStore, open_store
 from services.backends.store.board import JobRow, ResultRow
 from services.settings import Settings
@@ -37,6 +37,7 @@ class House:
 
     data: Path
     send_to: tuple[str, ...] = ()
+    destinations: Path | None = None
     lease_s: float = 60.0
     max_attempts: int = 3
     model_name: str = "ct_lung_lesion"
@@ -44,7 +45,11 @@ class House:
 
     def __post_init__(self) -> None:
         self.settings = Settings(
-            data=self.data, send_to=self.send_to, lease_s=self.lease_s, max_attempts=self.max_attempts
+            data=self.data,
+            send_to=self.send_to,
+            destinations=self.destinations,
+            lease_s=self.lease_s,
+            max_attempts=self.max_attempts,
         )
 
     @cached_property
@@ -111,7 +116,7 @@ class House:
             store=self.store,
             files=self.files,
             segmenter=BrightSegmenter(),
-            destinations=[parse_destination(text) for text in self.send_to],
+            destinations=[route.destination for route in routes(self.settings)],
             stop=threading.Event(),
             lease_s=self.lease_s,
             max_attempts=self.max_attempts,

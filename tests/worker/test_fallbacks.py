@@ -4,7 +4,7 @@ import pytest
 
 from services import __version__
 from services.triage.finding import Outcome
-from services.triage.result import Fallback
+from services.triage.result import FALLBACKS, ObjectKind
 from services.worker.report import write_report
 from tests.support.ct import ct_series
 from tests.support.lesion_case import a_model, finding_of, volume_of_series, with_balls
@@ -14,7 +14,7 @@ from tests.support.reports import NOW, read, values
 GSPS, SC, KOS = "1.2.840.10008.5.1.4.1.1.11.1", "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.88.59"
 
 
-def written(outcome: Outcome, fallbacks: list[Fallback], **attributes: object):
+def written(outcome: Outcome, fallbacks: list[ObjectKind], **attributes: object):
     series = ct_series(slices=9, rows=32, columns=28, **attributes)
     volume = volume_of_series(series)
     finding, labels = finding_of(outcome, volume)
@@ -25,26 +25,26 @@ def written(outcome: Outcome, fallbacks: list[Fallback], **attributes: object):
 def key_objects(headers, volume, scores):
     finding, labels = with_balls(volume, scores)
     arguments = {"headers": headers, "volume": volume, "label_map": labels, "now": NOW}
-    return finding, read(write_report(finding, model=a_model(), fallbacks=[Fallback.KOS], **arguments)[-1])
+    return finding, read(write_report(finding, model=a_model(), fallbacks=[ObjectKind.KOS], **arguments)[-1])
 
 
 def test_nothing_is_added_that_was_not_asked_for():
     assert [each.Modality for each in written(Outcome.FOUND, [])] == ["SEG", "SR"]
-    assert [each.Modality for each in written(Outcome.FOUND, [Fallback.KOS])] == ["SEG", "SR", "KO"]
+    assert [each.Modality for each in written(Outcome.FOUND, [ObjectKind.KOS])] == ["SEG", "SR", "KO"]
 
 
 def test_the_order_is_the_same_whatever_the_order_of_asking():
-    for wanted in (list(Fallback), list(reversed(Fallback))):
+    for wanted in (list(FALLBACKS), list(reversed(FALLBACKS))):
         assert [each.Modality for each in written(Outcome.EQUIVOCAL, wanted)] == ["SEG", "SR", "PR", "OT", "KO"]
 
 
 @pytest.mark.parametrize("outcome", [Outcome.NOTHING_FOUND, Outcome.FAILED, Outcome.NOT_ANALYSED])
 def test_without_lesions_there_are_none(outcome):
-    assert [each.Modality for each in written(outcome, list(Fallback))] == ["SR"]
+    assert [each.Modality for each in written(outcome, list(FALLBACKS))] == ["SR"]
 
 
 def test_each_kind_has_its_own_series_with_a_fixed_number_and_a_description():
-    state, picture, *_, selection = written(Outcome.FOUND, list(Fallback))[2:]
+    state, picture, *_, selection = written(Outcome.FOUND, list(FALLBACKS))[2:]
 
     told = [(each.SOPClassUID, each.SeriesNumber, each.SeriesDescription) for each in (state, picture, selection)]
     assert told == [
@@ -56,7 +56,7 @@ def test_each_kind_has_its_own_series_with_a_fixed_number_and_a_description():
 
 
 def test_every_fallback_names_software_model_version_and_weights():
-    for each in written(Outcome.FOUND, list(Fallback))[2:]:
+    for each in written(Outcome.FOUND, list(FALLBACKS))[2:]:
         assert (each.Manufacturer, each.ManufacturerModelName) == ("Vigie", "ct_lung_lesion")
         assert (each.SoftwareVersions, each.DeviceSerialNumber) == (__version__, "ab" * 32)
         assert "1.0.0" in each.SeriesDescription
@@ -65,14 +65,14 @@ def test_every_fallback_names_software_model_version_and_weights():
 def test_patient_and_study_are_those_of_the_source():
     name = "Odd^Name"
     study = {"StudyDescription": "Thorax", "PatientAge": "064Y", "ReferringPhysicianName": "House"}
-    for each in written(Outcome.FOUND, list(Fallback), PatientName=name, **study):
+    for each in written(Outcome.FOUND, list(FALLBACKS), PatientName=name, **study):
         assert each.PatientName == name
         assert each.SpecificCharacterSet == "ISO_IR 192"
         assert {keyword: each[keyword].value for keyword in study} == study
 
 
 def test_no_name_is_ever_printed(recwarn, caplog):
-    written(Outcome.FOUND, list(Fallback), PatientName="ODDNAME", ReferringPhysicianName="ODDDOCTOR")
+    written(Outcome.FOUND, list(FALLBACKS), PatientName="ODDNAME", ReferringPhysicianName="ODDDOCTOR")
 
     told = caplog.text + "".join(str(warning.message) for warning in recwarn)
     assert "ODDNAME" not in told
@@ -90,7 +90,7 @@ def test_no_name_is_ever_printed(recwarn, caplog):
     ],
 )
 def test_a_poor_header_gives_every_kind(attributes):
-    assert {each.Modality for each in written(Outcome.FOUND, list(Fallback), **attributes)} >= {"PR", "OT", "KO"}
+    assert {each.Modality for each in written(Outcome.FOUND, list(FALLBACKS), **attributes)} >= {"PR", "OT", "KO"}
 
 
 def test_the_key_objects_are_the_key_slices_in_the_order_of_the_lesions():

@@ -6,7 +6,7 @@ from pydicom import Dataset
 from scipy.ndimage import binary_fill_holes
 
 from services.triage.finding import Finding, Outcome
-from services.triage.result import Fallback
+from services.triage.result import ObjectKind
 from services.triage.volume import Volume
 from services.worker.report import key_images, write_report
 from services.worker.report.colours import COLOURS
@@ -20,7 +20,7 @@ FIRST = COLOURS[0]
 
 
 def images_of(series: list[Dataset], volume: Volume, finding: Finding, labels: Labels) -> list[Dataset]:
-    arguments = {"headers": series, "volume": volume, "label_map": labels, "now": NOW, "fallbacks": [Fallback.SC]}
+    arguments = {"headers": series, "volume": volume, "label_map": labels, "now": NOW, "fallbacks": [ObjectKind.SC]}
     return [read(each) for each in write_report(finding, model=a_model(), **arguments)[2:]]
 
 

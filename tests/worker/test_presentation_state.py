@@ -6,7 +6,7 @@ from pydicom import Dataset
 from pydicom.uid import EnhancedCTImageStorage
 
 from services.triage.finding import Finding, Outcome, assess
-from services.triage.result import Fallback
+from services.triage.result import ObjectKind
 from services.triage.volume import Volume
 from services.worker.lesions import find_candidates
 from services.worker.report import presentation_state, write_report
@@ -21,7 +21,7 @@ OBLIQUE = (0.8, 0.6, 0.0, -0.48, 0.64, -0.6)
 
 
 def states_of(series: list[Dataset], volume: Volume, finding: Finding, labels: Labels) -> list[Dataset]:
-    arguments = {"headers": series, "volume": volume, "label_map": labels, "now": NOW, "fallbacks": [Fallback.GSPS]}
+    arguments = {"headers": series, "volume": volume, "label_map": labels, "now": NOW, "fallbacks": [ObjectKind.GSPS]}
     objects = [read(each) for each in write_report(finding, model=a_model(), **arguments)]
     assert [each.Modality for each in objects[:2]] == ["SEG", "SR"]
     return objects[2:]

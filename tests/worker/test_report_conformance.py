@@ -12,7 +12,7 @@ from pydicom import Dataset, dcmread
 from services.triage.errors import Reason
 from services.triage.finding import Finding, Outcome
 from services.triage.job import SeriesRefusal
-from services.triage.result import Fallback, ResultObject
+from services.triage.result import FALLBACKS, ResultObject
 from services.triage.volume import Volume
 from services.worker.load import load_volume
 from services.worker.report import write_report
@@ -70,7 +70,7 @@ def result(request: pytest.FixtureRequest, source: list[Path], tmp_path_factory:
         refused_series=[REFUSED] if outcome is Outcome.NOT_ANALYSED else [],
         now=NOW,
         coordinates=True,
-        fallbacks=list(Fallback),
+        fallbacks=list(FALLBACKS),
     )
     paths = written(objects, tmp_path_factory.mktemp("result") / outcome)
     return Written(paths=paths, finding=finding, volume=volume, labels=labels)
@@ -153,7 +153,7 @@ def test_overlays_of_any_body_part_are_valid(body_part: str | None, tmp_path: Pa
     finding, labels = with_balls(volume, (0.93,))
     arguments = {"headers": series, "volume": volume, "label_map": labels, "now": NOW}
 
-    objects = write_report(finding, model=a_model(), fallbacks=list(Fallback), **arguments)
+    objects = write_report(finding, model=a_model(), fallbacks=list(FALLBACKS), **arguments)
 
     assert [error for path in written(objects, tmp_path / "result") for error in dciodvfy(path)] == []
 
@@ -176,7 +176,7 @@ def test_real_series_come_back_voxel_for_voxel(folder: str, test_data: Path, tmp
             volume=volume,
             label_map=labels,
             now=NOW,
-            fallbacks=list(Fallback),
+            fallbacks=list(FALLBACKS),
         ),
         tmp_path / "result",
     )

@@ -8,7 +8,7 @@ from pydicom import dcmread
 from pydicom.uid import EnhancedCTImageStorage
 
 from services.triage.finding import Outcome
-from services.triage.result import Fallback
+from services.triage.result import FALLBACKS
 from services.worker.report import write_report
 from tests.support.ct import ct_series
 from tests.support.lesion_case import a_model, finding_of, volume_of_series, with_balls
@@ -58,7 +58,7 @@ def test_a_name_in_any_character_set_comes_back_in_utf_8(character_set, name):
     finding, labels = finding_of(Outcome.FOUND, volume)
 
     arguments = {"headers": headers, "volume": volume, "label_map": labels, "now": NOW}
-    for result in write_report(finding, model=a_model(), fallbacks=list(Fallback), **arguments):
+    for result in write_report(finding, model=a_model(), fallbacks=list(FALLBACKS), **arguments):
         assert read(result).PatientName == name
         assert read(result).SpecificCharacterSet == "ISO_IR 192"
         assert name.encode() in result.content

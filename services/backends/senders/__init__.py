@@ -3,20 +3,39 @@
 from pathlib import Path
 
 from services.backends.senders.c_store import CStoreSender
+from services.backends.senders.commitment import StorageCommitmentUser
 from services.backends.senders.destinations import DICOMWEB, FOLDER, parse_destination
 from services.backends.senders.folder import FolderSender
+from services.backends.senders.routes import Commitment, Route, route_to, routes
 from services.backends.senders.stow_rs import StowSender
 from services.settings import Settings
-from services.triage.ports import ResultSender
-from services.triage.result import Destination
+from services.triage.ports import CommitmentUser, ResultSender
 
-__all__ = ["CStoreSender", "FolderSender", "StowSender", "parse_destination", "sender_for"]
+__all__ = [
+    "CStoreSender",
+    "FolderSender",
+    "Route",
+    "StorageCommitmentUser",
+    "StowSender",
+    "commitment_user_for",
+    "parse_destination",
+    "route_to",
+    "routes",
+    "sender_for",
+]
 
 
-def sender_for(destination: Destination, settings: Settings) -> ResultSender:
+def sender_for(route: Route, settings: Settings) -> ResultSender:
     """The sender that can reach a destination."""
-    if destination.kind == FOLDER:
-        return FolderSender(Path(destination.address))
-    if destination.kind == DICOMWEB:
-        return StowSender(url=destination.address, ca=settings.stow_ca, credentials=settings.stow_credentials)
-    return CStoreSender(destination.address, settings.ae_title)
+    address = route.destination.address
+    if route.destination.kind == FOLDER:
+        return FolderSender(Path(address))
+    if route.destination.kind == DICOMWEB:
+        return StowSender(url=address, ca=settings.stow_ca, credentials=settings.stow_credentials)
+    return CStoreSender(address, route.calling_ae_title or settings.ae_title, link=route.link)
+
+
+def commitment_user_for(route: Route, commitment: Commitment, settings: Settings) -> CommitmentUser:
+    """What asks a PACS for Storage Commitment."""
+    ae_title = route.calling_ae_title or settings.ae_title
+    return StorageCommitmentUser(route.destination.address, ae_title, wait_s=commitment.wait_s, link=route.link)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -17,6 +18,7 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
 from services.backends.senders.destinations import split_address
+from services.backends.senders.link import PLAIN, Link
 from services.backends.senders.status import judge
 from services.triage.errors import DestinationRefused, DestinationUnavailable
 
@@ -25,9 +27,6 @@ _config.STORE_SEND_CHUNKED_DATASET = True
 
 MAX_CONTEXTS = 128
 """PS3.8 9.3.2.2: context ids are the odd numbers of one byte."""
-
-CONNECT_TIMEOUT_S = 10.0
-ANSWER_TIMEOUT_S = 60.0
 
 
 class NotToBeSent(Exception):
@@ -100,31 +99,45 @@ class StorageAssociation:
 
 @contextmanager
 def associate(
-    address: str, ae_title: str, files: Sequence[OutgoingFile], *, implicit_fallback: bool
+    address: str, ae_title: str, files: Sequence[OutgoingFile], *, implicit_fallback: bool, link: Link = PLAIN
 ) -> Iterator[StorageAssociation]:
     """An association for these files with the peer at AET@HOST:PORT, released at the end.
 
     Raises DestinationUnavailable (no connection, no answer, rejected), DestinationRefused (no context accepted).
     """
+    contexts = _contexts(files, implicit_fallback=implicit_fallback)
+    with established(address, ae_title, contexts, link=link) as association:
+        yield StorageAssociation(association, address, implicit_fallback=implicit_fallback)
+
+
+@contextmanager
+def established(
+    address: str, ae_title: str, contexts: list[PresentationContext], *, link: Link, handlers: Sequence[Any] = ()
+) -> Iterator[Association]:
+    """An association in these contexts, released at the end; only who sends a request takes messages from it.
+
+    Raises DestinationUnavailable (no connection, no answer, rejected), DestinationRefused (no context accepted).
+    """
     called, host, port = split_address(address)
     ae = AE(ae_title=ae_title)
-    ae.connection_timeout = CONNECT_TIMEOUT_S
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ANSWER_TIMEOUT_S
+    ae.connection_timeout = link.connect_timeout_s
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = link.answer_timeout_s
     try:
         association = ae.associate(
             host,
             port,
-            contexts=_contexts(files, implicit_fallback=implicit_fallback),
+            contexts=contexts,
             ae_title=called,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay), *handlers],
+            tls_args=link.tls_args(host),
         )
     except socket.gaierror as error:
         raise DestinationUnavailable(f"{address}: the host name cannot be resolved") from error
     if not association.is_established:
-        raise _not_established(association, address)
+        raise _not_established(association, address, link)
     leave_answers_to_us(association)
     try:
-        yield StorageAssociation(association, address, implicit_fallback=implicit_fallback)
+        yield association
     finally:
         if association.is_established:
             association.release()
@@ -160,7 +173,7 @@ def _judge(status: int | None, peer: str, file: OutgoingFile) -> None:
     judge(status, peer, file.sop_class_uid)
 
 
-def _not_established(association: Association, address: str) -> DestinationUnavailable | DestinationRefused:
+def _not_established(association: Association, address: str, link: Link) -> DestinationUnavailable | DestinationRefused:
     if association.is_rejected:
         answer = association.acceptor.primitive
         reason = answer.reason_str if answer else "no reason given"
@@ -169,6 +182,9 @@ def _not_established(association: Association, address: str) -> DestinationUnava
         rejected = {UID(str(context.abstract_syntax)) for context in association.rejected_contexts}
         classes = sorted(f"{uid.name} ({uid})" for uid in rejected)
         return DestinationRefused("context_rejected", f"{address} does not accept {', '.join(classes)}")
+    _, host, port = split_address(address)
+    if obstacle := link.obstacle(host, port):
+        return DestinationUnavailable(f"{address}: {obstacle}")
     return DestinationUnavailable(f"{address} cannot be reached, or ended the association at once")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from services.backends.senders.association import OutgoingFile, associate
+from services.backends.senders.link import PLAIN, Link
 from services.backends.senders.status import all_of
 from services.triage.errors import DestinationRefused
 
@@ -11,19 +12,20 @@ from services.triage.errors import DestinationRefused
 class CStoreSender:
     """Sends to one peer, `address` being AET@HOST:PORT; `ae_title` is our own."""
 
-    def __init__(self, address: str, ae_title: str) -> None:
+    def __init__(self, address: str, ae_title: str, *, link: Link = PLAIN) -> None:
         self._address = address
         self._ae_title = ae_title
+        self._link = link
 
     def send(self, files: Sequence[tuple[str, str, Path]]) -> None:
         """See ResultSender. An object that is refused does not keep the others from being sent."""
         outgoing = [OutgoingFile.read(path) for _, _, path in files]
         refusals: list[DestinationRefused] = []
-        with associate(self._address, self._ae_title, outgoing, implicit_fallback=True) as association:
+        with associate(self._address, self._ae_title, outgoing, implicit_fallback=True, link=self._link) as association:
             for file in outgoing:
                 try:
                     association.store(file)
                 except DestinationRefused as refusal:
                     refusals.append(refusal)
         if refusals:
-            raise all_of(refusals)
+            raise all_of(refusals, of=len(outgoing))

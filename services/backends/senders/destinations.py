@@ -49,13 +49,22 @@ def split_address(text: str) -> tuple[str, str, int]:
             "https://HOST/PATH, or a folder that starts with / or ./"
         )
     ae_title, host, port = match["ae_title"].strip(), match["host"].strip("[]"), match["port"]
-    if not _AE_TITLE.fullmatch(ae_title):
-        raise ValueError(f"'{text}': the AE title must have 1 to 16 ASCII characters and no backslash")
+    try:
+        check_ae_title(ae_title)
+    except ValueError as error:
+        raise ValueError(f"'{text}': {error}") from error
     if not host:
         raise ValueError(f"'{text}': the host is missing")
     if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
         raise ValueError(f"'{text}': the port must be a number from 1 to 65535")
     return ae_title, host, int(port)
+
+
+def check_ae_title(text: str) -> str:
+    """The title itself. Raises ValueError."""
+    if not _AE_TITLE.fullmatch(text):
+        raise ValueError("the AE title must have 1 to 16 ASCII characters and no backslash")
+    return text
 
 
 def _web_root(text: str) -> str:

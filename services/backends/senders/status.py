@@ -18,6 +18,9 @@ def judge(status: int, peer: str, sop_class_uid: str) -> None:
     raise DestinationRefused("store_refused", f"{peer} answered status 0x{status:04X} to SOP class {sop_class_uid}")
 
 
-def all_of(refusals: list[DestinationRefused]) -> DestinationRefused:
-    """Several refusals as one."""
-    return DestinationRefused(refusals[0].reason.code, "; ".join(refusal.reason.text for refusal in refusals))
+def all_of(refusals: list[DestinationRefused], *, of: int) -> DestinationRefused:
+    """Several refusals as one; `of`: how many objects were offered."""
+    text = "; ".join(refusal.reason.text for refusal in refusals)
+    if taken := of - len(refusals):
+        text = f"{text}; {taken} of {of} objects were taken"
+    return DestinationRefused(refusals[0].reason.code, text)

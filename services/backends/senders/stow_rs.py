@@ -126,7 +126,7 @@ def _judge(answer: httpx.Response, url: str, files: Sequence[Instance]) -> None:
         except DestinationRefused as refusal:
             refusals.append(refusal)
     if refusals:
-        raise all_of(refusals)
+        raise all_of(refusals, of=len(files))
 
 
 def _dataset(answer: httpx.Response) -> dict[str, Any]:

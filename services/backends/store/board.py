@@ -9,7 +9,7 @@ from services.triage.finding import Flag, Outcome
 from services.triage.job import JobState, OrderPriority, SeriesRefusal
 from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
-from services.triage.result import DeliveryState
+from services.triage.result import DeliveryState, ObjectKind
 from services.triage.study import Event, StudyAttributes, StudyState
 
 
@@ -91,11 +91,12 @@ class ObjectRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeliveryRow:
-    """One result on its way to one destination. `reason`: of the last failed try."""
+    """One result on its way to one destination. objects: what goes. `reason`: of the last failed try."""
 
     delivery_id: str
     destination: str
     address: str
+    objects: tuple[ObjectKind, ...]
     state: DeliveryState
     attempt: int
     next_at: datetime | None

@@ -6,6 +6,7 @@ Sending twice is harmless (the bytes are frozen), so only what would put a deliv
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -15,60 +16,72 @@ from services.backends.store import history
 from services.backends.store.tables import delivery, result_object
 from services.triage.errors import Reason
 from services.triage.ports import DeliveryLine, DueDelivery
-from services.triage.result import DeliveryState, Destination
+from services.triage.result import DeliveryState, Destination, ObjectKind, kind_of, reached_from, wanted_by
 
-# From where a delivery may reach a state; a repeated or late answer that fits none changes nothing.
-_REACHED_FROM = {
-    DeliveryState.SENT: [DeliveryState.PENDING, DeliveryState.GIVEN_UP],
-    DeliveryState.COMMITTED: [DeliveryState.PENDING, DeliveryState.SENT, DeliveryState.GIVEN_UP],
-}
-_UNCLAIMED = {"claim": None, "claim_expires_at": None}
+UNCLAIMED = {"claim": None, "claim_expires_at": None}
 _DOWN = "destination_unavailable"
 
 
-def is_due(connection: Connection, destination_name: str, *, now: datetime) -> bool:
+def is_due(connection: Connection, destination_name: str, state: DeliveryState, *, now: datetime) -> bool:
     """Whether there is anything to claim; takes no lock."""
-    return connection.execute(_next(destination_name, now)).first() is not None
+    return connection.execute(_next(destination_name, state, now)).first() is not None
 
 
-def claim(connection: Connection, destination_name: str, *, now: datetime, duration: timedelta) -> DueDelivery | None:
-    """See `StudyStore.claim_delivery`. `attempt` counts this try."""
+def claim(
+    connection: Connection, destination_name: str, state: DeliveryState, *, now: datetime, duration: timedelta
+) -> DueDelivery | None:
+    """See `StudyStore.claim_delivery` (`pending`) and `claim_commitment` (`sent`). `attempt` counts this try."""
     # another process that claims at the same time takes the next one, and waits for nobody
-    found = _next(destination_name, now).with_for_update(skip_locked=True)
+    found = _next(destination_name, state, now).with_for_update(skip_locked=True)
     delivery_id = connection.scalar(found)
     if delivery_id is None:
         return None
     this, mine = delivery.c.delivery_id == delivery_id, uuid4().hex
     connection.execute(sa.update(delivery).where(this).values(claim=mine, claim_expires_at=now + duration))
-    row = connection.execute(sa.select(delivery).where(this)).one()
+    row = _row(connection, delivery_id)
+    return DueDelivery(
+        delivery_id=delivery_id,
+        destination=Destination(
+            name=row.destination, kind=row.kind, address=row.address, objects=frozenset(kinds(connection, row))
+        ),
+        attempt=row.attempt + 1,
+        objects=tuple(uncommitted(connection, row)),
+        claim=mine,
+    )
+
+
+def going(connection: Connection, row: Any) -> list[tuple[str, str, str]]:
+    """(SOP Class UID, SOP Instance UID, sha256) of what goes with a delivery, in its order."""
     objects = connection.execute(
         sa.select(result_object.c.sop_class_uid, result_object.c.sop_instance_uid, result_object.c.sha256)
         .where(result_object.c.result_id == row.result_id)
         .order_by(result_object.c.position)
     )
-    return DueDelivery(
-        delivery_id=delivery_id,
-        destination=Destination(name=row.destination, kind=row.kind, address=row.address),
-        attempt=row.attempt + 1,
-        objects=tuple((sop_class, sop_instance, sha256) for sop_class, sop_instance, sha256 in objects),
-        claim=mine,
-    )
+    return [(cls, uid, sha256) for cls, uid, sha256 in objects if row.objects is None or kind_of(cls) in row.objects]
+
+
+def uncommitted(connection: Connection, row: Any) -> list[tuple[str, str, str]]:
+    """Those of them that the destination has not committed yet."""
+    return [each for each in going(connection, row) if row.uncommitted is None or each[1] in row.uncommitted]
 
 
 def renew(connection: Connection, claimed: DueDelivery, *, now: datetime, duration: timedelta) -> None:
     """See `StudyStore.renew_claim`."""
-    connection.execute(sa.update(delivery).where(*_held(claimed)).values(claim_expires_at=now + duration))
+    connection.execute(sa.update(delivery).where(*held(claimed)).values(claim_expires_at=now + duration))
 
 
-def delivered(connection: Connection, delivery_id: str, state: DeliveryState, *, now: datetime) -> None:
+def delivered(connection: Connection, delivery_id: str, *, now: datetime, ask_commitment: bool) -> None:
     """See `StudyStore.delivered`."""
+    this = delivery.c.delivery_id == delivery_id
+    row = _row(connection, delivery_id)
     done = connection.execute(
         sa.update(delivery)
-        .where(delivery.c.delivery_id == delivery_id, delivery.c.state.in_(_REACHED_FROM[state]))
-        .values(state=state, next_at=None, **_UNCLAIMED)
+        .where(this, delivery.c.state.in_(reached_from(DeliveryState.SENT)))
+        .values(state=DeliveryState.SENT, next_at=now if ask_commitment else None, transaction_uid=None, **UNCLAIMED)
     )
     if done.rowcount:
-        _note(connection, delivery_id, now, state, "")
+        went = wanted_by(tuple(ObjectKind), [sop_class for sop_class, _, _ in uncommitted(connection, row)])
+        note(connection, row, now, DeliveryState.SENT, ", ".join(kind.upper() for kind in went))
 
 
 def failed(
@@ -78,26 +91,26 @@ def failed(
     state = DeliveryState.GIVEN_UP if retry_at is None else DeliveryState.PENDING
     done = connection.execute(
         sa.update(delivery)
-        .where(*_held(claimed))
+        .where(*held(claimed), delivery.c.state == DeliveryState.PENDING)
         .values(
             state=state,
             attempt=delivery.c.attempt + 1,
             next_at=retry_at,
             reason_code=reason.code,
             reason_text=reason.text,
-            **_UNCLAIMED,
+            **UNCLAIMED,
         )
     )
     if done.rowcount:
         what = "try_failed" if retry_at is not None else state
-        _note(connection, claimed.delivery_id, now, what, f"{reason.text} [{reason.code}]")
+        note(connection, _row(connection, claimed.delivery_id), now, what, f"{reason.text} [{reason.code}]")
 
 
 def bring_forward(connection: Connection, destination_name: str, *, now: datetime) -> int:
     """See `StudyStore.destination_back`."""
     waiting = (
         delivery.c.destination == destination_name,
-        delivery.c.state == DeliveryState.PENDING,
+        delivery.c.state.in_([DeliveryState.PENDING, DeliveryState.SENT]),
         delivery.c.next_at > now,
         delivery.c.reason_code == _DOWN,
     )
@@ -116,6 +129,7 @@ def listed(
             delivery_id=row.delivery_id,
             study_instance_uid=row.study_instance_uid,
             destination_name=row.destination,
+            objects=kinds(connection, row),
             state=DeliveryState(row.state),
             attempt=row.attempt,
             created_at=row.created_at,
@@ -130,41 +144,45 @@ def resend(connection: Connection, delivery_ids: Sequence[str], *, actor: str, n
     done = []
     for delivery_id in delivery_ids:
         given_up = delivery.c.delivery_id == delivery_id, delivery.c.state == DeliveryState.GIVEN_UP
-        values = {"state": DeliveryState.PENDING, "attempt": 0, "next_at": now, **_UNCLAIMED}
+        values = {"state": DeliveryState.PENDING, "attempt": 0, "requests": 0, "next_at": now, **UNCLAIMED}
         if connection.execute(sa.update(delivery).where(*given_up).values(values)).rowcount:
-            _note(connection, delivery_id, now, DeliveryState.PENDING, "asked for again", actor=actor)
+            note(connection, _row(connection, delivery_id), now, DeliveryState.PENDING, "asked for again", actor=actor)
             done.append(delivery_id)
     return done
 
 
-def _next(destination_name: str, now: datetime) -> sa.Select[str]:
+def held(claimed: DueDelivery) -> tuple[sa.ColumnElement[bool], ...]:
+    """While the claim is this process's."""
+    return delivery.c.delivery_id == claimed.delivery_id, delivery.c.claim == claimed.claim
+
+
+def note(connection: Connection, row: Any, now: datetime, what: str, cause: str, *, actor: str = "deliver") -> None:
+    """A line in the history of a delivery."""
+    line = history.line(
+        row.study_instance_uid, "delivery", row.delivery_id, time=now, actor=actor, what=what, cause=cause
+    )
+    history.write(connection, [line])
+
+
+def kinds(connection: Connection, row: Any) -> tuple[ObjectKind, ...]:
+    """What goes with a delivery."""
+    return row.objects or wanted_by(tuple(ObjectKind), [sop_class for sop_class, _, _ in going(connection, row)])
+
+
+def _row(connection: Connection, delivery_id: str) -> Any:
+    return connection.execute(sa.select(delivery).where(delivery.c.delivery_id == delivery_id)).one()
+
+
+def _next(destination_name: str, state: DeliveryState, now: datetime) -> sa.Select[str]:
     free = sa.or_(delivery.c.claim_expires_at.is_(None), delivery.c.claim_expires_at <= now)
     return (
         sa.select(delivery.c.delivery_id)
         .where(
             delivery.c.destination == destination_name,
-            delivery.c.state == DeliveryState.PENDING,
+            delivery.c.state == state,
             delivery.c.next_at <= now,
             free,
         )
         .order_by(delivery.c.priority, delivery.c.created_at, delivery.c.delivery_id)
         .limit(1)
     )
-
-
-def _held(claimed: DueDelivery) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        delivery.c.delivery_id == claimed.delivery_id,
-        delivery.c.state == DeliveryState.PENDING,
-        delivery.c.claim == claimed.claim,
-    )
-
-
-def _note(
-    connection: Connection, delivery_id: str, now: datetime, what: str, cause: str, *, actor: str = "deliver"
-) -> None:
-    uid = connection.scalars(
-        sa.select(delivery.c.study_instance_uid).where(delivery.c.delivery_id == delivery_id)
-    ).one()
-    line = history.line(uid, "delivery", delivery_id, time=now, actor=actor, what=what, cause=cause)
-    history.write(connection, [line])

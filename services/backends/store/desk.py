@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from services.backends.store import board as shown
 from services.backends.store import history
+from services.backends.store.deliveries import kinds
 from services.backends.store.engine import reading
 from services.backends.store.tables import board, delivery, instance, job, result, result_object, study, study_version
 from services.triage.errors import Reason
@@ -262,6 +263,7 @@ def _deliveries(connection: Connection, uid: str, events: _Events) -> dict[str, 
                 delivery_id=row.delivery_id,
                 destination=row.destination,
                 address=row.address,
+                objects=kinds(connection, row),
                 state=DeliveryState(row.state),
                 attempt=row.attempt,
                 next_at=row.next_at,

@@ -14,7 +14,7 @@ from services.backends.store.jobs import guarded_update, study_of
 from services.backends.store.tables import delivery, job, result, result_object
 from services.triage.errors import LeaseLost
 from services.triage.job import JobState, Lease
-from services.triage.result import DeliveryState, Destination, Result
+from services.triage.result import DeliveryState, Destination, ObjectKind, Result, wanted_by
 
 
 def freeze(
@@ -49,7 +49,11 @@ def freeze(
     objects = _object_rows(result_id, frozen, sha256s)
     if objects:
         connection.execute(sa.insert(result_object), objects)
-    deliveries = [_delivery_row(uid, result_id, one, owner.priority, now) for one in destinations]
+    sop_class_uids = [one.sop_class_uid for one in frozen.objects]
+    goes = {one: wanted_by(one.objects, sop_class_uids) for one in destinations}
+    deliveries = [
+        _delivery_row(uid, result_id, one, kinds, owner.priority, now) for one, kinds in goes.items() if kinds
+    ]
     if deliveries:
         connection.execute(sa.insert(delivery), deliveries)
     actor = lease.worker
@@ -59,6 +63,11 @@ def freeze(
             uid, "delivery", one["delivery_id"], time=now, actor=actor, what="pending", cause=one["destination"]
         )
         for one in deliveries
+    ]
+    lines += [
+        history.line(uid, "job", lease.job_id, time=now, actor=actor, what="nothing_to_deliver", cause=one.name)
+        for one, kinds in goes.items()
+        if not kinds
     ]
     history.write(connection, lines)
     summary.refresh(connection, uid)
@@ -100,7 +109,9 @@ def _object_rows(result_id: str, frozen: Result, sha256s: Sequence[str]) -> list
     ]
 
 
-def _delivery_row(uid: str, result_id: str, destination: Destination, priority: int, now: datetime) -> dict[str, Any]:
+def _delivery_row(
+    uid: str, result_id: str, destination: Destination, kinds: tuple[ObjectKind, ...], priority: int, now: datetime
+) -> dict[str, Any]:
     return {
         "delivery_id": uuid4().hex,
         "result_id": result_id,
@@ -108,6 +119,7 @@ def _delivery_row(uid: str, result_id: str, destination: Destination, priority: 
         "destination": destination.name,
         "kind": destination.kind,
         "address": destination.address,
+        "objects": kinds,
         "state": DeliveryState.PENDING,
         "priority": priority,
         "created_at": now,

@@ -6,14 +6,15 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
-from services.backends.store import arrivals, deliveries, jobs, results, versions
+from services.backends.store import arrivals, commitments, deliveries, jobs, results, versions
 from services.backends.store.archive import Archive
 from services.backends.store.backlog import backlog
 from services.backends.store.desk import Board
 from services.backends.store.engine import reading, writing
+from services.triage.commitment import CommitmentReport
 from services.triage.errors import Reason
 from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, Plan
-from services.triage.ports import DeliveryLine, DueDelivery, Recorded
+from services.triage.ports import DeliveryLine, DueCommitment, DueDelivery, Recorded
 from services.triage.result import DeliveryState, Destination, Result
 from services.triage.study import Instance, VersionKey
 
@@ -126,18 +127,18 @@ class SqlStudyStore:
     def claim_delivery(self, destination_name: str, *, now: datetime, duration: timedelta) -> DueDelivery | None:
         # a look without the write lock first: an idle process disturbs nobody
         with reading(self._engine) as connection:
-            if not deliveries.is_due(connection, destination_name, now=now):
+            if not deliveries.is_due(connection, destination_name, DeliveryState.PENDING, now=now):
                 return None
         with writing(self._engine) as connection:
-            return deliveries.claim(connection, destination_name, now=now, duration=duration)
+            return deliveries.claim(connection, destination_name, DeliveryState.PENDING, now=now, duration=duration)
 
     def renew_claim(self, claimed: DueDelivery, *, now: datetime, duration: timedelta) -> None:
         with writing(self._engine) as connection:
             deliveries.renew(connection, claimed, now=now, duration=duration)
 
-    def delivered(self, delivery_id: str, state: DeliveryState, *, now: datetime) -> None:
+    def delivered(self, delivery_id: str, *, now: datetime, ask_commitment: bool = False) -> None:
         with writing(self._engine) as connection:
-            deliveries.delivered(connection, delivery_id, state, now=now)
+            deliveries.delivered(connection, delivery_id, now=now, ask_commitment=ask_commitment)
 
     def delivery_failed(
         self, claimed: DueDelivery, reason: Reason, *, now: datetime, retry_at: datetime | None
@@ -148,6 +149,33 @@ class SqlStudyStore:
     def destination_back(self, destination_name: str, *, now: datetime) -> int:
         with writing(self._engine) as connection:
             return deliveries.bring_forward(connection, destination_name, now=now)
+
+    def claim_commitment(self, destination_name: str, *, now: datetime, duration: timedelta) -> DueCommitment | None:
+        with reading(self._engine) as connection:
+            if not deliveries.is_due(connection, destination_name, DeliveryState.SENT, now=now):
+                return None
+        with writing(self._engine) as connection:
+            return commitments.claim_due(connection, destination_name, now=now, duration=duration)
+
+    def commitment_asked(self, due: DueCommitment, transaction_uid: str, *, now: datetime, again_at: datetime) -> None:
+        with writing(self._engine) as connection:
+            commitments.asked(connection, due, transaction_uid, now=now, again_at=again_at)
+
+    def commitment_reported(self, report: CommitmentReport, *, now: datetime) -> bool:
+        with writing(self._engine) as connection:
+            return commitments.reported(connection, report, now=now)
+
+    def not_committed(
+        self,
+        claimed: DueDelivery,
+        reason: Reason,
+        *,
+        state: DeliveryState,
+        now: datetime,
+        next_at: datetime | None,
+    ) -> None:
+        with writing(self._engine) as connection:
+            commitments.not_committed(connection, claimed, reason, state=state, now=now, next_at=next_at)
 
     def deliveries(
         self, states: Collection[DeliveryState], *, destination_name: str | None = None, limit: int = 1000

@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, In
 from services.backends.store.columns import AsJson, UtcTime, Words
 from services.triage.job import JobPlan
 from services.triage.lesion import Lesion
+from services.triage.result import ObjectKind
 from services.triage.study import InstanceHeader
 
 metadata = sa.MetaData(
@@ -160,6 +161,8 @@ result_object = sa.Table(
 
 # attempt: tries so far. claim: of the process that sends it now.
 # The address is the one at freezing, for the record; the sender uses today's.
+# objects: the kinds that go (from a writer of revision 0003: null, and all do). transaction_uid: the Storage Commitment
+# transaction asked in since the last sending. requests: how many there were. uncommitted: SOP Instance UIDs; null: all.
 delivery = sa.Table(
     "delivery",
     metadata,
@@ -178,8 +181,23 @@ delivery = sa.Table(
     Column("claim_expires_at", UtcTime),
     Column("reason_code", Text),
     Column("reason_text", Text),
+    Column("objects", AsJson(tuple[ObjectKind, ...])),
+    Column("transaction_uid", UID),
+    Column("requests", Integer, nullable=False, server_default="0"),
+    Column("uncommitted", AsJson(tuple[str, ...])),
     UniqueConstraint("result_id", "destination"),
     Index(None, "destination", "state", "next_at"),
+)
+
+# A Storage Commitment transaction (PS3.4 annex J); instances: the SOP Instance UIDs asked for.
+commitment = sa.Table(
+    "commitment",
+    metadata,
+    Column("transaction_uid", UID, primary_key=True),
+    Column("delivery_id", WORD, ForeignKey("delivery.delivery_id"), nullable=False, index=True),
+    Column("instances", AsJson(tuple[str, ...]), nullable=False),
+    Column("asked_at", UtcTime, nullable=False),
+    Column("answered_at", UtcTime),
 )
 
 # subject: "study" or "version", or the id of a job or a delivery.

@@ -11,7 +11,7 @@ from pydicom import Dataset
 from services.triage.finding import Finding
 from services.triage.job import SeriesRefusal
 from services.triage.model import Model
-from services.triage.result import Fallback, ResultObject
+from services.triage.result import ObjectKind, ResultObject
 from services.triage.volume import Volume
 from services.worker.report.header import name_patient
 from services.worker.report.key_images import write_key_images
@@ -33,7 +33,7 @@ def write_report(
     predecessors: Sequence[Dataset] = (),
     now: datetime,
     coordinates: bool = False,
-    fallbacks: Collection[Fallback] = (),
+    fallbacks: Collection[ObjectKind] = (),
 ) -> tuple[ResultObject, ...]:
     """A Segmentation if there are lesions, then always a report; with `coordinates`, the long axes as lines.
 
@@ -68,12 +68,12 @@ def write_report(
     return tuple(_frozen(document, headers[0]) for document in documents)
 
 
-def _fallbacks(marked: Marked, wanted: Collection[Fallback]) -> Iterator[Dataset]:
-    if Fallback.GSPS in wanted:
+def _fallbacks(marked: Marked, wanted: Collection[ObjectKind]) -> Iterator[Dataset]:
+    if ObjectKind.GSPS in wanted:
         yield from write_presentation_states(marked)
-    if Fallback.SC in wanted:
+    if ObjectKind.SC in wanted:
         yield from write_key_images(marked)
-    if Fallback.KOS in wanted:
+    if ObjectKind.KOS in wanted:
         yield write_key_objects(marked)
 
 

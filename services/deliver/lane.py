@@ -1,0 +1,102 @@
+"""What goes on without end between this process and one destination; several processes may do the same side by side."""
+
+import random
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
+import structlog
+
+from services.logs import Conditions
+from services.triage.errors import StoreUnavailable
+from services.triage.ports import DueDelivery, StudyStore
+from services.triage.result import Destination
+
+log = structlog.get_logger(__name__)
+
+POLL_S = 0.2  # a look takes no lock
+STORE_PAUSE_S = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lane(ABC):
+    """Takes turns with what is due for one destination.
+
+    claim_s: another process may take a delivery whose holder was silent for so long.
+    retry_s, retry_max_s: first and longest pause after a failure; it doubles.
+    """
+
+    work: ClassVar[str]
+
+    store: StudyStore
+    destination: Destination
+    claim_s: float
+    retry_s: float
+    retry_max_s: float
+    stop: threading.Event
+    _conditions: Conditions = field(default_factory=lambda: Conditions(log), init=False)
+
+    def run(self) -> None:
+        """Take turns until a stop is asked."""
+        log.info(f"{self.work}_started", destination=self.destination.name)
+        while not self.stop.is_set():
+            try:
+                pause_s = self.turn()
+            except StoreUnavailable:
+                # what went out unrecorded goes out again: the same bytes, the same question
+                self._conditions.begins("store_unavailable", destination=self.destination.name)
+                pause_s = STORE_PAUSE_S
+            else:
+                self._conditions.ends("store_unavailable", destination=self.destination.name)
+            self.stop.wait(pause_s)
+
+    @abstractmethod
+    def turn(self) -> float:
+        """Do the first thing that is due; answers after how many seconds to look again."""
+
+    @property
+    def claim(self) -> timedelta:
+        """How long a claim lasts that is not renewed."""
+        return timedelta(seconds=self.claim_s)
+
+    @contextmanager
+    def keeping(self, claimed: DueDelivery) -> Iterator[None]:
+        """Renew a claim until the block ends."""
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(self.claim_s / 3):
+                try:
+                    self.store.renew_claim(claimed, now=utc_now(), duration=self.claim)
+                except StoreUnavailable:
+                    log.warning("claim_not_renewed", delivery=claimed.delivery_id)
+
+        thread = threading.Thread(target=renew, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def pause(self, attempt: int) -> timedelta:
+        """Before the next try, after the given number of them."""
+        return timedelta(seconds=pause_after(attempt, first_s=self.retry_s, longest_s=self.retry_max_s))
+
+
+def pause_after(attempt: int, *, first_s: float, longest_s: float) -> float:
+    """Seconds to wait after the given attempt (from 1): doubling, at most `longest_s`, with up to a tenth taken off.
+
+    The jitter keeps many deliveries that failed together from coming back together.
+    """
+    pause_s = min(longest_s, first_s * 2.0 ** min(attempt - 1, 32))
+    return pause_s * random.uniform(0.9, 1)  # noqa: S311 - no secret
+
+
+def utc_now() -> datetime:
+    """The clock of delivery."""
+    return datetime.now(UTC)

@@ -1,0 +1,69 @@
+"""Frozen results to one destination."""
+
+import threading
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import structlog
+
+from services.deliver.lane import POLL_S, Lane, utc_now
+from services.logs import where
+from services.triage.errors import DestinationRefused, Reason, TransientError
+from services.triage.ports import DueDelivery, ResultSender, StudyFiles
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sending(Lane):
+    """Sends what is due. ask_commitment: what was sent is then asked about (`services.deliver.commitment`)."""
+
+    work: ClassVar[str] = "delivery"
+
+    files: StudyFiles
+    sender: ResultSender
+    ask_commitment: bool = False
+    # also at start: what an earlier process left waiting is brought forward by the first success
+    _was_down: threading.Event = field(default_factory=threading.Event, init=False)
+
+    def __post_init__(self) -> None:
+        self._was_down.set()
+
+    def turn(self) -> float:
+        """Deliver the first that is due."""
+        claimed = self.store.claim_delivery(self.destination.name, now=utc_now(), duration=self.claim)
+        if claimed is None:
+            return POLL_S
+        with self.keeping(claimed):
+            arrived = self._deliver(claimed)
+        # Others would now wait out the same timeout one by one; each delivery's own pause grows with its tries.
+        return 0 if arrived else self.retry_s
+
+    def _deliver(self, delivery: DueDelivery) -> bool:
+        """Try once. False: the destination is not there now."""
+        try:
+            self.sender.send([(cls, uid, self.files.result_path(sha256)) for cls, uid, sha256 in delivery.objects])
+        except TransientError as error:
+            self._was_down.set()
+            self._try_again(delivery, error.reason)
+            return False
+        except DestinationRefused as error:
+            log.error("delivery_refused", delivery=delivery.delivery_id, reason=error.reason.text)  # noqa: TRY400
+            self.store.delivery_failed(delivery, error.reason, now=utc_now(), retry_at=None)
+            return True
+        except Exception as error:  # noqa: BLE001 - the border: one delivery nobody foresaw must not stop the others
+            found = where(error)
+            log.error("unforeseen_error", delivery=delivery.delivery_id, **found)  # noqa: TRY400 - no values
+            self._try_again(delivery, Reason(code="internal_error", text=f"unforeseen {found['error']}"))
+            return True
+        self.store.delivered(delivery.delivery_id, now=utc_now(), ask_commitment=self.ask_commitment)
+        log.info("delivered", delivery=delivery.delivery_id, destination=self.destination.name)
+        if self._was_down.is_set():
+            self._was_down.clear()
+            self.store.destination_back(self.destination.name, now=utc_now())
+        return True
+
+    def _try_again(self, delivery: DueDelivery, reason: Reason) -> None:
+        now, pause = utc_now(), self.pause(delivery.attempt)
+        log.warning("delivery_failed", delivery=delivery.delivery_id, reason=reason.text, retry_in_s=pause.seconds)
+        self.store.delivery_failed(delivery, reason, now=now, retry_at=now + pause)
