@@ -26,6 +26,7 @@ STUDY_EXAMPLE: dict[str, Any] = {
     "study": {
         "study_instance_uid": f"{_ROOT}.1",
         "patient_id": "EXAMPLE-1",
+        "issuer_of_patient_id": "EXAMPLE-HOSPITAL",
         "patient_name": "EXAMPLE^PATIENT",
         "patient_birth_date": "19610203",
         "patient_sex": "F",
@@ -96,6 +97,7 @@ _RESULT = {
 
 DETAIL_EXAMPLE: dict[str, Any] = {
     "summary": STUDY_EXAMPLE,
+    "patients": [{"patient_id": "EXAMPLE-1", "issuer_of_patient_id": "EXAMPLE-HOSPITAL", "image_count": 48}],
     "series": [
         {
             "series_instance_uid": f"{_ROOT}.2",

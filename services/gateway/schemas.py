@@ -53,6 +53,7 @@ class PatientStudyOut(_Schema):
 
     study_instance_uid: str
     patient_id: str
+    issuer_of_patient_id: str = Field(description="Whose ID it is: the same ID of two issuers is two patients.")
     patient_name: str
     patient_birth_date: str
     patient_sex: str
@@ -205,12 +206,21 @@ class SeriesOut(_Schema):
     conflicts: list[str]
 
 
+class PatientOut(_Schema):
+    """One patient whom images of the study name."""
+
+    patient_id: str
+    issuer_of_patient_id: str
+    image_count: int
+
+
 class StudyDetailOut(_Schema):
     """All of one study: versions newest first, events oldest first."""
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [DETAIL_EXAMPLE]})
 
     row: StudyOut = Field(serialization_alias="summary")
+    patients: list[PatientOut] = Field(description="More than one: refused as two_patients until it is corrected.")
     series: list[SeriesOut]
     versions: list[VersionOut]
     events: list[EventOut]

@@ -14,6 +14,7 @@ import pydicom
 from services.triage.completeness import is_routable
 from services.triage.errors import AnalysisFailed, ModelRefused, NotAnalysed, Reason
 from services.triage.finding import Finding, Outcome, assess, without_analysis
+from services.triage.identity import two_patients
 from services.triage.job import Job
 from services.triage.model import Model
 from services.triage.ports import Segmenter
@@ -116,6 +117,8 @@ def _report(
     label_map: LabelMap | None = None,
     fallbacks: Collection[Fallback] = (),
 ) -> tuple[ResultObject, ...]:
+    if two_patients(job.instances) is not None:
+        return ()  # whoever it named, it would enter one patient's record and speak of the other's images
     digests = _digests(job)
     uids = list(dict.fromkeys(source.sop_instance_uid for source in volume.sources)) if volume else list(digests)
     return write_report(

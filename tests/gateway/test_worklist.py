@@ -260,3 +260,28 @@ def test_values_that_are_not_what_they_should_be_are_shown_as_they_came() -> Non
     assert (years_words("063Y"), years_words("6 weeks")) == ("63 y", "6 weeks")
     assert score_words(None, calibrated=False) == "no score"
     assert score_words(0.5, calibrated=True) == "score 0.50 (calibrated on patients)"
+
+
+def test_the_same_id_of_two_issuers_is_two_patients_in_list_search_and_study(ward: Ward, client: TestClient) -> None:
+    for number, issuer in ((1, "NORTH"), (2, "SOUTH")):
+        ward.arrive(number, patient_id="4711", issuer_of_patient_id=issuer)
+    for page in (client.get("/"), client.post("/", data={"search": "4711"})):
+        rows = [text for _, text in Rows(page.text).rows]
+        assert len(rows) == 2
+        assert [issuer for issuer in ("NORTH", "SOUTH") for text in rows if f"4711 of {issuer}" in text] == [
+            "NORTH",
+            "SOUTH",
+        ]
+    assert "4711 of NORTH" in client.get(f"/studies/{ward.uid(1)}").text
+    assert client.get(f"/api/studies/{ward.uid(2)}").json()["summary"]["study"]["issuer_of_patient_id"] == "SOUTH"
+
+
+def test_a_study_of_two_patients_names_both_on_its_page(ward: Ward, client: TestClient) -> None:
+    ward.arrive(1, patient_id="4711")
+    page = f"/studies/{ward.uid(1)}"
+    assert "patients" not in client.get(page).text
+    ward.arrive(1, patient_id="4712", index_from=50)
+    text = " ".join(client.get(page).text.split())
+    assert "The images name 2 patients" in text
+    assert ">4711<" in text
+    assert ">4712<" in text

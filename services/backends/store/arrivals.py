@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store import history, summary
+from services.backends.store.columns import storable
 from services.backends.store.engine import insert_new, locked
 from services.backends.store.tables import instance, job, result_object, study, study_version
 from services.triage.completeness import is_routable
@@ -173,6 +174,7 @@ def _row(one: Instance, sender: str, since_version: int, now: datetime) -> dict[
         "sop_instance_uid": one.header.sop_instance_uid,
         "digest": one.digest,
         "header": one.header,
+        "attributes": StudyAttributes(**{name: storable(text) for name, text in _columns(one.study).items()}),
         "since_version": since_version,
         "received_from": sender,
         "received_at": now,

@@ -78,6 +78,15 @@ class SeriesRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PatientRow:
+    """One patient whom images of the study name; more than one is a fault that its sender must mend."""
+
+    patient_id: str
+    issuer_of_patient_id: str
+    image_count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectRow:
     """One frozen DICOM object; `sha256` is its name in `StudyFiles.result_path`."""
 
@@ -156,6 +165,7 @@ class StudyDetail:
     """All of one study: versions newest first, `events` (of the study and its versions) oldest first."""
 
     row: StudyRow
+    patients: tuple[PatientRow, ...]
     series: tuple[SeriesRow, ...]
     versions: tuple[VersionRow, ...]
     events: tuple[Event, ...]

@@ -1,6 +1,6 @@
 """The reads of the desk: the work list, one study with all its history, and counts."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -8,9 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from services.backends.store import board as shown
-from services.backends.store import history
+from services.backends.store import history, versions
 from services.backends.store.engine import reading
 from services.backends.store.tables import board, delivery, instance, job, result, result_object, study, study_version
+from services.triage.completeness import is_routable
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobState, OrderPriority
@@ -67,6 +68,7 @@ class Board:
             events = history.read(connection, study_instance_uid)
             return shown.StudyDetail(
                 row=_study_row(row),
+                patients=_patients(connection, study_instance_uid),
                 series=_series(connection, study_instance_uid),
                 versions=_versions(connection, study_instance_uid, events),
                 events=tuple(one for kind, _, one in events if kind in ("study", "version")),
@@ -137,6 +139,16 @@ def _study_row(row: sa.Row[Any]) -> shown.StudyRow:
     )
 
 
+def _patients(connection: Connection, uid: str) -> tuple[shown.PatientRow, ...]:
+    """Of the newest content of each image, by falling number of images."""
+    images = (one for one in versions.newest(connection, uid) if is_routable(one.header))
+    counts = Counter((one.study.patient_id, one.study.issuer_of_patient_id) for one in images)
+    return tuple(
+        shown.PatientRow(patient_id=patient_id, issuer_of_patient_id=issuer, image_count=count)
+        for (patient_id, issuer), count in counts.most_common()
+    )
+
+
 def _series(connection: Connection, uid: str) -> tuple[shown.SeriesRow, ...]:
     rows = connection.execute(
         sa.select(instance.c.sop_instance_uid, instance.c.header)
@@ -185,7 +197,7 @@ def _versions(connection: Connection, uid: str, events: _Events) -> tuple[shown.
                 events=_of("job", row.job_id, events),
             )
         )
-    versions = connection.execute(
+    rows_of_versions = connection.execute(
         sa.select(study_version)
         .where(study_version.c.study_instance_uid == uid)
         .order_by(study_version.c.number.desc())
@@ -199,7 +211,7 @@ def _versions(connection: Connection, uid: str, events: _Events) -> tuple[shown.
             out_of_scope=_reason(row.out_of_scope_code, row.out_of_scope_text),
             jobs=tuple(jobs[row.number]),
         )
-        for row in versions
+        for row in rows_of_versions
     )
 
 

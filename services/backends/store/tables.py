@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, In
 from services.backends.store.columns import AsJson, UtcTime, Words
 from services.triage.job import JobPlan
 from services.triage.lesion import Lesion
-from services.triage.study import InstanceHeader
+from services.triage.study import InstanceHeader, StudyAttributes
 
 metadata = sa.MetaData(
     naming_convention={
@@ -35,6 +35,7 @@ def _study() -> Column[str]:
 # One row: the oldest revision whose program can work on these tables. A migration that breaks older programs raises it.
 compatibility = sa.Table("compatibility", metadata, Column("oldest_revision", String(32), primary_key=True))
 
+# What is new in revision 0005 has a server default or may be NULL: writers of an earlier one leave it out.
 # The attributes are those of the newest image (before the first image: of the first instance).
 study = sa.Table(
     "study",
@@ -55,11 +56,13 @@ study = sa.Table(
             "accession_number",
         )
     ),
+    Column("issuer_of_patient_id", Words, nullable=False, server_default=""),
     Column("received_at", UtcTime, nullable=False),
 )
 
 # One row per content: two digests under one SOP Instance UID are two rows. `since_version`: the first version that
-# holds it; an instance that opens nothing belongs to the next version, should there be one.
+# holds it; an instance that opens nothing belongs to the next version, should there be one. attributes: what this
+# instance itself tells of patient and study; NULL from a writer before revision 0005.
 instance = sa.Table(
     "instance",
     metadata,
@@ -69,6 +72,7 @@ instance = sa.Table(
     Column("sop_instance_uid", UID, nullable=False),
     Column("digest", HEX, nullable=False),
     Column("header", AsJson(InstanceHeader), nullable=False),
+    Column("attributes", AsJson(StudyAttributes)),
     Column("since_version", Integer, nullable=False),
     Column("received_from", Words, nullable=False),
     Column("received_at", UtcTime, nullable=False),

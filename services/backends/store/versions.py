@@ -29,16 +29,21 @@ def quiet(connection: Connection, *, now: datetime, quiet_period: timedelta) -> 
 
 def instances(connection: Connection, version: VersionKey) -> tuple[Instance, ...]:
     """See `StudyStore.instances`: in order of arrival, where one UID has two contents the newest, at its own place."""
-    attributes = study_attributes(connection, version.study_instance_uid)
+    return newest(connection, version.study_instance_uid, instance.c.since_version <= version.number)
+
+
+def newest(connection: Connection, study_instance_uid: str, *where: sa.ColumnElement[bool]) -> tuple[Instance, ...]:
+    """The newest content of each instance of a study; one whose own attributes were not kept has those of the study."""
+    attributes = study_attributes(connection, study_instance_uid)
     if attributes is None:
         return ()
     rows = connection.execute(
-        sa.select(instance.c.sop_instance_uid, instance.c.digest, instance.c.header)
-        .where(instance.c.study_instance_uid == version.study_instance_uid, instance.c.since_version <= version.number)
+        sa.select(instance.c.sop_instance_uid, instance.c.digest, instance.c.header, instance.c.attributes)
+        .where(instance.c.study_instance_uid == study_instance_uid, *where)
         .order_by(instance.c.id)
     )
-    newest = {uid: Instance(header=header, study=attributes, digest=digest) for uid, digest, header in rows}
-    return tuple(newest.values())
+    found = {uid: Instance(header=header, study=own or attributes, digest=digest) for uid, digest, header, own in rows}
+    return tuple(found.values())
 
 
 def study_attributes(connection: Connection, study_instance_uid: str) -> StudyAttributes | None:
