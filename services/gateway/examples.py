@@ -93,6 +93,7 @@ _RESULT = {
     "timings_s": {"load": 0.6, "segment": 24.1, "report": 0.9},
     "peak_memory_mb": 1480.0,
     "frozen_at": "2024-01-31T10:21:02Z",
+    "superseded_by": None,
 }
 
 DETAIL_EXAMPLE: dict[str, Any] = {
@@ -118,6 +119,7 @@ DETAIL_EXAMPLE: dict[str, Any] = {
             "jobs": [
                 {
                     "job_id": "77c0c1de",
+                    "kind": "analyse",
                     "model_name": "ct_lung_lesion",
                     "series_instance_uid": f"{_ROOT}.2",
                     "state": "frozen",

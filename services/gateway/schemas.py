@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from services.backends.store.board import ShownState
 from services.gateway.examples import DETAIL_EXAMPLE, STUDY_EXAMPLE
 from services.triage.finding import Flag, Outcome
-from services.triage.job import JobState, OrderPriority
+from services.triage.job import JobKind, JobState, OrderPriority
 from services.triage.result import DeliveryState
 from services.triage.study import StudyState
 
@@ -74,7 +74,9 @@ class StudyOut(_Schema):
     state: ShownState
     priority: Priority = Field(description="Of the order, never of the AI.")
     version: int = Field(description="The newest; 0 when no image has come yet.")
-    result_version: int | None = Field(description="Whose result this is; smaller than version: newer images lack.")
+    result_version: int | None = Field(
+        description="Whose result this is; smaller than version: what came since is not in it."
+    )
     modalities: list[str]
     series_count: int
     instance_count: int
@@ -160,6 +162,7 @@ class ResultOut(_Schema):
     timings_s: dict[str, float]
     peak_memory_mb: float | None
     frozen_at: datetime
+    superseded_by: str | None = Field(description="The next result of the same model (result_id); null: the newest.")
 
 
 class SeriesRefusalOut(_Schema):
@@ -173,6 +176,7 @@ class JobOut(_Schema):
     """One model's job on a version; `attempt` counts how often a worker took it."""
 
     job_id: str
+    kind: JobKind = Field(description="reconcile: an earlier result again, under corrected patient or order data.")
     model_name: str
     series_instance_uid: str | None
     state: JobState

@@ -83,7 +83,7 @@ def caveats(row: StudyRow) -> list[str]:
     """What the leading result alone would hide."""
     found = []
     if row.result_version is not None and row.result_version < row.version:
-        found.append(f"Of version {row.result_version}: newer images are not in it.")
+        found.append(f"Of version {row.result_version}: what came since is not in it.")
     if row.outcome is not None and row.outcome.analysed and row.state in (ShownState.FAILED, ShownState.NOT_ANALYSED):
         found.append("Another model gave no result: see the state.")
     return found

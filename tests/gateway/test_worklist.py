@@ -104,11 +104,11 @@ def test_a_study_on_its_way_shows_no_result_yet(ward: Ward, client: TestClient) 
 
 def test_a_result_older_than_the_newest_images_says_so(ward: Ward, client: TestClient) -> None:
     ward.analysed(1, nothing_found())
-    assert "newer images" not in only_row(client)[1]
+    assert "came since" not in only_row(client)[1]
     ward.arrive(1, index_from=50)
     kind, text = only_row(client)
     assert kind == "row-nothing"
-    assert "Of version 1: newer images are not in it." in text
+    assert "Of version 1: what came since is not in it." in text
 
 
 def test_a_model_that_failed_is_not_hidden_by_one_that_found_nothing(ward: Ward, client: TestClient) -> None:

@@ -53,7 +53,7 @@ class House:
 
     @cached_property
     def store(self) -> SqlStudyStore:
-        return open_store(self.settings.store_url())
+        return open_store(self.settings.store_url(), same_pixels=self.files.same_pixels)
 
     @cached_property
     def files(self) -> FolderStudyFiles:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
-from services.triage.job import JobState, OrderPriority, SeriesRefusal
+from services.triage.job import JobKind, JobState, OrderPriority, SeriesRefusal
 from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
 from services.triage.result import DeliveryState
@@ -114,7 +114,7 @@ class DeliveryRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResultRow:
-    """One frozen result."""
+    """One frozen result. superseded_by: the next result of the same model."""
 
     result_id: str
     model: ModelIdentity
@@ -130,6 +130,7 @@ class ResultRow:
     timings_s: dict[str, float]
     peak_memory_mb: float | None
     frozen_at: datetime
+    superseded_by: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,6 +138,7 @@ class JobRow:
     """One job of a version, its history, and its result once frozen. `attempt`: how often it was leased."""
 
     job_id: str
+    kind: JobKind
     model_name: str
     series_instance_uid: str | None
     state: JobState

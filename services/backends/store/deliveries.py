@@ -15,7 +15,7 @@ from services.backends.store import history
 from services.backends.store.tables import delivery, result_object
 from services.triage.errors import Reason
 from services.triage.ports import DeliveryLine, DueDelivery
-from services.triage.result import DeliveryState, Destination
+from services.triage.result import WITHDRAWN, DeliveryState, Destination
 
 # From where a delivery may reach a state; a repeated or late answer that fits none changes nothing.
 _REACHED_FROM = {
@@ -129,12 +129,38 @@ def resend(connection: Connection, delivery_ids: Sequence[str], *, actor: str, n
     """See `StudyStore.resend`."""
     done = []
     for delivery_id in delivery_ids:
-        given_up = delivery.c.delivery_id == delivery_id, delivery.c.state == DeliveryState.GIVEN_UP
+        given_up = (
+            delivery.c.delivery_id == delivery_id,
+            delivery.c.state == DeliveryState.GIVEN_UP,
+            sa.or_(delivery.c.reason_code.is_(None), delivery.c.reason_code.not_in(WITHDRAWN)),
+        )
         values = {"state": DeliveryState.PENDING, "attempt": 0, "next_at": now, **_UNCLAIMED}
         if connection.execute(sa.update(delivery).where(*given_up).values(values)).rowcount:
             _note(connection, delivery_id, now, DeliveryState.PENDING, "asked for again", actor=actor)
             done.append(delivery_id)
     return done
+
+
+def withdraw(connection: Connection, result_id: str, reason: Reason, *, actor: str, now: datetime) -> None:
+    """Give up the deliveries of a result that have not gone out, for good: `resend` leaves them.
+
+    One that is on its way at this moment may arrive all the same, and is then noted as sent.
+    """
+    of_result = delivery.c.result_id == result_id, delivery.c.state.in_([DeliveryState.PENDING, DeliveryState.GIVEN_UP])
+    for delivery_id in connection.scalars(sa.select(delivery.c.delivery_id).where(*of_result)).all():
+        connection.execute(
+            sa.update(delivery)
+            .where(delivery.c.delivery_id == delivery_id)
+            .values(
+                state=DeliveryState.GIVEN_UP,
+                next_at=None,
+                reason_code=reason.code,
+                reason_text=reason.text,
+                **_UNCLAIMED,
+            )
+        )
+        cause = f"{reason.text} [{reason.code}]"
+        _note(connection, delivery_id, now, DeliveryState.GIVEN_UP, cause, actor=actor)
 
 
 def _next(destination_name: str, now: datetime) -> sa.Select[str]:

@@ -2,6 +2,8 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
+from itertools import groupby, pairwise
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,10 +16,10 @@ from services.backends.store.tables import board, delivery, instance, job, resul
 from services.triage.completeness import is_routable
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
-from services.triage.job import JobState, OrderPriority
+from services.triage.job import JobKind, JobState, OrderPriority
 from services.triage.model import ModelIdentity
 from services.triage.result import DeliveryState
-from services.triage.study import Event, InstanceHeader, StudyAttributes, StudyState
+from services.triage.study import Event, InstanceHeader, StudyState
 
 _SEARCHED = (
     study.c.study_instance_uid,
@@ -114,7 +116,7 @@ def _study_row(row: sa.Row[Any]) -> shown.StudyRow:
     lesions = row.result_lesions or ()
     has_result = row.result_result_id is not None
     return shown.StudyRow(
-        study=StudyAttributes(**{name: getattr(row, name) for name in StudyAttributes.__dataclass_fields__}),
+        study=versions.attributes_of(row),
         state=shown.ShownState(row.board_state),
         priority=OrderPriority(row.board_priority),
         version=row.board_version,
@@ -186,6 +188,7 @@ def _versions(connection: Connection, uid: str, events: _Events) -> tuple[shown.
         jobs[row.version].append(
             shown.JobRow(
                 job_id=row.job_id,
+                kind=JobKind.ANALYSE if row.reconciles is None else JobKind.RECONCILE,
                 model_name=row.model_name,
                 series_instance_uid=row.plan.series_instance_uid,
                 state=JobState(row.state),
@@ -218,6 +221,14 @@ def _versions(connection: Connection, uid: str, events: _Events) -> tuple[shown.
 def _results(connection: Connection, uid: str, events: _Events) -> dict[str, shown.ResultRow]:
     """By job id."""
     objects, deliveries = _objects(connection, uid), _deliveries(connection, uid, events)
+    rows = connection.execute(
+        sa.select(result).where(result.c.study_instance_uid == uid).order_by(result.c.version, result.c.frozen_at)
+    ).all()
+    following = {
+        earlier.result_id: later.result_id
+        for _, of_model in groupby(sorted(rows, key=attrgetter("model_name")), key=attrgetter("model_name"))
+        for earlier, later in pairwise(of_model)
+    }
     return {
         row.job_id: shown.ResultRow(
             result_id=row.result_id,
@@ -234,8 +245,9 @@ def _results(connection: Connection, uid: str, events: _Events) -> dict[str, sho
             timings_s=row.timings_s,
             peak_memory_mb=row.peak_memory_mb,
             frozen_at=row.frozen_at,
+            superseded_by=following.get(row.result_id),
         )
-        for row in connection.execute(sa.select(result).where(result.c.study_instance_uid == uid))
+        for row in rows
     }
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from services.backends.store.board import ShownState
 from services.backends.store.tables import board, instance, job, result, study, study_version
 from services.triage.finding import Flag, Outcome
+from services.triage.identity import NOT_AGREED
 from services.triage.job import JobState, OrderPriority
 from services.triage.study import StudyState
 
@@ -78,6 +79,8 @@ def _state(
             )
         )
     )
+    if not states:
+        reason = NOT_AGREED.code, NOT_AGREED.text
     for state, shown in ((JobState.ANALYSING, ShownState.ANALYSING), (JobState.QUEUED, ShownState.QUEUED)):
         if state in states:
             return shown, reason
@@ -85,7 +88,7 @@ def _state(
     for outcome, shown in _WORST_FIRST.items():
         if outcome in outcomes:
             return shown, reason
-    return ShownState.ANALYSED, None
+    return ShownState.ANALYSED, reason
 
 
 def _newest_results(connection: Connection, study_instance_uid: str) -> list[Any]:

@@ -80,6 +80,8 @@ instance = sa.Table(
     Index(None, "study_instance_uid", "since_version"),
 )
 
+# images_since: the first version with the same images, pixels and routing; what changed since is only whose they are.
+# NULL from a writer before revision 0005: this one.
 study_version = sa.Table(
     "study_version",
     metadata,
@@ -93,11 +95,13 @@ study_version = sa.Table(
     Column("priority", Integer),
     Column("out_of_scope_code", Text),
     Column("out_of_scope_text", Text),
+    Column("images_since", Integer),
     Index(None, "state", "last_image_at"),
 )
 
 # outbox: a message is owed to the queue. token: grows with each lease. attempt: leases so far. not_before: a postponed
 # job is put back into the outbox by `reissue` at this time. rank: `triage.job.rank`; 0 from a writer of revision 0001.
+# reconciles: the result that the job writes again, NULL where it analyses (no foreign key: a result refers to its job).
 job = sa.Table(
     "job",
     metadata,
@@ -117,6 +121,7 @@ job = sa.Table(
     Column("lease_expires_at", UtcTime),
     Column("rank", Float, nullable=False, server_default="0"),
     Column("traceparent", Text),
+    Column("reconciles", WORD),
     sa.ForeignKeyConstraint(
         ["study_instance_uid", "version"], ["study_version.study_instance_uid", "study_version.number"]
     ),

@@ -1,15 +1,18 @@
 """Study versions: which are quiet, what they hold, and closing one with its plan."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import history, summary
+from services.backends.store import corrections, history, summary
 from services.backends.store.engine import locked
 from services.backends.store.tables import instance, job, study, study_version
+from services.triage.identity import NOT_AGREED, agree
 from services.triage.job import JobPlan, JobState, OrderPriority, Plan, rank
 from services.triage.study import Instance, StudyAttributes, StudyState, VersionKey
 
@@ -49,8 +52,11 @@ def newest(connection: Connection, study_instance_uid: str, *where: sa.ColumnEle
 def study_attributes(connection: Connection, study_instance_uid: str) -> StudyAttributes | None:
     """The attributes of a study, None if it is unknown."""
     row = connection.execute(sa.select(study).where(study.c.study_instance_uid == study_instance_uid)).first()
-    if row is None:
-        return None
+    return None if row is None else attributes_of(row)
+
+
+def attributes_of(row: sa.Row[Any]) -> StudyAttributes:
+    """The attributes in a row that has the columns of `study`."""
     return StudyAttributes(**{name: getattr(row, name) for name in StudyAttributes.__dataclass_fields__})
 
 
@@ -88,6 +94,7 @@ def complete(
     """See `StudyStore.complete`.
 
     A second content of an instance already counted does not change the number `seen`: it is found by its time.
+    What of the plan an earlier result has answered is written again, not computed again (`corrections`).
     """
     uid = version.study_instance_uid
     locked(connection, [uid])
@@ -112,18 +119,41 @@ def complete(
     )
     if closed.rowcount == 0:
         return False
-    jobs = [{**_job(version, one, priority, now), "traceparent": traceparent} for one in plan.jobs]
-    if jobs:
-        connection.execute(sa.insert(job), jobs)
     cause = reason.code if reason else f"{seen} instances"
-    lines = [history.line(uid, "version", str(version.number), time=now, actor="gateway", what="complete", cause=cause)]
-    lines += [
-        history.line(uid, "job", one["job_id"], time=now, actor="gateway", what="queued", cause=one["model_name"])
-        for one in jobs
-    ]
-    history.write(connection, lines)
+    line = history.line(uid, "version", str(version.number), time=now, actor="gateway", what="complete", cause=cause)
+    history.write(connection, [line])
+    _queue(connection, version, plan.jobs, priority=priority, now=now, traceparent=traceparent)
     summary.refresh(connection, uid)
     return True
+
+
+def _queue(
+    connection: Connection,
+    version: VersionKey,
+    plans: Sequence[JobPlan],
+    *,
+    priority: OrderPriority,
+    now: datetime,
+    traceparent: str | None,
+) -> None:
+    """Queue the jobs of a version: one for each plan, but for what an earlier result says of the same images.
+
+    That is written again, not computed again, once the images agree on whose they are; until then it stands.
+    """
+    earlier = corrections.answered(connection, version, plans)
+    stand = set(earlier) if earlier and not agree(instances(connection, version)) else set()
+    jobs = [
+        {**_job(version, one, priority, now), "reconciles": earlier.get(one.model_name), "traceparent": traceparent}
+        for one in plans
+        if one.model_name not in stand
+    ]
+    if jobs:
+        connection.execute(sa.insert(job), jobs)
+    note = partial(history.line, version.study_instance_uid, time=now, actor="gateway")
+    lines = [note("job", one["job_id"], what="queued", cause=one["model_name"]) for one in jobs]
+    if stand:
+        lines.append(note("version", str(version.number), what="results_stand", cause=NOT_AGREED.code))
+    history.write(connection, lines)
 
 
 def _job(version: VersionKey, plan: JobPlan, priority: OrderPriority, now: datetime) -> dict[str, Any]:

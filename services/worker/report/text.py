@@ -11,6 +11,11 @@ from services.triage.model import Model
 
 NOT_A_DEVICE = "Demonstration software, not a medical device, not for diagnosis. A person must read every study."
 
+REISSUED = (
+    "Written again under corrected patient or order data; the images and what was found in them are those of the "
+    "report that this one replaces."
+)
+
 
 def score_text(score: float, *, calibrated: bool) -> str:
     """`score 0.93`, and that it is not calibrated as long as it is not."""
