@@ -45,6 +45,10 @@ class Settings(BaseSettings):
     send_to: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Destinations of results, comma-separated: AET@HOST:PORT, https://HOST/PATH, a folder's path."
     )
+    recall_notes: bool = Field(
+        False,
+        description="Reject recalled results at the destinations that have them, by a Key Object Selection (IHE IOCM).",
+    )
     stow_ca: Path | None = Field(None, description="CA certificates (PEM) that a STOW-RS server is checked by.")
     stow_credentials: Path | None = Field(
         None,

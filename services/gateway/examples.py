@@ -53,6 +53,7 @@ STUDY_EXAMPLE: dict[str, Any] = {
     "score": 0.93,
     "calibrated": False,
     "model": _MODEL,
+    "recalled": False,
     "lesion_count": 1,
     "largest_long_axis_mm": 17.2,
     "reason": None,
@@ -66,6 +67,7 @@ _DELIVERY = {
     "attempt": 1,
     "next_at": None,
     "reason": None,
+    "note": False,
     "events": [{"time": "2024-01-31T10:21:03Z", "actor": "deliver", "what": "sent", "cause": ""}],
 }
 
@@ -87,6 +89,7 @@ _RESULT = {
             "series_instance_uid": f"{_ROOT}.4",
             "sha256": "5e88" * 16,
             "size_bytes": 148_640,
+            "note": False,
         }
     ],
     "deliveries": [_DELIVERY],
@@ -94,6 +97,7 @@ _RESULT = {
     "peak_memory_mb": 1480.0,
     "frozen_at": "2024-01-31T10:21:02Z",
     "superseded_by": None,
+    "recall": None,
 }
 
 DETAIL_EXAMPLE: dict[str, Any] = {

@@ -84,11 +84,12 @@ class StudyOut(_Schema):
     last_instance_at: datetime
     completed_at: datetime | None
     frozen_at: datetime | None
-    outcome: Outcome | None = Field(description="Of the leading result. null: no result yet, so nobody has looked.")
+    outcome: Outcome | None = Field(description="Of the leading result. null: there is none that counts.")
     flag: Flag | None = Field(description="Of the AI; it only ever moves a study up.")
     score: float | None = Field(description="0..1, the model's own; null when the model did not look.")
     calibrated: bool = Field(description="Whether the score was calibrated on patients.")
     model: ModelOut | None
+    recalled: bool = Field(description="The leading result was recalled: nothing of what it said is told here.")
     lesion_count: int
     largest_long_axis_mm: float | None
     reason: ReasonOut | None = Field(description="Why out of scope, not analysed or failed.")
@@ -130,6 +131,7 @@ class ObjectOut(_Schema):
     series_instance_uid: str
     sha256: str
     size_bytes: int
+    note: bool = Field(description="The rejection note of a recalled result (Key Object Selection, IHE IOCM).")
 
 
 class DeliveryOut(_Schema):
@@ -142,7 +144,28 @@ class DeliveryOut(_Schema):
     attempt: int
     next_at: datetime | None
     reason: ReasonOut | None
+    note: bool = Field(description="Of the rejection note, not of the result.")
     events: list[EventOut]
+
+
+class RecallOut(_Schema):
+    """A result that was taken back: when, who and why. It stays so."""
+
+    recalled_at: datetime
+    actor: str
+    reason: str
+
+
+class RecallIn(BaseModel):
+    """Why a result is taken back."""
+
+    model_config = ConfigDict(
+        str_strip_whitespace=True, json_schema_extra={"examples": [{"reason": "segments the diaphragm"}]}
+    )
+
+    reason: str = Field(
+        min_length=1, max_length=500, description="For the history and the rejection note; no patient data."
+    )
 
 
 class ResultOut(_Schema):
@@ -163,6 +186,7 @@ class ResultOut(_Schema):
     peak_memory_mb: float | None
     frozen_at: datetime
     superseded_by: str | None = Field(description="The next result of the same model (result_id); null: the newest.")
+    recall: RecallOut | None
 
 
 class SeriesRefusalOut(_Schema):

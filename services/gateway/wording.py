@@ -62,6 +62,7 @@ _WITHOUT_RESULT = {
     ShownState.OUT_OF_SCOPE: Verdict(kind="unseen", title="Not for the AI", note=READ_AS_USUAL),
 }
 
+_RECALLED = Verdict(kind="unseen", title="AI result recalled", note=READ_AS_USUAL)
 _NO_RESULT = Verdict(kind="unseen", title="No AI result", note=READ_AS_USUAL)
 
 
@@ -74,6 +75,8 @@ def verdict_of_result(outcome: Outcome, flag: Flag) -> Verdict:
 
 def verdict(row: StudyRow) -> Verdict:
     """What the work list says for the AI of one study."""
+    if row.recalled:
+        return _RECALLED
     if row.outcome is None or row.flag is None:
         return _WITHOUT_RESULT.get(row.state, _NO_RESULT)
     return verdict_of_result(row.outcome, row.flag)

@@ -13,7 +13,7 @@ from typing import Protocol
 from services.triage.errors import Reason
 from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, Plan
 from services.triage.model import Model
-from services.triage.result import DeliveryState, Destination, Result
+from services.triage.result import DeliveryState, Destination, FrozenResult, Recall, Result, ResultObject
 from services.triage.study import Instance, VersionKey
 from services.triage.volume import Segmentation, Volume
 
@@ -184,6 +184,19 @@ class StudyStore(Protocol):
 
     def postpone(self, lease: Lease, reason: Reason, *, now: datetime, until: datetime) -> None:
         """Give a job back after a transient error, to be published again not before `until`. Raises LeaseLost."""
+
+    def frozen_result(self, result_id: str) -> FrozenResult | None:
+        """A result as it was frozen, None if it is unknown."""
+
+    def recall(
+        self, result_id: str, *, reason: str, actor: str, now: datetime, note: tuple[ResultObject, str] | None = None
+    ) -> Recall | None:
+        """Take a result back: it leads no study, is sent no more, and no job writes it again. None: it is unknown.
+
+        `note`: a rejection note and the SHA-256 of its bytes, which are kept already; it is owed to each destination
+        that may have something of the result. Of a result that was recalled before it answers that recall, and
+        changes nothing.
+        """
 
     def claim_delivery(self, destination_name: str, *, now: datetime, duration: timedelta) -> DueDelivery | None:
         """Take the first due delivery of a destination that nobody has: by order priority, then age. None: none is due.

@@ -1,6 +1,7 @@
 """A result: what a worker freezes, once, and what delivery sends, byte for byte."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from services.triage.errors import Reason
@@ -43,6 +44,15 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Recall:
+    """That a person took a result back: when, who and why. It stays so."""
+
+    recalled_at: datetime
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FrozenResult:
     """A result as the store has it. sha256s: of its objects, in their order (`StudyFiles.result_path`)."""
 
@@ -51,6 +61,7 @@ class FrozenResult:
     series_instance_uid: str | None
     finding: Finding
     sha256s: tuple[str, ...]
+    recall: Recall | None = None
 
 
 IDENTITY_CORRECTED = Reason(code="identity_corrected", text="sent under the corrected patient or order data instead")

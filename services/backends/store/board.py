@@ -9,7 +9,7 @@ from services.triage.finding import Flag, Outcome
 from services.triage.job import JobKind, JobState, OrderPriority, SeriesRefusal
 from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
-from services.triage.result import DeliveryState
+from services.triage.result import DeliveryState, Recall
 from services.triage.study import Event, StudyAttributes, StudyState
 
 
@@ -39,6 +39,7 @@ class StudyRow:
     version: the newest; 0 when no image has come yet. modalities: of all series, sorted.
     outcome to largest_long_axis_mm: of the leading result (highest flag, then score) of the newest version that has
     any; `result_version` tells which that is: smaller than `version` while a newer one is on its way.
+    recalled: that result, and every other of its version, was recalled; then nothing of what it said is told here.
     reason: why the study is out of scope, or its first not_analysed or failed result is.
     received_at, last_instance_at: first and newest instance. frozen_at: of the newest result. All times UTC.
     """
@@ -60,6 +61,7 @@ class StudyRow:
     score: float | None = None
     calibrated: bool = False
     model: ModelIdentity | None = None
+    recalled: bool = False
     lesion_count: int = 0
     largest_long_axis_mm: float | None = None
     reason: Reason | None = None
@@ -88,7 +90,10 @@ class PatientRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectRow:
-    """One frozen DICOM object; `sha256` is its name in `StudyFiles.result_path`."""
+    """One frozen DICOM object; `sha256` is its name in `StudyFiles.result_path`.
+
+    note: the rejection note of a recalled result.
+    """
 
     modality: str
     sop_class_uid: str
@@ -96,11 +101,12 @@ class ObjectRow:
     series_instance_uid: str
     sha256: str
     size_bytes: int
+    note: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeliveryRow:
-    """One result on its way to one destination. `reason`: of the last failed try."""
+    """One result, or its rejection note, on its way to one destination. `reason`: of the last failed try."""
 
     delivery_id: str
     destination: str
@@ -109,6 +115,7 @@ class DeliveryRow:
     attempt: int
     next_at: datetime | None
     reason: Reason | None
+    note: bool
     events: tuple[Event, ...]
 
 
@@ -131,6 +138,7 @@ class ResultRow:
     peak_memory_mb: float | None
     frozen_at: datetime
     superseded_by: str | None
+    recall: Recall | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

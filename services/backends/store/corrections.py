@@ -4,23 +4,30 @@ IHE calls it patient information reconciliation (RAD TF-1 section 7, PIR).
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store.tables import result, result_object, study_version
-from services.triage.errors import Reason
-from services.triage.finding import Finding, Flag, Outcome
+from services.backends.store.frozen import recall_of
+from services.backends.store.tables import result, study_version
+from services.triage.finding import Outcome
 from services.triage.job import JobPlan
-from services.triage.model import ModelIdentity
-from services.triage.result import FrozenResult
 from services.triage.study import VersionKey
 
 _ANALYSED = [outcome for outcome in Outcome if outcome.analysed]
 
 
-def answered(connection: Connection, version: VersionKey, plans: Iterable[JobPlan]) -> dict[str, str]:
-    """By model name, the newest result in which the model looked at the same series of the same images."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """An earlier result in which a model looked at the same series of the same images."""
+
+    result_id: str
+    recalled: bool
+
+
+def answered(connection: Connection, version: VersionKey, plans: Iterable[JobPlan]) -> dict[str, Answer]:
+    """What of the plans is answered, by model name; by the newest result."""
     since = connection.scalar(
         sa.select(study_version.c.images_since).where(
             study_version.c.study_instance_uid == version.study_instance_uid,
@@ -44,29 +51,6 @@ def answered(connection: Connection, version: VersionKey, plans: Iterable[JobPla
             .limit(1)
         )
         if newest is not None:
-            found[plan.model_name] = newest
+            recalled = recall_of(connection, newest) is not None
+            found[plan.model_name] = Answer(result_id=newest, recalled=recalled)
     return found
-
-
-def frozen_result(connection: Connection, result_id: str) -> FrozenResult:
-    """A result as it was frozen."""
-    row = connection.execute(sa.select(result).where(result.c.result_id == result_id)).one()
-    sha256s = connection.scalars(
-        sa.select(result_object.c.sha256)
-        .where(result_object.c.result_id == result_id)
-        .order_by(result_object.c.position)
-    )
-    return FrozenResult(
-        result_id=result_id,
-        model=ModelIdentity(name=row.model_name, version=row.model_version, weights_sha256=row.weights_sha256),
-        series_instance_uid=row.series_instance_uid,
-        finding=Finding(
-            outcome=Outcome(row.outcome),
-            score=row.score,
-            flag=Flag(row.flag),
-            calibrated=row.calibrated,
-            lesions=row.lesions,
-            reason=Reason(code=row.reason_code, text=row.reason_text) if row.reason_code else None,
-        ),
-        sha256s=tuple(sha256s),
-    )

@@ -43,7 +43,7 @@ def claim(connection: Connection, destination_name: str, *, now: datetime, durat
     row = connection.execute(sa.select(delivery).where(this)).one()
     objects = connection.execute(
         sa.select(result_object.c.sop_class_uid, result_object.c.sop_instance_uid, result_object.c.sha256)
-        .where(result_object.c.result_id == row.result_id)
+        .where(result_object.c.result_id == row.result_id, result_object.c.note == row.note)
         .order_by(result_object.c.position)
     )
     return DueDelivery(
@@ -146,7 +146,11 @@ def withdraw(connection: Connection, result_id: str, reason: Reason, *, actor: s
 
     One that is on its way at this moment may arrive all the same, and is then noted as sent.
     """
-    of_result = delivery.c.result_id == result_id, delivery.c.state.in_([DeliveryState.PENDING, DeliveryState.GIVEN_UP])
+    of_result = (
+        delivery.c.result_id == result_id,
+        delivery.c.state.in_([DeliveryState.PENDING, DeliveryState.GIVEN_UP]),
+        sa.not_(delivery.c.note),
+    )
     for delivery_id in connection.scalars(sa.select(delivery.c.delivery_id).where(*of_result)).all():
         connection.execute(
             sa.update(delivery)

@@ -12,13 +12,23 @@ from sqlalchemy import Connection, Engine
 from services.backends.store import board as shown
 from services.backends.store import history, versions
 from services.backends.store.engine import reading
-from services.backends.store.tables import board, delivery, instance, job, result, result_object, study, study_version
+from services.backends.store.tables import (
+    board,
+    delivery,
+    instance,
+    job,
+    recall,
+    result,
+    result_object,
+    study,
+    study_version,
+)
 from services.triage.completeness import is_routable
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobKind, JobState, OrderPriority
 from services.triage.model import ModelIdentity
-from services.triage.result import DeliveryState
+from services.triage.result import DeliveryState, Recall
 from services.triage.study import Event, InstanceHeader, StudyState
 
 _SEARCHED = (
@@ -35,7 +45,9 @@ _LINES = (
         *(column.label(f"result_{column.name}") for column in result.c),
     )
     .join_from(board, study, board.c.study_instance_uid == study.c.study_instance_uid)
+    .add_columns(recall.c.recalled_at)
     .outerjoin(result, board.c.result_id == result.c.result_id)
+    .outerjoin(recall, board.c.result_id == recall.c.result_id)
 )
 
 
@@ -113,8 +125,9 @@ def _count_by(connection: Connection, *columns: sa.Column[Any]) -> dict[tuple[st
 
 
 def _study_row(row: sa.Row[Any]) -> shown.StudyRow:
-    lesions = row.result_lesions or ()
     has_result = row.result_result_id is not None
+    recalled = row.recalled_at is not None
+    lesions = () if recalled or not has_result else row.result_lesions
     return shown.StudyRow(
         study=versions.attributes_of(row),
         state=shown.ShownState(row.board_state),
@@ -128,13 +141,14 @@ def _study_row(row: sa.Row[Any]) -> shown.StudyRow:
         completed_at=row.board_completed_at,
         frozen_at=row.result_frozen_at,
         result_version=row.result_version,
-        outcome=Outcome(row.result_outcome) if has_result else None,
-        flag=Flag(row.result_flag) if has_result else None,
-        score=row.result_score,
+        outcome=Outcome(row.result_outcome) if has_result and not recalled else None,
+        flag=Flag(row.result_flag) if has_result and not recalled else None,
+        score=None if recalled else row.result_score,
         calibrated=bool(row.result_calibrated),
         model=_model(row.result_model_name, row.result_model_version, row.result_weights_sha256)
         if has_result
         else None,
+        recalled=recalled,
         lesion_count=len(lesions),
         largest_long_axis_mm=max((lesion.long_axis_mm for lesion in lesions), default=None),
         reason=_reason(row.board_reason_code, row.board_reason_text),
@@ -229,6 +243,10 @@ def _results(connection: Connection, uid: str, events: _Events) -> dict[str, sho
         for _, of_model in groupby(sorted(rows, key=attrgetter("model_name")), key=attrgetter("model_name"))
         for earlier, later in pairwise(of_model)
     }
+    recalls = {
+        row.result_id: Recall(recalled_at=row.recalled_at, actor=row.actor, reason=row.reason)
+        for row in connection.execute(sa.select(recall).where(recall.c.study_instance_uid == uid))
+    }
     return {
         row.job_id: shown.ResultRow(
             result_id=row.result_id,
@@ -246,6 +264,7 @@ def _results(connection: Connection, uid: str, events: _Events) -> dict[str, sho
             peak_memory_mb=row.peak_memory_mb,
             frozen_at=row.frozen_at,
             superseded_by=following.get(row.result_id),
+            recall=recalls.get(row.result_id),
         )
         for row in rows
     }
@@ -269,6 +288,7 @@ def _objects(connection: Connection, uid: str) -> dict[str, list[shown.ObjectRow
                 series_instance_uid=row.series_instance_uid,
                 sha256=row.sha256,
                 size_bytes=row.size_bytes,
+                note=row.note,
             )
         )
     return found
@@ -278,7 +298,9 @@ def _deliveries(connection: Connection, uid: str, events: _Events) -> dict[str, 
     """By result id."""
     found: dict[str, list[shown.DeliveryRow]] = defaultdict(list)
     rows = connection.execute(
-        sa.select(delivery).where(delivery.c.study_instance_uid == uid).order_by(delivery.c.destination)
+        sa.select(delivery)
+        .where(delivery.c.study_instance_uid == uid)
+        .order_by(delivery.c.destination, delivery.c.created_at)
     )
     for row in rows:
         found[row.result_id].append(
@@ -290,6 +312,7 @@ def _deliveries(connection: Connection, uid: str, events: _Events) -> dict[str, 
                 attempt=row.attempt,
                 next_at=row.next_at,
                 reason=_reason(row.reason_code, row.reason_text),
+                note=row.note,
                 events=_of("delivery", row.delivery_id, events),
             )
         )

@@ -8,8 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import corrections, history, summary, versions
+from services.backends.store import history, summary, versions
 from services.backends.store.engine import locked
+from services.backends.store.frozen import frozen_result
 from services.backends.store.tables import job, result, result_object, study
 from services.triage.errors import LeaseLost, Reason
 from services.triage.job import Job, JobMessage, JobState, Lease, OrderPriority
@@ -182,7 +183,7 @@ def _job(connection: Connection, row: sa.Row[Any]) -> Job:
         instances=versions.instances(connection, version),
         predecessors=_predecessors(connection, row),
         earlier_lesions=_earlier_lesions(connection, row),
-        reconciles=corrections.frozen_result(connection, row.reconciles) if row.reconciles else None,
+        reconciles=frozen_result(connection, row.reconciles) if row.reconciles else None,
         traceparent=row.traceparent,
     )
 

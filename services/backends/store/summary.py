@@ -7,10 +7,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store.board import ShownState
-from services.backends.store.tables import board, instance, job, result, study, study_version
+from services.backends.store.tables import board, instance, job, recall, result, study, study_version
 from services.triage.finding import Flag, Outcome
 from services.triage.identity import NOT_AGREED
 from services.triage.job import JobState, OrderPriority
+from services.triage.result import RECALLED
 from services.triage.study import StudyState
 
 _URGENCY = {Flag.URGENT: 0, Flag.ELEVATED: 1, Flag.ROUTINE: 2}
@@ -39,12 +40,13 @@ def refresh(connection: Connection, study_instance_uid: str) -> None:
         ).where(mine)
     ).one()
     results = _newest_results(connection, study_instance_uid)
-    leading = min(results, key=_rank, default=None)
-    state, reason = _state(connection, newest, results)
+    valid = [one for one in results if not one.recalled]
+    leading = min(valid or results, key=_rank, default=None)
+    state, reason = _state(connection, newest, valid, recalled=bool(results) and not valid)
     values = {
         "state": state,
         "priority": newest.priority if newest and newest.priority is not None else OrderPriority.ROUTINE,
-        "urgency": _URGENCY[Flag(leading.flag)] if leading else _URGENCY[Flag.ROUTINE],
+        "urgency": min((_URGENCY[Flag(one.flag)] for one in valid), default=_URGENCY[Flag.ROUTINE]),
         "received_at": received_at,
         "last_instance_at": totals.last,
         "version": newest.number if newest else 0,
@@ -61,11 +63,11 @@ def refresh(connection: Connection, study_instance_uid: str) -> None:
 
 
 def _state(
-    connection: Connection, newest: sa.Row[Any] | None, results: Sequence[sa.Row[Any]]
+    connection: Connection, newest: sa.Row[Any] | None, results: Sequence[sa.Row[Any]], *, recalled: bool
 ) -> tuple[ShownState, tuple[str, str] | None]:
-    """The shown state, and the reason that goes with it."""
+    """The shown state, and the reason that goes with it. recalled: there are results, and none of them counts."""
     refusals = [(r.reason_code, r.reason_text) for r in sorted(results, key=_refusal_rank) if r.reason_code]
-    reason = refusals[0] if refusals else None
+    reason = refusals[0] if refusals else (RECALLED.code, RECALLED.text) if recalled else None
     if newest is None:
         return ShownState.OUT_OF_SCOPE, _NO_IMAGES
     if newest.state == StudyState.RECEIVING:
@@ -79,7 +81,7 @@ def _state(
             )
         )
     )
-    if not states:
+    if not states and results:
         reason = NOT_AGREED.code, NOT_AGREED.text
     for state, shown in ((JobState.ANALYSING, ShownState.ANALYSING), (JobState.QUEUED, ShownState.QUEUED)):
         if state in states:
@@ -106,7 +108,9 @@ def _newest_results(connection: Connection, study_instance_uid: str) -> list[Any
             result.c.score,
             result.c.reason_code,
             result.c.reason_text,
+            recall.c.result_id.is_not(None).label("recalled"),
         )
+        .outerjoin(recall, recall.c.result_id == result.c.result_id)
         .where(result.c.study_instance_uid == study_instance_uid, result.c.version == newest)
         .order_by(result.c.frozen_at, result.c.result_id)
     )

@@ -154,6 +154,17 @@ result = sa.Table(
     Index(None, "study_instance_uid", "version"),
 )
 
+recall = sa.Table(
+    "recall",
+    metadata,
+    Column("result_id", WORD, ForeignKey("result.result_id"), primary_key=True),
+    _study(),
+    Column("recalled_at", UtcTime, nullable=False),
+    Column("actor", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+)
+
+# note: the rejection note of a recalled result, which has deliveries of its own.
 result_object = sa.Table(
     "result_object",
     metadata,
@@ -165,9 +176,10 @@ result_object = sa.Table(
     Column("series_instance_uid", UID, nullable=False),
     Column("sha256", HEX, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
+    Column("note", Boolean, nullable=False, server_default=sa.false()),
 )
 
-# attempt: tries so far. claim: of the process that sends it now.
+# attempt: tries so far. claim: of the process that sends it now. note: the rejection note is sent, not the result.
 # The address is the one at freezing, for the record; the sender uses today's.
 delivery = sa.Table(
     "delivery",
@@ -187,7 +199,8 @@ delivery = sa.Table(
     Column("claim_expires_at", UtcTime),
     Column("reason_code", Text),
     Column("reason_text", Text),
-    UniqueConstraint("result_id", "destination"),
+    Column("note", Boolean, nullable=False, server_default=sa.false()),
+    UniqueConstraint("result_id", "destination", "note"),
     Index(None, "destination", "state", "next_at"),
 )
 

@@ -14,6 +14,7 @@ from services.backends.store.engine import locked
 from services.backends.store.tables import instance, job, study, study_version
 from services.triage.identity import NOT_AGREED, agree
 from services.triage.job import JobPlan, JobState, OrderPriority, Plan, rank
+from services.triage.result import RECALLED
 from services.triage.study import Instance, StudyAttributes, StudyState, VersionKey
 
 
@@ -138,12 +139,15 @@ def _queue(
 ) -> None:
     """Queue the jobs of a version: one for each plan, but for what an earlier result says of the same images.
 
-    That is written again, not computed again, once the images agree on whose they are; until then it stands.
+    That is written again, not computed again, once the images agree on whose they are; until then it stands. What was
+    recalled stays so.
     """
     earlier = corrections.answered(connection, version, plans)
-    stand = set(earlier) if earlier and not agree(instances(connection, version)) else set()
+    agreed = not earlier or agree(instances(connection, version))
+    stand = {name for name, one in earlier.items() if one.recalled or not agreed}
+    reconciles = {name: one.result_id for name, one in earlier.items()}
     jobs = [
-        {**_job(version, one, priority, now), "reconciles": earlier.get(one.model_name), "traceparent": traceparent}
+        {**_job(version, one, priority, now), "reconciles": reconciles.get(one.model_name), "traceparent": traceparent}
         for one in plans
         if one.model_name not in stand
     ]
@@ -152,7 +156,8 @@ def _queue(
     note = partial(history.line, version.study_instance_uid, time=now, actor="gateway")
     lines = [note("job", one["job_id"], what="queued", cause=one["model_name"]) for one in jobs]
     if stand:
-        lines.append(note("version", str(version.number), what="results_stand", cause=NOT_AGREED.code))
+        cause = RECALLED.code if agreed else NOT_AGREED.code
+        lines.append(note("version", str(version.number), what="results_stand", cause=cause))
     history.write(connection, lines)
 
 
