@@ -9,7 +9,15 @@ from services.backends.store.board import ShownState
 from services.gateway.desk import PAGE_LIMIT, PAGE_SIZE, TheDesk, UidInPath, unknown_study
 from services.gateway.problems import Problem, ProblemError
 from services.gateway.recall import recall
-from services.gateway.schemas import CompletionOut, RecallIn, RecallOut, StudyDetailOut, StudyListOut, StudyOut
+from services.gateway.schemas import (
+    AnalysisOut,
+    CompletionOut,
+    RecallIn,
+    RecallOut,
+    StudyDetailOut,
+    StudyListOut,
+    StudyOut,
+)
 from services.triage.errors import OutOfResources
 
 
@@ -93,6 +101,29 @@ def complete_study(desk: TheDesk, uid: UidInPath) -> CompletionOut:
         "nothing_receiving",
         "Nothing is receiving",
         detail="The newest version of this study is complete already, or no image of it has come.",
+        way_out="Nothing needs to be done; GET /api/studies/{uid} shows where the study stands.",
+    )
+
+
+@router.post(
+    "/studies/{uid}/analyse",
+    tags=["studies"],
+    summary="Have the models of today look at the study again",
+    status_code=202,
+    responses=_problems(s404="No instance of this study was kept.", s409="The study will be analysed anyway."),
+    response_model=AnalysisOut,
+)
+def analyse_study(desk: TheDesk, uid: UidInPath) -> AnalysisOut:
+    """A new version of the study, new results that name their predecessors; the study keeps its place in the list."""
+    if desk.store.ask_analysis(uid, actor="api", now=desk.clock()):
+        return AnalysisOut(study_instance_uid=uid)
+    if desk.store.board.study(uid) is None:
+        raise unknown_study()
+    raise ProblemError(
+        409,
+        "analysis_ahead",
+        "An analysis is ahead",
+        detail="Images of this study still arrive, or a model has yet to look at them; or no image of it has come.",
         way_out="Nothing needs to be done; GET /api/studies/{uid} shows where the study stands.",
     )
 

@@ -53,6 +53,7 @@ STUDY_EXAMPLE: dict[str, Any] = {
     "score": 0.93,
     "calibrated": False,
     "model": _MODEL,
+    "already_reported": False,
     "recalled": False,
     "lesion_count": 1,
     "largest_long_axis_mm": 17.2,

@@ -89,6 +89,9 @@ class StudyOut(_Schema):
     score: float | None = Field(description="0..1, the model's own; null when the model did not look.")
     calibrated: bool = Field(description="Whether the score was calibrated on patients.")
     model: ModelOut | None
+    already_reported: bool = Field(
+        description="An earlier result of the same images was delivered, and gives the study its place in the list."
+    )
     recalled: bool = Field(description="The leading result was recalled: nothing of what it said is told here.")
     lesion_count: int
     largest_long_axis_mm: float | None
@@ -263,6 +266,10 @@ class CompletionOut(BaseModel):
 
     study_instance_uid: str
     asked: Literal[True] = True
+
+
+class AnalysisOut(CompletionOut):
+    """The request is kept; the dispatcher queues the jobs at its next turn."""
 
 
 class CheckOut(BaseModel):

@@ -87,6 +87,8 @@ def caveats(row: StudyRow) -> list[str]:
     found = []
     if row.result_version is not None and row.result_version < row.version:
         found.append(f"Of version {row.result_version}: what came since is not in it.")
+    if row.already_reported:
+        found.append("Reported before: the study keeps the place that its first result gave it.")
     if row.outcome is not None and row.outcome.analysed and row.state in (ShownState.FAILED, ShownState.NOT_ANALYSED):
         found.append("Another model gave no result: see the state.")
     return found

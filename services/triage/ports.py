@@ -126,6 +126,12 @@ class StudyStore(Protocol):
     def ask_completion(self, study_instance_uid: str, *, actor: str, now: datetime) -> bool:
         """Have the receiving version completed at the next turn. False: no such study, or nothing is receiving."""
 
+    def ask_analysis(self, study_instance_uid: str, *, actor: str, now: datetime) -> bool:
+        """Have the models look again at images that did not change: the next version, complete at the next turn.
+
+        False: no such study, or one that is receiving or has a job still open and will be analysed anyway.
+        """
+
     def complete(
         self,
         version: VersionKey,

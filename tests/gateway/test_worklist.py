@@ -11,7 +11,8 @@ from services.gateway.wording import age_words, date_words, person_words, score_
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.job import SeriesRefusal
-from tests.support.worklist import NOW, Ward, failed, found, not_analysed, nothing_found
+from services.triage.result import DeliveryState
+from tests.support.worklist import NOW, PACS, Ward, failed, found, not_analysed, nothing_found
 
 
 class Rows(HTMLParser):
@@ -285,3 +286,16 @@ def test_a_study_of_two_patients_names_both_on_its_page(ward: Ward, client: Test
     assert "The images name 2 patients" in text
     assert ">4711<" in text
     assert ">4712<" in text
+
+
+def test_a_study_that_was_reported_before_says_so_and_so_does_the_result_that_is_superseded(
+    ward: Ward, client: TestClient
+) -> None:
+    ward.analysed(1, nothing_found())
+    due = ward.store.claim_delivery(PACS.name, now=NOW, duration=timedelta(minutes=1))
+    ward.store.delivered(due.delivery_id, DeliveryState.SENT, now=NOW)
+    ward.store.ask_analysis(ward.uid(1), actor="Dr Who", now=NOW)
+    ward.complete(1)
+    ward.freeze(1, found(Flag.URGENT, (0.93, 17.2)), content=b"other bytes")
+    assert "Reported before: the study keeps the place that its first result gave it." in only_row(client)[1]
+    assert client.get(f"/studies/{ward.uid(1)}").text.count("Superseded by a newer result.") == 1

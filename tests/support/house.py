@@ -114,16 +114,17 @@ class House:
         return uid
 
     def take_in(self, series: Sequence[Dataset]) -> str:
-        """Keep a series, and have the dispatcher record, complete, route and publish; answers the Study Instance UID.
-
-        The quiet period passes by the dispatcher's clock only.
-        """
+        """Keep a series, and have the dispatcher take it as far as the queue; answers the Study Instance UID."""
         self.keep(series)
+        self.dispatch()
+        return str(series[0].StudyInstanceUID)
+
+    def dispatch(self) -> None:
+        """Record, complete, route and publish what waits; the quiet period passes by the dispatcher's clock only."""
         dispatcher = Dispatcher(self.store, self.files, self.queue, load_rules(self.settings.routing), self.settings)
         self._quiet_s += 1 + self.settings.quiet_period_s
         for seconds in (self._quiet_s, self._quiet_s + self.settings.quiet_period_s):
             dispatcher.turn(datetime.now(UTC) + timedelta(seconds=seconds))
-        return str(series[0].StudyInstanceUID)
 
     def work(self, segmenter: BrightSegmenter | None = None) -> Job | None:
         """Have a worker make one attempt at the next job; answers the job, None when none is due."""

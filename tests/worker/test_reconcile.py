@@ -1,5 +1,6 @@
 """A study comes again under corrected patient data: its result is written again, and no model looks."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from services.triage.finding import Outcome
 from services.triage.job import JobKind
 from services.triage.result import Fallback
 from services.worker.report import reidentify, write_report
-from services.worker.report.text import REISSUED
+from services.worker.report.text import REISSUED, REPLACES
 from tests.support.ct import ct_series
 from tests.support.house import House, chest_with_ball
 from tests.support.lesion_case import a_model, volume_of_series, with_balls
@@ -158,6 +159,23 @@ def test_a_result_that_said_nothing_found_is_written_again_too(house: House):
     (report,) = paths(house, uid)
     assert dcmread(report).PatientID == "4711"
     assert dciodvfy(report) == []
+
+
+def test_a_new_analysis_says_what_it_replaces_and_its_report_is_valid(house: House):
+    uid = house.take_in(chest_with_ball(**RIGHT))
+    house.work()
+    before, old_report = house.result(uid), dcmread(paths(house, uid)[1])
+    assert house.store.ask_analysis(uid, actor="a person", now=datetime.now(UTC))
+    house.dispatch()
+    segmenter = BrightSegmenter()
+    house.work(segmenter)
+    seg, report = paths(house, uid)
+    assert segmenter.calls == 1
+    assert [one.tracking_uid for one in house.result(uid).lesions] == [one.tracking_uid for one in before.lesions]
+    assert old_report.SOPInstanceUID in references(dcmread(report).PredecessorDocumentsSequence[0])
+    assert REPLACES in strings(report)
+    assert [error for path in (seg, report) for error in dciodvfy(path)] == []
+    assert dcmread(seg).IssuerOfPatientID == dcmread(report).IssuerOfPatientID == "NORTH"
 
 
 def test_every_kind_of_object_is_valid_and_points_to_its_new_kin(tmp_path: Path):

@@ -39,6 +39,7 @@ class StudyRow:
     version: the newest; 0 when no image has come yet. modalities: of all series, sorted.
     outcome to largest_long_axis_mm: of the leading result (highest flag, then score) of the newest version that has
     any; `result_version` tells which that is: smaller than `version` while a newer one is on its way.
+    already_reported: an earlier result of the same images was delivered, and gives the study its place in the list.
     recalled: that result, and every other of its version, was recalled; then nothing of what it said is told here.
     reason: why the study is out of scope, or its first not_analysed or failed result is.
     received_at, last_instance_at: first and newest instance. frozen_at: of the newest result. All times UTC.
@@ -62,6 +63,7 @@ class StudyRow:
     calibrated: bool = False
     model: ModelIdentity | None = None
     recalled: bool = False
+    already_reported: bool = False
     lesion_count: int = 0
     largest_long_axis_mm: float | None = None
     reason: Reason | None = None

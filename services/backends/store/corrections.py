@@ -32,6 +32,7 @@ def answered(connection: Connection, version: VersionKey, plans: Iterable[JobPla
         sa.select(study_version.c.images_since).where(
             study_version.c.study_instance_uid == version.study_instance_uid,
             study_version.c.number == version.number,
+            sa.not_(study_version.c.rerun),
         )
     )
     if since is None or since == version.number:

@@ -149,6 +149,7 @@ def _study_row(row: sa.Row[Any]) -> shown.StudyRow:
         if has_result
         else None,
         recalled=recalled,
+        already_reported=row.board_already_reported,
         lesion_count=len(lesions),
         largest_long_axis_mm=max((lesion.long_axis_mm for lesion in lesions), default=None),
         reason=_reason(row.board_reason_code, row.board_reason_text),

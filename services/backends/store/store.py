@@ -55,6 +55,10 @@ class SqlStudyStore:
         with writing(self._engine) as connection:
             return versions.ask_completion(connection, study_instance_uid, actor=actor, now=now)
 
+    def ask_analysis(self, study_instance_uid: str, *, actor: str, now: datetime) -> bool:
+        with writing(self._engine) as connection:
+            return versions.ask_analysis(connection, study_instance_uid, actor=actor, now=now)
+
     def complete(
         self,
         version: VersionKey,

@@ -81,7 +81,7 @@ instance = sa.Table(
 )
 
 # images_since: the first version with the same images, pixels and routing; what changed since is only whose they are.
-# NULL from a writer before revision 0005: this one.
+# NULL from a writer before revision 0005: this one. rerun: a person asked for it, so that models look once more.
 study_version = sa.Table(
     "study_version",
     metadata,
@@ -96,6 +96,7 @@ study_version = sa.Table(
     Column("out_of_scope_code", Text),
     Column("out_of_scope_text", Text),
     Column("images_since", Integer),
+    Column("rerun", Boolean, nullable=False, server_default=sa.false()),
     Index(None, "state", "last_image_at"),
 )
 
@@ -220,6 +221,7 @@ event = sa.Table(
 )
 
 # urgency: the AI's flag as a rank; 0 urgent, 1 elevated, 2 everything else, also what was not analysed or failed.
+# already_reported: an earlier result of the same images was delivered, and the urgency is that result's.
 board = sa.Table(
     "board",
     metadata,
@@ -227,6 +229,7 @@ board = sa.Table(
     Column("state", WORD, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("urgency", Integer, nullable=False),
+    Column("already_reported", Boolean, nullable=False, server_default=sa.false()),
     Column("received_at", UtcTime, nullable=False),
     Column("last_instance_at", UtcTime, nullable=False),
     Column("version", Integer, nullable=False),

@@ -82,6 +82,47 @@ def ask_completion(connection: Connection, study_instance_uid: str, *, actor: st
     return True
 
 
+def ask_analysis(connection: Connection, study_instance_uid: str, *, actor: str, now: datetime) -> bool:
+    """See `StudyStore.ask_analysis`."""
+    locked(connection, [study_instance_uid])
+    mine = study_version.c.study_instance_uid == study_instance_uid
+    newest = connection.execute(
+        sa.select(study_version).where(mine).order_by(study_version.c.number.desc()).limit(1)
+    ).first()
+    open_jobs = job.c.study_instance_uid == study_instance_uid, job.c.state.in_([JobState.QUEUED, JobState.ANALYSING])
+    if (
+        newest is None
+        or newest.state == StudyState.RECEIVING
+        or connection.scalar(sa.select(sa.exists().where(*open_jobs)))
+    ):
+        return False
+    number = newest.number + 1
+    connection.execute(
+        sa.insert(study_version).values(
+            study_instance_uid=study_instance_uid,
+            number=number,
+            state=StudyState.RECEIVING,
+            opened_at=now,
+            last_image_at=now,
+            completion_asked=True,
+            images_since=newest.images_since or newest.number,
+            rerun=True,
+        )
+    )
+    line = history.line(
+        study_instance_uid,
+        "version",
+        str(number),
+        time=now,
+        actor=actor,
+        what=StudyState.RECEIVING,
+        cause="a new analysis was asked for",
+    )
+    history.write(connection, [line])
+    summary.refresh(connection, study_instance_uid)
+    return True
+
+
 def complete(
     connection: Connection,
     version: VersionKey,

@@ -100,7 +100,8 @@ def _document(
     measurements = root[-1]
     measurements.ContentSequence = ContentSequence([*_algorithm(subject.model), *measurements.ContentSequence])
     root.insert(len(root) - 1, image_library(images))
-    root.append(_evaluations(answers, comment(subject.finding, subject.model, subject.refused_series)))
+    words = comment(subject.finding, subject.model, subject.refused_series, replaces=bool(subject.predecessors))
+    root.append(_evaluations(answers, words))
     return _Report(
         evidence=[*images, *evidence],
         content=report,

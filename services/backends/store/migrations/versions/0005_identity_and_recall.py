@@ -18,6 +18,8 @@ def upgrade() -> None:
     op.add_column("study", sa.Column("issuer_of_patient_id", sa.Text(), server_default="", nullable=False))
     op.add_column("instance", sa.Column("attributes", sa.Text(), nullable=True))
     op.add_column("study_version", sa.Column("images_since", sa.Integer(), nullable=True))
+    op.add_column("study_version", sa.Column("rerun", sa.Boolean(), server_default=sa.false(), nullable=False))
+    op.add_column("board", sa.Column("already_reported", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.add_column("job", sa.Column("reconciles", sa.String(length=32), nullable=True))
     op.create_table(
         "recall",
@@ -50,6 +52,8 @@ def downgrade() -> None:
     op.drop_column("result_object", "note")
     op.drop_table("recall")
     op.drop_column("job", "reconciles")
+    op.drop_column("board", "already_reported")
+    op.drop_column("study_version", "rerun")
     op.drop_column("study_version", "images_since")
     op.drop_column("instance", "attributes")
     op.drop_column("study", "issuer_of_patient_id")
