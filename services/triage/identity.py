@@ -24,20 +24,18 @@ def identity(study: StudyAttributes) -> Identity:
 
     Descriptions, dates and the age are left out: archives write them anew, and nobody files a result by them.
     """
-    return (
-        study.patient_id,
-        study.issuer_of_patient_id,
-        _person(study.patient_name),
-        study.patient_birth_date,
-        study.patient_sex,
-        study.accession_number,
-        study.study_id,
-    )
+    return (*_patient(study), study.accession_number, study.study_id)
 
 
-def agree(instances: Iterable[Instance]) -> bool:
-    """Whether all images of a study tell the same patient and order."""
-    return len({identity(one.study) for one in instances if is_routable(one.header)}) <= 1
+def agree(instances: Iterable[Instance], series_instance_uid: str | None) -> bool:
+    """Whether all images of a study tell one patient, and those of a series one order.
+
+    The order is that of the series alone: a study may hold the images of two.
+    """
+    images = [one for one in instances if is_routable(one.header)]
+    patients = {_patient(one.study) for one in images}
+    orders = {identity(one.study) for one in images if one.header.series_instance_uid == series_instance_uid}
+    return max(len(patients), len(orders)) <= 1
 
 
 def two_patients(instances: Iterable[Instance]) -> Reason | None:
@@ -53,6 +51,16 @@ def two_patients(instances: Iterable[Instance]) -> Reason | None:
     told = f"{len(ids)} patient IDs" if len(ids) > 1 else f"a patient ID of {len(issuers)} issuers"
     return Reason(
         code=TWO_PATIENTS, text=f"the images carry {told}; nothing is written to the PACS until that is corrected"
+    )
+
+
+def _patient(study: StudyAttributes) -> Identity:
+    return (
+        study.patient_id,
+        study.issuer_of_patient_id,
+        _person(study.patient_name),
+        study.patient_birth_date,
+        study.patient_sex,
     )
 
 

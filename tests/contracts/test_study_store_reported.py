@@ -5,10 +5,11 @@ from hashlib import sha256
 
 import pytest
 
-from services.backends.store import ShownState, SqlStudyStore
+from services.backends.store import ShownState, SqlStudyStore, open_store
 from services.backends.store.board import StudyRow
 from services.triage.finding import Flag, Outcome
-from services.triage.job import Job, OrderPriority
+from services.triage.identity import two_patients
+from services.triage.job import Job, JobPlan, OrderPriority, Plan
 from services.triage.result import DeliveryState, Result
 from services.triage.study import StudyState, VersionKey
 from tests.support.records import (
@@ -133,3 +134,22 @@ def test_the_history_says_who_asked(store: SqlStudyStore) -> None:
     assert detail is not None
     assert detail.versions[0].state is StudyState.RECEIVING
     assert [one.actor for one in detail.events if one.cause == "a new analysis was asked for"] == ["Dr Who"]
+
+
+def test_an_urgent_study_keeps_its_place_when_its_images_become_those_of_two_patients(store_url: str) -> None:
+    store = open_store(store_url, same_pixels=lambda _kept, _arrived: True)
+    analyse(store, study=OTHER)
+    analyse(store, at=50, flag=Flag.URGENT)
+    deliver(store, at=90)
+    mixed = image(1, content="again")
+    store.record(sent(replace(mixed, study=replace(mixed.study, patient_id="P2"))), now=after(100))
+    version = VersionKey(study_instance_uid=STUDY, number=2)
+    reason = two_patients(store.instances(version))
+    plan = Plan(jobs=(JobPlan(model_name=MODEL.name, series_instance_uid=None, refusal=reason),))
+    assert store.complete(version, plan, priority=OrderPriority.ROUTINE, seen=2, now=after(115))
+    lease, _ = lease_next(store, at=120)
+    result, _ = a_result(outcome=Outcome.NOT_ANALYSED, score=None, reason=reason)
+    store.freeze(lease, replace(result, objects=()), sha256s=[], destinations=[], now=after(121))
+    assert list(listed(store)) == [STUDY, OTHER]
+    assert (listed(store)[STUDY].state, listed(store)[STUDY].reason) == (ShownState.NOT_ANALYSED, reason)
+    store.close()

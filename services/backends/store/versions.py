@@ -184,8 +184,9 @@ def _queue(
     recalled stays so.
     """
     earlier = corrections.answered(connection, version, plans)
-    agreed = not earlier or agree(instances(connection, version))
-    stand = {name for name, one in earlier.items() if one.recalled or not agreed}
+    images = instances(connection, version) if earlier else ()
+    disagreed = {one.model_name for one in plans if not agree(images, one.series_instance_uid)}
+    stand = {name for name, one in earlier.items() if one.recalled or name in disagreed}
     reconciles = {name: one.result_id for name, one in earlier.items()}
     jobs = [
         {**_job(version, one, priority, now), "reconciles": reconciles.get(one.model_name), "traceparent": traceparent}
@@ -197,7 +198,7 @@ def _queue(
     note = partial(history.line, version.study_instance_uid, time=now, actor="gateway")
     lines = [note("job", one["job_id"], what="queued", cause=one["model_name"]) for one in jobs]
     if stand:
-        cause = RECALLED.code if agreed else NOT_AGREED.code
+        cause = NOT_AGREED.code if stand & disagreed else RECALLED.code
         lines.append(note("version", str(version.number), what="results_stand", cause=cause))
     history.write(connection, lines)
 
