@@ -107,6 +107,19 @@ def test_a_recalled_result_gives_no_place(store: SqlStudyStore) -> None:
     assert list(listed(store)) == [STUDY, OTHER]
 
 
+def test_a_study_whose_newest_result_is_recalled_is_not_held_up_by_the_one_before(store: SqlStudyStore) -> None:
+    analyse(store, study=OTHER)
+    analyse(store, at=50, flag=Flag.URGENT)
+    deliver(store, at=90)
+    rerun(store, flag=Flag.URGENT)
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    newer = detail.versions[0].jobs[0].result
+    assert newer is not None
+    store.recall(newer.result_id, reason="wrong", actor="Dr Who", now=after(300))
+    assert list(listed(store)) == [OTHER, STUDY]
+
+
 def test_an_urgent_study_stays_on_top_while_the_model_looks_again(store: SqlStudyStore) -> None:
     analyse(store, study=OTHER)
     analyse(store, at=50, flag=Flag.URGENT)

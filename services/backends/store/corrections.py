@@ -1,6 +1,6 @@
 """Versions in which only the patient or order data of the images changed: what earlier results say of them still holds.
 
-IHE calls it patient information reconciliation (RAD TF-1 section 7, PIR).
+IHE calls it Patient Information Reconciliation (RAD TF-1, PIR).
 """
 
 from collections.abc import Iterable

@@ -41,7 +41,7 @@ def refresh(connection: Connection, study_instance_uid: str) -> None:
     ).one()
     results = _newest_results(connection, study_instance_uid)
     valid = [one for one in results if not one.recalled]
-    reported = _already_reported(connection, results[0]) if results else []
+    reported = _already_reported(connection, valid[0]) if valid else []
     leading = min(valid or results, key=_rank, default=None)
     state, reason = _state(connection, newest, valid, recalled=bool(results) and not valid)
     values = {

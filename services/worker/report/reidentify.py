@@ -50,8 +50,8 @@ class _PatientAndStudy(SOPClass):
 
 
 def _renew(element: DataElement, uids: dict[str, str]) -> None:
-    if element.VR == "UI" and element.value in uids:
-        element.value = uids[element.value]
+    if element.VR == "UI" and isinstance(element.value, str):
+        element.value = uids.get(element.value, element.value)
 
 
 def _date(result: Dataset, header: Dataset, now: datetime) -> None:
