@@ -114,6 +114,7 @@ class StudyStore(Protocol):
 
         An image that adds or changes a routable series (triage.completeness.is_routable) joins the receiving
         version, or opens the next one if the last is complete, cancelling that version's queued and analysing jobs.
+        So does an image that comes again with other patient or order data (triage.identity.identity).
         Any other instance is recorded with the study and opens nothing.
         """
 
@@ -144,6 +145,8 @@ class StudyStore(Protocol):
     ) -> bool:
         """Close a version with its plan; its jobs are queued in the same transaction (outbox).
 
+        Where only patient or order data changed since a result, its job is to write that again (`Job.reconciles`), once
+        the images agree (triage.identity.agree); until then, and when it was recalled, there is no job and it stands.
         `seen`: how many instances the plan was made from. `traceparent`: is handed to whoever works on the jobs.
         False, and nothing changes, when another gateway was first or an instance has arrived since.
         """
