@@ -54,6 +54,10 @@ class Settings(BaseSettings):
         description="TOML file: more destinations, a table each, with their objects, TLS and storage commitment "
         "(deploy/destinations.toml).",
     )
+    recall_notes: bool = Field(
+        False,
+        description="Reject recalled results at the destinations that have them, by a Key Object Selection (IHE IOCM).",
+    )
     stow_ca: Path | None = Field(None, description="CA certificates (PEM) that a STOW-RS server is checked by.")
     stow_credentials: Path | None = Field(
         None,

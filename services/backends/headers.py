@@ -156,6 +156,7 @@ class _Values:
         return StudyAttributes(
             study_instance_uid=self._uid(_STUDY, "Study Instance UID"),
             patient_id=self._text(0x00100020),
+            issuer_of_patient_id=self._text(0x00100021),
             patient_name=self._text(0x00100010),
             patient_birth_date=self._text(0x00100030),
             patient_sex=self._text(0x00100040),

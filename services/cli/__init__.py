@@ -5,7 +5,20 @@ from typing import Annotated
 import typer
 
 from services import __version__
-from services.cli import db, deliver, deliveries, gateway, models, process, queue, send, settings, standalone, worker
+from services.cli import (
+    db,
+    deliver,
+    deliveries,
+    gateway,
+    models,
+    process,
+    queue,
+    results,
+    send,
+    settings,
+    standalone,
+    worker,
+)
 
 app = typer.Typer(
     name="vigie",
@@ -25,6 +38,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(models.app, name="models")
 app.add_typer(queue.app, name="queue")
+app.add_typer(results.app, name="results")
 app.command("settings")(settings.settings)
 
 

@@ -12,7 +12,8 @@ from rich.table import Table
 from services.backends.store import SqlStudyStore, open_store
 from services.settings import Settings
 from services.triage.errors import VigieError
-from services.triage.result import DeliveryState
+from services.triage.ports import DeliveryLine
+from services.triage.result import WITHDRAWN, DeliveryState
 
 app = typer.Typer(help="Results on their way to their destinations.", no_args_is_help=True)
 
@@ -26,9 +27,10 @@ def list_deliveries(
     state: Annotated[list[DeliveryState] | None, typer.Option(help="Which; may be given many times.")] = None,
     destination: Destination = None,
 ) -> None:
-    """List deliveries, oldest first; without --state those that were given up."""
+    """List deliveries, oldest first; without --state those that were given up and can be sent again."""
     table = Table("Delivery", "Study", "Destination", "Objects", "State", "Tries", "Since (UTC)", "Reason")
-    lines = _store().deliveries(set(state or [DeliveryState.GIVEN_UP]), destination_name=destination)
+    store = _store()
+    lines = store.deliveries(set(state), destination_name=destination) if state else _given_up(store, destination)
     for line in lines:
         since = f"{line.created_at:%Y-%m-%d %H:%M}"
         reason = f"{line.reason.text} [{line.reason.code}]" if line.reason else ""
@@ -53,20 +55,24 @@ def resend(
 ) -> None:
     """Send again what was given up, once its destination is mended; the history notes who asked.
 
-    Exit code: 0 all were put back, 1 some could not be (not given up, or unknown), 2 wrong usage.
+    Exit code: 0 all were put back, 1 some could not be (not given up, withdrawn, or unknown), 2 wrong usage.
     """
     if bool(deliveries) == all_given_up:
         raise typer.BadParameter("name deliveries, or say --all")
     store = _store()
-    wanted = deliveries or [
-        line.delivery_id for line in store.deliveries({DeliveryState.GIVEN_UP}, destination_name=destination)
-    ]
+    wanted = deliveries or [line.delivery_id for line in _given_up(store, destination)]
     done = store.resend(wanted, actor=getpass.getuser(), now=datetime.now(UTC))
     for delivery in sorted(set(wanted) - set(done)):
-        typer.echo(f"{delivery}: not given up, or unknown", err=True)
+        typer.echo(f"{delivery}: not given up, withdrawn, or unknown", err=True)
     typer.echo(f"{len(done)} of {len(wanted)} will be sent again")
     if len(done) < len(wanted):
         raise typer.Exit(1)
+
+
+def _given_up(store: SqlStudyStore, destination: str | None) -> list[DeliveryLine]:
+    """Those that can be sent again; a result that was recalled, or corrected, stays where it is."""
+    lines = store.deliveries({DeliveryState.GIVEN_UP}, destination_name=destination)
+    return [line for line in lines if line.reason is None or line.reason.code not in WITHDRAWN]
 
 
 def _store() -> SqlStudyStore:

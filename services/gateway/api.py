@@ -2,13 +2,23 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import FileResponse
 
 from services.backends.store.board import ShownState
 from services.gateway.desk import PAGE_LIMIT, PAGE_SIZE, TheDesk, UidInPath, unknown_study
 from services.gateway.problems import Problem, ProblemError
-from services.gateway.schemas import CompletionOut, StudyDetailOut, StudyListOut, StudyOut
+from services.gateway.recall import recall
+from services.gateway.schemas import (
+    AnalysisOut,
+    CompletionOut,
+    RecallIn,
+    RecallOut,
+    StudyDetailOut,
+    StudyListOut,
+    StudyOut,
+)
+from services.triage.errors import OutOfResources
 from services.triage.job import OrderPriority
 
 
@@ -103,6 +113,29 @@ def complete_study(
     )
 
 
+@router.post(
+    "/studies/{uid}/analyse",
+    tags=["studies"],
+    summary="Have the models of today look at the study again",
+    status_code=202,
+    responses=_problems(s404="No instance of this study was kept.", s409="The study will be analysed anyway."),
+    response_model=AnalysisOut,
+)
+def analyse_study(desk: TheDesk, uid: UidInPath) -> AnalysisOut:
+    """A new version of the study, new results that name their predecessors; the study keeps its place in the list."""
+    if desk.store.ask_analysis(uid, actor="api", now=desk.clock()):
+        return AnalysisOut(study_instance_uid=uid)
+    if desk.store.board.study(uid) is None:
+        raise unknown_study()
+    raise ProblemError(
+        409,
+        "analysis_ahead",
+        "An analysis is ahead",
+        detail="Images of this study still arrive, or a model has yet to look at them; or no image of it has come.",
+        way_out="Nothing needs to be done; GET /api/studies/{uid} shows where the study stands.",
+    )
+
+
 @router.get(
     "/results/{sop_instance_uid}",
     tags=["results"],
@@ -139,3 +172,41 @@ def get_result(desk: TheDesk, sop_instance_uid: UidInPath, if_none_match: Annota
             way_out="Restore the data folder from a backup that matches the database.",
         ) from error
     return FileResponse(path, media_type="application/dicom", filename=f"{sop_instance_uid}.dcm", headers=headers)
+
+
+@router.post(
+    "/results/{result_id}/recall",
+    tags=["results"],
+    summary="Take a result back: it moves no study up any more, and is sent no more",
+    responses=_problems(s404="No result has this id.", s507="No space left for a rejection note."),
+    response_model=RecallOut,
+)
+def recall_result(
+    desk: TheDesk,
+    result_id: Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="`result_id` of a study's result.")],
+    body: RecallIn,
+) -> RecallOut:
+    """A result stays recalled; recalling it again answers the first recall.
+
+    With VIGIE_RECALL_NOTES, destinations that have the result get a Key Object Selection that rejects it (IHE IOCM).
+    """
+    notes, now = desk.settings.recall_notes, desk.clock()
+    try:
+        recalled = recall(desk.store, desk.files, result_id, reason=body.reason, actor="api", notes=notes, now=now)
+    except OutOfResources as error:
+        raise ProblemError(
+            507,
+            "no_space_left",
+            "No space left",
+            detail="The rejection note cannot be kept; nothing was recalled.",
+            way_out="Free some space in the data folder, and recall again.",
+        ) from error
+    if recalled is None:
+        raise ProblemError(
+            404,
+            "unknown_result",
+            "Unknown result",
+            detail="No result has this id.",
+            way_out="GET /api/studies/{uid} lists every result of a study with its result_id.",
+        )
+    return RecallOut.model_validate(recalled)

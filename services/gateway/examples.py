@@ -26,6 +26,7 @@ STUDY_EXAMPLE: dict[str, Any] = {
     "study": {
         "study_instance_uid": f"{_ROOT}.1",
         "patient_id": "EXAMPLE-1",
+        "issuer_of_patient_id": "EXAMPLE-HOSPITAL",
         "patient_name": "EXAMPLE^PATIENT",
         "patient_birth_date": "19610203",
         "patient_sex": "F",
@@ -52,6 +53,8 @@ STUDY_EXAMPLE: dict[str, Any] = {
     "score": 0.93,
     "calibrated": False,
     "model": _MODEL,
+    "already_reported": False,
+    "recalled": False,
     "lesion_count": 1,
     "largest_long_axis_mm": 17.2,
     "reason": None,
@@ -66,6 +69,7 @@ _DELIVERY = {
     "attempt": 1,
     "next_at": None,
     "reason": None,
+    "note": False,
     "events": [{"time": "2024-01-31T10:21:03Z", "actor": "deliver", "what": "sent", "cause": "SEG, SR"}],
 }
 
@@ -87,16 +91,20 @@ _RESULT = {
             "series_instance_uid": f"{_ROOT}.4",
             "sha256": "5e88" * 16,
             "size_bytes": 148_640,
+            "note": False,
         }
     ],
     "deliveries": [_DELIVERY],
     "timings_s": {"load": 0.6, "segment": 24.1, "report": 0.9},
     "peak_memory_mb": 1480.0,
     "frozen_at": "2024-01-31T10:21:02Z",
+    "superseded_by": None,
+    "recall": None,
 }
 
 DETAIL_EXAMPLE: dict[str, Any] = {
     "summary": STUDY_EXAMPLE,
+    "patients": [{"patient_id": "EXAMPLE-1", "issuer_of_patient_id": "EXAMPLE-HOSPITAL", "image_count": 48}],
     "series": [
         {
             "series_instance_uid": f"{_ROOT}.2",
@@ -117,6 +125,7 @@ DETAIL_EXAMPLE: dict[str, Any] = {
             "jobs": [
                 {
                     "job_id": "77c0c1de",
+                    "kind": "analyse",
                     "model_name": "ct_lung_lesion",
                     "series_instance_uid": f"{_ROOT}.2",
                     "state": "frozen",

@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from services.backends.store.board import ShownState
 from services.gateway.examples import DETAIL_EXAMPLE, STUDY_EXAMPLE
 from services.triage.finding import Flag, Outcome
-from services.triage.job import JobState, OrderPriority
+from services.triage.job import JobKind, JobState, OrderPriority
 from services.triage.result import DeliveryState, ObjectKind
 from services.triage.study import StudyState
 
@@ -53,6 +53,7 @@ class PatientStudyOut(_Schema):
 
     study_instance_uid: str
     patient_id: str
+    issuer_of_patient_id: str = Field(description="Whose ID it is: the same ID of two issuers is two patients.")
     patient_name: str
     patient_birth_date: str
     patient_sex: str
@@ -73,7 +74,9 @@ class StudyOut(_Schema):
     state: ShownState
     priority: Priority = Field(description="Of the order, never of the AI.")
     version: int = Field(description="The newest; 0 when no image has come yet.")
-    result_version: int | None = Field(description="Whose result this is; smaller than version: newer images lack.")
+    result_version: int | None = Field(
+        description="Whose result this is; smaller than version: what came since is not in it."
+    )
     modalities: list[str]
     series_count: int
     instance_count: int
@@ -81,11 +84,15 @@ class StudyOut(_Schema):
     last_instance_at: datetime
     completed_at: datetime | None
     frozen_at: datetime | None
-    outcome: Outcome | None = Field(description="Of the leading result. null: no result yet, so nobody has looked.")
+    outcome: Outcome | None = Field(description="Of the leading result. null: there is none that counts.")
     flag: Flag | None = Field(description="Of the AI; it only ever moves a study up.")
     score: float | None = Field(description="0..1, the model's own; null when the model did not look.")
     calibrated: bool = Field(description="Whether the score was calibrated on patients.")
     model: ModelOut | None
+    already_reported: bool = Field(
+        description="An earlier result of the same images was delivered, and gives the study its place in the list."
+    )
+    recalled: bool = Field(description="The leading result was recalled: nothing of what it said is told here.")
     lesion_count: int
     largest_long_axis_mm: float | None
     reason: ReasonOut | None = Field(description="Why out of scope, not analysed or failed.")
@@ -127,6 +134,7 @@ class ObjectOut(_Schema):
     series_instance_uid: str
     sha256: str
     size_bytes: int
+    note: bool = Field(description="The rejection note of a recalled result (Key Object Selection, IHE IOCM).")
 
 
 class DeliveryOut(_Schema):
@@ -140,7 +148,28 @@ class DeliveryOut(_Schema):
     attempt: int
     next_at: datetime | None
     reason: ReasonOut | None
+    note: bool = Field(description="Of the rejection note, not of the result.")
     events: list[EventOut]
+
+
+class RecallOut(_Schema):
+    """A result that was taken back: when, who and why. It stays so."""
+
+    recalled_at: datetime
+    actor: str
+    reason: str
+
+
+class RecallIn(BaseModel):
+    """Why a result is taken back."""
+
+    model_config = ConfigDict(
+        str_strip_whitespace=True, json_schema_extra={"examples": [{"reason": "segments the diaphragm"}]}
+    )
+
+    reason: str = Field(
+        min_length=1, max_length=500, description="For the history and the rejection note; no patient data."
+    )
 
 
 class ResultOut(_Schema):
@@ -160,6 +189,8 @@ class ResultOut(_Schema):
     timings_s: dict[str, float]
     peak_memory_mb: float | None
     frozen_at: datetime
+    superseded_by: str | None = Field(description="The next result of the same model (result_id); null: the newest.")
+    recall: RecallOut | None
 
 
 class SeriesRefusalOut(_Schema):
@@ -173,6 +204,7 @@ class JobOut(_Schema):
     """One model's job on a version; `attempt` counts how often a worker took it."""
 
     job_id: str
+    kind: JobKind = Field(description="reconcile: an earlier result again, under corrected patient or order data.")
     model_name: str
     series_instance_uid: str | None
     state: JobState
@@ -206,12 +238,21 @@ class SeriesOut(_Schema):
     conflicts: list[str]
 
 
+class PatientOut(_Schema):
+    """One patient whom images of the study name."""
+
+    patient_id: str
+    issuer_of_patient_id: str
+    image_count: int
+
+
 class StudyDetailOut(_Schema):
     """All of one study: versions newest first, events oldest first."""
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [DETAIL_EXAMPLE]})
 
     row: StudyOut = Field(serialization_alias="summary")
+    patients: list[PatientOut] = Field(description="More than one: refused as two_patients until it is corrected.")
     series: list[SeriesOut]
     versions: list[VersionOut]
     events: list[EventOut]
@@ -226,6 +267,10 @@ class CompletionOut(BaseModel):
 
     study_instance_uid: str
     asked: Literal[True] = True
+
+
+class AnalysisOut(CompletionOut):
+    """The request is kept; the dispatcher queues the jobs at its next turn."""
 
 
 class CheckOut(BaseModel):

@@ -62,6 +62,7 @@ _WITHOUT_RESULT = {
     ShownState.OUT_OF_SCOPE: Verdict(kind="unseen", title="Not for the AI", note=READ_AS_USUAL),
 }
 
+_RECALLED = Verdict(kind="unseen", title="AI result recalled", note=READ_AS_USUAL)
 _NO_RESULT = Verdict(kind="unseen", title="No AI result", note=READ_AS_USUAL)
 
 
@@ -74,6 +75,8 @@ def verdict_of_result(outcome: Outcome, flag: Flag) -> Verdict:
 
 def verdict(row: StudyRow) -> Verdict:
     """What the work list says for the AI of one study."""
+    if row.recalled:
+        return _RECALLED
     if row.outcome is None or row.flag is None:
         return _WITHOUT_RESULT.get(row.state, _NO_RESULT)
     return verdict_of_result(row.outcome, row.flag)
@@ -83,7 +86,9 @@ def caveats(row: StudyRow) -> list[str]:
     """What the leading result alone would hide."""
     found = []
     if row.result_version is not None and row.result_version < row.version:
-        found.append(f"Of version {row.result_version}: newer images are not in it.")
+        found.append(f"Of version {row.result_version}: what came since is not in it.")
+    if row.already_reported:
+        found.append("Reported before: the study keeps the place that its first result gave it.")
     if row.outcome is not None and row.outcome.analysed and row.state in (ShownState.FAILED, ShownState.NOT_ANALYSED):
         found.append("Another model gave no result: see the state.")
     return found

@@ -1,4 +1,4 @@
-"""A job: one study version analysed by one model version. Its states, its lease, its message."""
+"""A job: one study version analysed by one model version. Its kind, its states, its lease, its message."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,7 +6,15 @@ from enum import IntEnum, StrEnum
 
 from services.triage.errors import Reason
 from services.triage.lesion import Lesion
+from services.triage.result import FrozenResult
 from services.triage.study import Instance, StudyAttributes, VersionKey
+
+
+class JobKind(StrEnum):
+    """What a worker does: ask a model, or write an earlier result again under corrected patient or order data."""
+
+    ANALYSE = "analyse"
+    RECONCILE = "reconcile"
 
 
 class JobState(StrEnum):
@@ -137,6 +145,7 @@ class Job:
     instances: of the whole study version; the series to analyse is `plan.series_instance_uid`.
     predecessors: the SR documents of the earlier result that this one replaces, by SHA-256 (`StudyFiles.result_path`).
     earlier_lesions: every lesion that earlier results of the model told of, as the last of them measured it.
+    reconciles: the result of the same images to be written again, None where the model is to look.
     traceparent: the W3C trace context in which the study was completed.
     """
 
@@ -149,4 +158,5 @@ class Job:
     instances: tuple[Instance, ...]
     predecessors: tuple[str, ...] = ()
     earlier_lesions: tuple[Lesion, ...] = ()
+    reconciles: FrozenResult | None = None
     traceparent: str | None = None

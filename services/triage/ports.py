@@ -14,7 +14,7 @@ from services.triage.commitment import CommitmentReport
 from services.triage.errors import Reason
 from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, Plan
 from services.triage.model import Model
-from services.triage.result import DeliveryState, Destination, ObjectKind, Result
+from services.triage.result import DeliveryState, Destination, FrozenResult, ObjectKind, Recall, Result, ResultObject
 from services.triage.study import Instance, VersionKey
 from services.triage.volume import Segmentation, Volume
 
@@ -129,6 +129,7 @@ class StudyStore(Protocol):
 
         An image that adds or changes a routable series (triage.completeness.is_routable) joins the receiving
         version, or opens the next one if the last is complete, cancelling that version's queued and analysing jobs.
+        So does an image that comes again with other patient or order data (triage.identity.identity).
         Any other instance is recorded with the study and opens nothing.
         """
 
@@ -149,6 +150,12 @@ class StudyStore(Protocol):
         False: no such study, or nothing is receiving.
         """
 
+    def ask_analysis(self, study_instance_uid: str, *, actor: str, now: datetime) -> bool:
+        """Have the models look again at images that did not change: the next version, complete at the next turn.
+
+        False: no such study, or one that is receiving or has a job still open and will be analysed anyway.
+        """
+
     def complete(
         self,
         version: VersionKey,
@@ -161,6 +168,8 @@ class StudyStore(Protocol):
     ) -> bool:
         """Close a version with its plan; its jobs are queued in the same transaction (outbox).
 
+        Where only patient or order data changed since a result, its job is to write that again (`Job.reconciles`), once
+        the images agree (triage.identity.agree); until then, and when it was recalled, there is no job and it stands.
         `seen`: how many instances the plan was made from. `priority`: what was asked with the completion wins if it is
         more urgent. `traceparent`: is handed to whoever works on the jobs.
         False, and nothing changes, when another gateway was first or an instance has arrived since.
@@ -210,6 +219,19 @@ class StudyStore(Protocol):
 
     def postpone(self, lease: Lease, reason: Reason, *, now: datetime, until: datetime) -> None:
         """Give a job back after a transient error, to be published again not before `until`. Raises LeaseLost."""
+
+    def frozen_result(self, result_id: str) -> FrozenResult | None:
+        """A result as it was frozen, None if it is unknown."""
+
+    def recall(
+        self, result_id: str, *, reason: str, actor: str, now: datetime, note: tuple[ResultObject, str] | None = None
+    ) -> Recall | None:
+        """Take a result back: it leads no study, is sent no more, and no job writes it again. None: it is unknown.
+
+        `note`: a rejection note and the SHA-256 of its bytes, which are kept already; it is owed to each destination
+        that may have something of the result. Of a result that was recalled before it answers that recall, and
+        changes nothing.
+        """
 
     def claim_delivery(self, destination_name: str, *, now: datetime, duration: timedelta) -> DueDelivery | None:
         """Take the first due delivery of a destination that nobody has: by order priority, then age. None: none is due.

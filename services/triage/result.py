@@ -2,8 +2,10 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
+from services.triage.errors import Reason
 from services.triage.finding import Finding
 from services.triage.model import ModelIdentity
 
@@ -67,6 +69,33 @@ class Result:
     objects: tuple[ResultObject, ...]
     timings_s: dict[str, float]
     peak_memory_mb: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recall:
+    """That a person took a result back: when, who and why. It stays so."""
+
+    recalled_at: datetime
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrozenResult:
+    """A result as the store has it. sha256s: of its objects, in their order (`StudyFiles.result_path`)."""
+
+    result_id: str
+    model: ModelIdentity
+    series_instance_uid: str | None
+    finding: Finding
+    sha256s: tuple[str, ...]
+    recall: Recall | None = None
+
+
+IDENTITY_CORRECTED = Reason(code="identity_corrected", text="sent under the corrected patient or order data instead")
+RECALLED = Reason(code="recalled", text="the result was recalled")
+WITHDRAWN = frozenset({IDENTITY_CORRECTED.code, RECALLED.code})
+"""Why a delivery was given up for good: a person who sends again what was given up must not send these."""
 
 
 class DeliveryState(StrEnum):

@@ -3,8 +3,8 @@
 Two questions, kept apart. A rule *claims* a study when one of its image series has the rule's modality and body part
 (told by Body Part Examined or by words in the descriptions): someone expects an answer then. A series *suits* the rule
 when the model can look at it (orientation, thickness, count, image type). A claimed study of which no series suits is
-`not_analysed`, with a reason per series; a study that no rule claims is out of scope, and so is one whose headers do
-not tell the body part.
+`not_analysed`, with a reason per series, and so is one whose images are of two patients (`identity.two_patients`); a
+study that no rule claims is out of scope, and so is one whose headers do not tell the body part.
 
 The body part of a series, from the strongest word to the weakest: its own descriptions; Body Part Examined; the
 study's description, unless Body Part Examined is one of the rule's `other_body_parts`.
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from services.triage.errors import Reason
+from services.triage.identity import two_patients
 from services.triage.job import JobPlan, OrderPriority, Plan, SeriesRefusal
 from services.triage.study import Instance, Series
 from services.triage.traits import Orientation, Traits, fold, traits_of
@@ -68,7 +69,7 @@ def plan(series: Sequence[Series], rules: Sequence[Rule]) -> Plan:
         if any(one.evidence for one in judged) and rule.model_name not in jobs:
             jobs[rule.model_name] = _job(judged, rule)
     if jobs:
-        return Plan(jobs=tuple(jobs.values()))
+        return Plan(jobs=_of_one_patient(series, jobs.values()))
     kinds = ", ".join(sorted({one.header.modality or "none" for one in series})) or "none"
     text = f"no rule claims a study of {len(series)} series (modalities: {kinds}) with these body parts and words"
     return Plan(jobs=(), out_of_scope=Reason(code="no_rule", text=text))
@@ -77,7 +78,7 @@ def plan(series: Sequence[Series], rules: Sequence[Rule]) -> Plan:
 def plan_for_model(series: Sequence[Series], model_name: str, modality: str) -> Plan:
     """Plan for a model that a person asked for: the best series of its modality, whatever the body part."""
     rule = Rule(name="asked for", model_name=model_name, modalities=frozenset({modality}), any_body_part=True)
-    return Plan(jobs=(_job([_judge(traits_of(one), rule) for one in series], rule),))
+    return Plan(jobs=_of_one_patient(series, [_job([_judge(traits_of(one), rule) for one in series], rule)]))
 
 
 def order_priority(
@@ -94,6 +95,14 @@ def order_priority(
     asked = {instance.header.requested_procedure_priority.upper() for instance in instances}
     given += [priority for priority in OrderPriority if priority.name in asked]
     return min(given)
+
+
+def _of_one_patient(series: Sequence[Series], jobs: Iterable[JobPlan]) -> tuple[JobPlan, ...]:
+    """The jobs; each a refusal where the images are of two patients, for then no finding would be anybody's."""
+    reason = two_patients(instance for one in series for instance in one.instances)
+    if reason is None:
+        return tuple(jobs)
+    return tuple(JobPlan(model_name=job.model_name, series_instance_uid=None, refusal=reason) for job in jobs)
 
 
 def _judge(traits: Traits, rule: Rule) -> _Judged:

@@ -22,6 +22,7 @@ class StudyAttributes:
 
     study_instance_uid: str
     patient_id: str = ""
+    issuer_of_patient_id: str = ""
     patient_name: str = ""
     patient_birth_date: str = ""
     patient_sex: str = ""
@@ -73,7 +74,7 @@ class InstanceHeader:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Instance:
-    """One kept instance: its header, and the digest under which its bytes are found in `StudyFiles`."""
+    """One kept instance: its header, the patient and study that it tells, and its name in `StudyFiles`."""
 
     header: InstanceHeader
     study: StudyAttributes

@@ -20,6 +20,7 @@ from services.triage.ports import Segmenter, StudyFiles, StudyStore
 from services.triage.result import FALLBACKS, Destination, Result
 from services.triage.volume import MAX_VOXELS
 from services.worker.pipeline import analyse, failed_result
+from services.worker.reconcile import reconcile
 
 log = structlog.get_logger(__name__)
 
@@ -110,21 +111,31 @@ class Attempts:
             log.warning("lease_not_renewed", job=lease.job_id)
 
     def _analyse(self, job: Job, lost: threading.Event) -> Result:
-        model = self._model(job)
         if job.attempt > self.max_attempts:
             text = f"none of {self.max_attempts} attempts came to an end: the worker died or was lost each time"
-            return self._failed(job, model, Reason(code="worker_died", text=text))
+            return self._failed(job, self._model(job), Reason(code="worker_died", text=text))
 
         def progress(stage: str) -> None:
             if lost.is_set():
                 raise LeaseLost(f"job {job.job_id}: before {stage}")
             log.info("stage", job=job.job_id, stage=stage)
 
+        predecessors = self._predecessors(job)
+        if job.reconciles is not None:
+            return reconcile(
+                job,
+                job.reconciles,
+                path_of=self.files.path,
+                result_path=self.files.result_path,
+                predecessors=predecessors,
+                now=_now(),
+                progress=progress,
+            )
         return analyse(
             job,
-            model,
+            self._model(job),
             path_of=self.files.path,
-            predecessors=self._predecessors(job),
+            predecessors=predecessors,
             segmenter=self.segmenter,
             max_volume_voxels=self.max_volume_voxels,
             fallbacks={kind for each in self.destinations for kind in each.objects.intersection(FALLBACKS)},

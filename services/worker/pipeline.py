@@ -14,6 +14,7 @@ import pydicom
 from services.triage.completeness import is_routable
 from services.triage.errors import AnalysisFailed, ModelRefused, NotAnalysed, Reason
 from services.triage.finding import Finding, Outcome, assess, without_analysis
+from services.triage.identity import two_patients
 from services.triage.job import Job
 from services.triage.model import Model
 from services.triage.ports import Segmenter
@@ -98,7 +99,7 @@ def failed_result(
 def _load(job: Job, model: Model, path_of: PathOf, max_voxels: int) -> Volume:
     if job.plan.refusal is not None:
         raise NotAnalysed(job.plan.refusal.code, job.plan.refusal.text)
-    volume = load_volume([path_of(digest) for digest in _digests(job).values()], max_voxels=max_voxels)
+    volume = load_volume([path_of(digest) for digest in source_digests(job).values()], max_voxels=max_voxels)
     slices = volume.voxels.shape[0]
     if slices < model.min_slices:
         raise NotAnalysed("too_few_slices", f"{slices} slices, and {model.identity.name} needs {model.min_slices}")
@@ -116,22 +117,24 @@ def _report(
     label_map: LabelMap | None = None,
     fallbacks: Collection[ObjectKind] = (),
 ) -> tuple[ResultObject, ...]:
-    digests = _digests(job)
+    if two_patients(job.instances) is not None:
+        return ()  # whoever it named, it would enter one patient's record and speak of the other's images
+    digests = source_digests(job)
     uids = list(dict.fromkeys(source.sop_instance_uid for source in volume.sources)) if volume else list(digests)
     return write_report(
         finding,
         model=model,
-        headers=_headers([path_of(digests[uid]) for uid in uids]),
+        headers=read_headers([path_of(digests[uid]) for uid in uids]),
         volume=volume,
         label_map=label_map,
         refused_series=job.plan.refused_series,
-        predecessors=_headers(predecessors),
+        predecessors=read_headers(predecessors),
         now=now,
         fallbacks=fallbacks,
     )
 
 
-def _digests(job: Job) -> dict[str, str]:
+def source_digests(job: Job) -> dict[str, str]:
     """Digests by SOP Instance UID: of the series to analyse, or of all the study's images where none will do."""
     chosen = job.plan.series_instance_uid
     return {
@@ -141,7 +144,8 @@ def _digests(job: Job) -> dict[str, str]:
     }
 
 
-def _headers(paths: Sequence[Path]) -> list[pydicom.Dataset]:
+def read_headers(paths: Sequence[Path]) -> list[pydicom.Dataset]:
+    """The data sets of files, without pixels."""
     return [pydicom.dcmread(path, stop_before_pixels=True, force=True) for path in paths]
 
 

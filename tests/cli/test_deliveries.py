@@ -67,3 +67,14 @@ def test_all_of_one_destination_are_asked_for_again(house):
 @pytest.mark.parametrize("words", [["resend"], ["resend", "--all", "0123"]])
 def test_it_must_be_said_which(house, words):
     assert vigie(*words).exit_code == 2
+
+
+def test_the_delivery_of_a_recalled_result_is_not_among_those_that_can_be_sent_again(house):
+    uid = house.freeze(chest_with_ball())
+    result = house.result(uid)
+    house.store.recall(result.result_id, reason="wrong", actor="a person", now=datetime.now(UTC))
+    assert vigie("list").stdout == "None.\n"
+    assert "recalled" in vigie("list", "--state", "given_up").stdout
+    answer = vigie("resend", "--all")
+    assert (answer.exit_code, answer.stdout) == (0, "0 of 0 will be sent again\n")
+    assert vigie("resend", result.deliveries[0].delivery_id).exit_code == 1

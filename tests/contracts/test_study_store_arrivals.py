@@ -209,13 +209,15 @@ def test_one_batch_may_hold_several_studies(store: SqlStudyStore) -> None:
     assert [row.instance_count for row in store.board.work_list()] == [4, 4, 4]
 
 
-def test_the_attributes_of_a_study_are_those_of_its_newest_image(store: SqlStudyStore) -> None:
+def test_a_study_is_listed_as_its_newest_image_tells_and_each_instance_keeps_its_own(store: SqlStudyStore) -> None:
     first, corrected = image(1), image(2)
     store.record(sent(replace(first, study=replace(first.study, patient_name="Do^Jane"))), now=NOON)
     store.record(sent(corrected), now=after(1))
     foreign = report(1)
     store.record(sent(replace(foreign, study=replace(foreign.study, patient_name="REPORT^X"))), now=after(2))
-    assert {one.study.patient_name for one in store.instances(FIRST)} == {"Doe^Jane"}
+    (row,) = store.board.work_list()
+    assert row.study.patient_name == "Doe^Jane"
+    assert [one.study.patient_name for one in store.instances(FIRST)] == ["Do^Jane", "Doe^Jane", "REPORT^X"]
 
 
 def test_a_header_comes_back_as_it_was_recorded(store: SqlStudyStore) -> None:

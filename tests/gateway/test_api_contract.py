@@ -42,7 +42,9 @@ def test_openapi_has_a_summary_a_tag_and_problems_for_every_operation(client: Te
         "/api/studies",
         "/api/studies/{uid}",
         "/api/studies/{uid}/complete",
+        "/api/studies/{uid}/analyse",
         "/api/results/{sop_instance_uid}",
+        "/api/results/{result_id}/recall",
     }
     for item in document["paths"].values():
         for operation in item.values():

@@ -136,3 +136,16 @@ def test_what_is_no_uid_is_a_problem_that_does_not_echo_it(client: TestClient, u
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     assert uid not in answer.text
+
+
+def test_a_new_analysis_is_asked_for_once_and_queued_as_a_new_version(ward: Ward, client: TestClient) -> None:
+    ward.analysed(1, nothing_found())
+    path = f"/api/studies/{ward.uid(1)}/analyse"
+    assert client.post(path).status_code == 202
+    again = client.post(path)
+    assert (again.status_code, again.json()["code"]) == (409, "analysis_ahead")
+    assert client.post("/api/studies/1.2.3/analyse").status_code == 404
+    ward.complete(1)
+    ward.freeze(1, found(Flag.URGENT, (0.93, 17.2)))
+    newer, older = client.get(f"/api/studies/{ward.uid(1)}").json()["versions"]
+    assert older["jobs"][0]["result"]["superseded_by"] == newer["jobs"][0]["result"]["result_id"]

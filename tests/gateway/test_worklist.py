@@ -11,7 +11,8 @@ from services.gateway.wording import age_words, date_words, person_words, score_
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.job import SeriesRefusal
-from tests.support.worklist import NOW, Ward, failed, found, not_analysed, nothing_found
+from services.triage.result import DeliveryState
+from tests.support.worklist import NOW, PACS, Ward, failed, found, not_analysed, nothing_found
 
 
 class Rows(HTMLParser):
@@ -104,11 +105,11 @@ def test_a_study_on_its_way_shows_no_result_yet(ward: Ward, client: TestClient) 
 
 def test_a_result_older_than_the_newest_images_says_so(ward: Ward, client: TestClient) -> None:
     ward.analysed(1, nothing_found())
-    assert "newer images" not in only_row(client)[1]
+    assert "came since" not in only_row(client)[1]
     ward.arrive(1, index_from=50)
     kind, text = only_row(client)
     assert kind == "row-nothing"
-    assert "Of version 1: newer images are not in it." in text
+    assert "Of version 1: what came since is not in it." in text
 
 
 def test_a_model_that_failed_is_not_hidden_by_one_that_found_nothing(ward: Ward, client: TestClient) -> None:
@@ -260,3 +261,41 @@ def test_values_that_are_not_what_they_should_be_are_shown_as_they_came() -> Non
     assert (years_words("063Y"), years_words("6 weeks")) == ("63 y", "6 weeks")
     assert score_words(None, calibrated=False) == "no score"
     assert score_words(0.5, calibrated=True) == "score 0.50 (calibrated on patients)"
+
+
+def test_the_same_id_of_two_issuers_is_two_patients_in_list_search_and_study(ward: Ward, client: TestClient) -> None:
+    for number, issuer in ((1, "NORTH"), (2, "SOUTH")):
+        ward.arrive(number, patient_id="4711", issuer_of_patient_id=issuer)
+    for page in (client.get("/"), client.post("/", data={"search": "4711"})):
+        rows = [text for _, text in Rows(page.text).rows]
+        assert len(rows) == 2
+        assert [issuer for issuer in ("NORTH", "SOUTH") for text in rows if f"4711 of {issuer}" in text] == [
+            "NORTH",
+            "SOUTH",
+        ]
+    assert "4711 of NORTH" in client.get(f"/studies/{ward.uid(1)}").text
+    assert client.get(f"/api/studies/{ward.uid(2)}").json()["summary"]["study"]["issuer_of_patient_id"] == "SOUTH"
+
+
+def test_a_study_of_two_patients_names_both_on_its_page(ward: Ward, client: TestClient) -> None:
+    ward.arrive(1, patient_id="4711")
+    page = f"/studies/{ward.uid(1)}"
+    assert "patients" not in client.get(page).text
+    ward.arrive(1, patient_id="4712", index_from=50)
+    text = " ".join(client.get(page).text.split())
+    assert "The images name 2 patients" in text
+    assert ">4711<" in text
+    assert ">4712<" in text
+
+
+def test_a_study_that_was_reported_before_says_so_and_so_does_the_result_that_is_superseded(
+    ward: Ward, client: TestClient
+) -> None:
+    ward.analysed(1, nothing_found())
+    due = ward.store.claim_delivery(PACS.name, now=NOW, duration=timedelta(minutes=1))
+    ward.store.delivered(due.delivery_id, DeliveryState.SENT, now=NOW)
+    ward.store.ask_analysis(ward.uid(1), actor="Dr Who", now=NOW)
+    ward.complete(1)
+    ward.freeze(1, found(Flag.URGENT, (0.93, 17.2)), content=b"other bytes")
+    assert "Reported before: the study keeps the place that its first result gave it." in only_row(client)[1]
+    assert client.get(f"/studies/{ward.uid(1)}").text.count("Superseded by a newer result.") == 1

@@ -14,11 +14,14 @@ from pydicom.dataset import Dataset
 from services.backends.files import FolderStudyFiles
 from services.backends.headers import read_instance
 from services.backends.queue import EmbeddedJobQueue
+from services.backends.routing_file import load_rules
 from services.backends.senders import routes
 from services.backends.store import SqlStudyStore, open_store
 from services.backends.store.board import JobRow, ResultRow
+from services.gateway.dispatcher import Dispatcher
 from services.settings import Settings
-from services.triage.job import JobPlan, OrderPriority, Plan
+from services.triage.job import Job, JobPlan, OrderPriority, Plan
+from services.triage.study import Instance
 from services.worker.attempt import Attempts
 from tests.support.ct import ct_series
 from tests.support.segmenter import BrightSegmenter
@@ -42,6 +45,7 @@ class House:
     max_attempts: int = 3
     model_name: str = "ct_lung_lesion"
     settings: Settings = field(init=False)
+    _quiet_s: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         self.settings = Settings(
@@ -54,7 +58,7 @@ class House:
 
     @cached_property
     def store(self) -> SqlStudyStore:
-        return open_store(self.settings.store_url())
+        return open_store(self.settings.store_url(), same_pixels=self.files.same_pixels)
 
     @cached_property
     def files(self) -> FolderStudyFiles:
@@ -64,9 +68,8 @@ class House:
     def queue(self) -> EmbeddedJobQueue:
         return EmbeddedJobQueue(self.settings.store_url())
 
-    def queue_study(self, series: Sequence[Dataset]) -> str:
-        """Keep a series, complete its study with a job for it, and publish the job; answers the Study Instance UID."""
-        now = datetime.now(UTC)
+    def keep(self, series: Sequence[Dataset]) -> list[tuple[Instance, str]]:
+        """Keep a series as the door does; answers what it kept."""
         instances = []
         for dataset in series:
             buffer = BytesIO()
@@ -74,6 +77,12 @@ class House:
             instance = read_instance(buffer.getvalue())
             self.files.keep(buffer.getvalue(), digest=instance.digest, received_from="CT1")
             instances.append((instance, "CT1"))
+        return instances
+
+    def queue_study(self, series: Sequence[Dataset]) -> str:
+        """Keep a series, complete its study with a job for it, and publish the job; answers the Study Instance UID."""
+        now = datetime.now(UTC)
+        instances = self.keep(series)
         recorded = self.store.record(instances, now=now)
         self.files.settle(instance.digest for instance, _ in instances)
         version = next(one.version for one in recorded if one.version)
@@ -106,20 +115,39 @@ class House:
     def freeze(self, series: Sequence[Dataset]) -> str:
         """Queue a study and have the worker freeze its result for the settings' destinations; answers its UID."""
         uid = self.queue_study(series)
+        assert self.work() is not None
+        return uid
+
+    def take_in(self, series: Sequence[Dataset]) -> str:
+        """Keep a series, and have the dispatcher take it as far as the queue; answers the Study Instance UID."""
+        self.keep(series)
+        self.dispatch()
+        return str(series[0].StudyInstanceUID)
+
+    def dispatch(self) -> None:
+        """Record, complete, route and publish what waits; the quiet period passes by the dispatcher's clock only."""
+        dispatcher = Dispatcher(self.store, self.files, self.queue, load_rules(self.settings.routing), self.settings)
+        self._quiet_s += 1 + self.settings.quiet_period_s
+        for seconds in (self._quiet_s, self._quiet_s + self.settings.quiet_period_s):
+            dispatcher.turn(datetime.now(UTC) + timedelta(seconds=seconds))
+
+    def work(self, segmenter: BrightSegmenter | None = None) -> Job | None:
+        """Have a worker make one attempt at the next job; answers the job, None when none is due."""
         received = self.queue.receive(timeout=timedelta(0))
-        assert received is not None
-        received.ack()
+        if received is not None:
+            received.ack()
         duration = timedelta(seconds=self.lease_s)
         taken = self.store.lease_next(worker="test", now=datetime.now(UTC), duration=duration)
-        assert taken is not None
+        if taken is None:
+            return None
         attempts = Attempts(
             store=self.store,
             files=self.files,
-            segmenter=BrightSegmenter(),
+            segmenter=segmenter or BrightSegmenter(),
             destinations=[route.destination for route in routes(self.settings)],
             stop=threading.Event(),
             lease_s=self.lease_s,
             max_attempts=self.max_attempts,
         )
         assert attempts.make(*taken)
-        return uid
+        return taken[1]

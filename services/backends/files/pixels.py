@@ -32,7 +32,10 @@ def same_pixels(kept: Path, arrived: Path) -> bool:
 
 
 def _relevant(header: Dataset) -> list[Dataset]:
-    return [header.group_dataset(group) for group in _GEOMETRY_AND_SCALE]
+    groups = [header.group_dataset(group) for group in _GEOMETRY_AND_SCALE]
+    for group in groups:
+        group.pop("StudyID", None)  # of the order, though it stands among the positions
+    return groups
 
 
 def _frame_pixels(header: Dataset) -> int:

@@ -3,15 +3,19 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store import history, summary
+from services.backends.store.columns import storable
 from services.backends.store.engine import insert_new, locked
 from services.backends.store.tables import instance, job, result_object, study, study_version
+from services.backends.store.versions import attributes_of
 from services.triage.completeness import is_routable
+from services.triage.identity import identity
 from services.triage.job import JobState
 from services.triage.ports import Arrival, Recorded
 from services.triage.study import Instance, InstanceHeader, StudyAttributes, StudyState, VersionKey
@@ -57,23 +61,30 @@ def record(
             continue
         # the newest of the same study: a UID that turns up in another study is new there
         older = [o for o in contents.values() if o.header.study_instance_uid == one.study.study_instance_uid]
-        changes = one.header.sop_instance_uid not in own and _changes(one, older[-1] if older else None, same_pixels)
+        change = _change(one, older[-1] if older else None, same_pixels)
         contents[one.digest] = one
-        recorded.append(book.enter(one, sender, conflict=bool(older), changes=changes))
+        mine = one.header.sop_instance_uid in own
+        recorded.append(book.enter(one, sender, conflict=bool(older), change=None if mine else change))
     for book in books.values():
         book.close()
     return recorded
 
 
-def _changes(new: Instance, old: Instance | None, same_pixels: set[tuple[str, str]]) -> bool:
-    """Whether routing or the pixels change: only then does an instance join a receiving version or open one."""
+class _Change(StrEnum):
+    """What an instance changes, so that it joins a receiving version or opens one; as the history says it."""
+
+    IMAGES = "an image arrived"
+    IDENTITY = "patient or order data changed"
+
+
+def _change(new: Instance, old: Instance | None, same_pixels: set[tuple[str, str]]) -> _Change | None:
     if old is None:
-        return is_routable(new.header)
+        return _Change.IMAGES if is_routable(new.header) else None
     if not (is_routable(new.header) or is_routable(old.header)):
-        return False
-    if _routing(new.header) != _routing(old.header):
-        return True
-    return (old.digest, new.digest) not in same_pixels
+        return None
+    if _routing(new.header) != _routing(old.header) or (old.digest, new.digest) not in same_pixels:
+        return _Change.IMAGES
+    return _Change.IDENTITY if identity(new.study) != identity(old.study) else None
 
 
 def _routing(header: InstanceHeader) -> InstanceHeader:
@@ -88,30 +99,33 @@ class _Book:
         self._uid = study_instance_uid
         self._now = now
         newest = connection.execute(
-            sa.select(study_version.c.number, study_version.c.state)
+            sa.select(study_version.c.number, study_version.c.state, study_version.c.images_since)
             .where(study_version.c.study_instance_uid == study_instance_uid)
             .order_by(study_version.c.number.desc())
             .limit(1)
         ).first()
         self._number = newest.number if newest else 0
+        self._images_since = (newest.images_since or newest.number) if newest else 0
         self._receiving = newest is not None and newest.state == StudyState.RECEIVING
         self._attributes: StudyAttributes | None = None
         self._rows: list[dict[str, Any]] = []
         self._lines: list[dict[str, Any]] = []
 
-    def enter(self, one: Instance, sender: str, *, conflict: bool, changes: bool) -> Recorded:
+    def enter(self, one: Instance, sender: str, *, conflict: bool, change: _Change | None) -> Recorded:
         if conflict:
             self._note("study", self._uid, sender, "conflict", one.header.sop_instance_uid)
-        if changes:
+        if change is not None:
             self._attributes = one.study
             if not self._receiving:
-                self._open(sender)
+                self._open(sender, change)
+        if change is _Change.IMAGES:
+            self._images_since = self._number
         # what changes nothing stays out of a version that is complete: it belongs to the next, should there be one
         since = self._number if self._receiving else self._number + 1
         self._rows.append(_row(one, sender, since, self._now))
         return Recorded(
             arrival=Arrival.CONFLICT if conflict else Arrival.NEW,
-            version=VersionKey(study_instance_uid=self._uid, number=since) if changes else None,
+            version=VersionKey(study_instance_uid=self._uid, number=since) if change else None,
         )
 
     def close(self) -> None:
@@ -126,12 +140,12 @@ class _Book:
             connection.execute(
                 sa.update(study_version)
                 .where(study_version.c.study_instance_uid == self._uid, study_version.c.number == self._number)
-                .values(last_image_at=self._now)
+                .values(last_image_at=self._now, images_since=self._images_since)
             )
         history.write(connection, self._lines)
         summary.refresh(connection, self._uid)
 
-    def _open(self, sender: str) -> None:
+    def _open(self, sender: str, change: _Change) -> None:
         self._cancel_jobs()
         self._number += 1
         self._receiving = True
@@ -144,7 +158,7 @@ class _Book:
                 last_image_at=self._now,
             )
         )
-        self._note("version", str(self._number), sender, StudyState.RECEIVING, "an image arrived")
+        self._note("version", str(self._number), sender, StudyState.RECEIVING, change)
 
     def _cancel_jobs(self) -> None:
         still_open = (
@@ -173,6 +187,7 @@ def _row(one: Instance, sender: str, since_version: int, now: datetime) -> dict[
         "sop_instance_uid": one.header.sop_instance_uid,
         "digest": one.digest,
         "header": one.header,
+        "attributes": StudyAttributes(**{name: storable(text) for name, text in _columns(one.study).items()}),
         "since_version": since_version,
         "received_from": sender,
         "received_at": now,
@@ -184,15 +199,15 @@ def _known(connection: Connection, uids: Sequence[str]) -> dict[str, dict[str, I
     known: dict[str, dict[str, Instance]] = {}
     for chunk in _chunks(uids):
         rows = connection.execute(
-            sa.select(instance.c.digest, instance.c.header)
+            sa.select(instance.c.digest, instance.c.header, instance.c.attributes, study)
+            .join(study, study.c.study_instance_uid == instance.c.study_instance_uid)
             .where(instance.c.sop_instance_uid.in_(chunk))
             .order_by(instance.c.id)
         )
-        for digest, header in rows:
-            attributes = StudyAttributes(study_instance_uid=header.study_instance_uid)
-            known.setdefault(header.sop_instance_uid, {})[digest] = Instance(
-                header=header, study=attributes, digest=digest
-            )
+        for row in rows:
+            told = row.attributes or attributes_of(row)
+            one = Instance(header=row.header, study=told, digest=row.digest)
+            known.setdefault(row.header.sop_instance_uid, {})[row.digest] = one
     return known
 
 

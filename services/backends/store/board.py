@@ -6,10 +6,10 @@ from enum import StrEnum
 
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
-from services.triage.job import JobState, OrderPriority, SeriesRefusal
+from services.triage.job import JobKind, JobState, OrderPriority, SeriesRefusal
 from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
-from services.triage.result import DeliveryState, ObjectKind
+from services.triage.result import DeliveryState, ObjectKind, Recall
 from services.triage.study import Event, StudyAttributes, StudyState
 
 
@@ -39,6 +39,8 @@ class StudyRow:
     version: the newest; 0 when no image has come yet. modalities: of all series, sorted.
     outcome to largest_long_axis_mm: of the leading result (highest flag, then score) of the newest version that has
     any; `result_version` tells which that is: smaller than `version` while a newer one is on its way.
+    already_reported: an earlier result of the same images was delivered, and gives the study its place in the list.
+    recalled: that result, and every other of its version, was recalled; then nothing of what it said is told here.
     reason: why the study is out of scope, or its first not_analysed or failed result is.
     received_at, last_instance_at: first and newest instance. frozen_at: of the newest result. All times UTC.
     """
@@ -60,6 +62,8 @@ class StudyRow:
     score: float | None = None
     calibrated: bool = False
     model: ModelIdentity | None = None
+    recalled: bool = False
+    already_reported: bool = False
     lesion_count: int = 0
     largest_long_axis_mm: float | None = None
     reason: Reason | None = None
@@ -78,8 +82,20 @@ class SeriesRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PatientRow:
+    """One patient whom images of the study name; more than one is a fault that its sender must mend."""
+
+    patient_id: str
+    issuer_of_patient_id: str
+    image_count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectRow:
-    """One frozen DICOM object; `sha256` is its name in `StudyFiles.result_path`."""
+    """One frozen DICOM object; `sha256` is its name in `StudyFiles.result_path`.
+
+    note: the rejection note of a recalled result.
+    """
 
     modality: str
     sop_class_uid: str
@@ -87,11 +103,12 @@ class ObjectRow:
     series_instance_uid: str
     sha256: str
     size_bytes: int
+    note: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeliveryRow:
-    """One result on its way to one destination. objects: what goes. `reason`: of the last failed try."""
+    """A result, or its rejection note, on its way to a destination. objects: what goes. reason: of the last failure."""
 
     delivery_id: str
     destination: str
@@ -101,12 +118,13 @@ class DeliveryRow:
     attempt: int
     next_at: datetime | None
     reason: Reason | None
+    note: bool
     events: tuple[Event, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResultRow:
-    """One frozen result."""
+    """One frozen result. superseded_by: the next result of the same model."""
 
     result_id: str
     model: ModelIdentity
@@ -122,6 +140,8 @@ class ResultRow:
     timings_s: dict[str, float]
     peak_memory_mb: float | None
     frozen_at: datetime
+    superseded_by: str | None
+    recall: Recall | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +149,7 @@ class JobRow:
     """One job of a version, its history, and its result once frozen. `attempt`: how often it was leased."""
 
     job_id: str
+    kind: JobKind
     model_name: str
     series_instance_uid: str | None
     state: JobState
@@ -157,6 +178,7 @@ class StudyDetail:
     """All of one study: versions newest first, `events` (of the study and its versions) oldest first."""
 
     row: StudyRow
+    patients: tuple[PatientRow, ...]
     series: tuple[SeriesRow, ...]
     versions: tuple[VersionRow, ...]
     events: tuple[Event, ...]

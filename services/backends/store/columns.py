@@ -57,6 +57,11 @@ class AsJson(TypeDecorator[Any]):
         return None if value is None else _adapter(self.kind).validate_python(json.loads(value))
 
 
+def storable(text: str) -> str:
+    """Text from outside without what no database takes: NUL, half a surrogate pair."""
+    return text.replace("\x00", "").encode("utf-8", "ignore").decode("utf-8")
+
+
 class Words(TypeDecorator[str]):
     """Text from outside: what no database takes (NUL, half a surrogate pair) is left out."""
 
@@ -65,4 +70,4 @@ class Words(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         """To text that can be stored."""
-        return None if value is None else value.replace("\x00", "").encode("utf-8", "ignore").decode("utf-8")
+        return None if value is None else storable(value)

@@ -16,7 +16,15 @@ from services.backends.store import history
 from services.backends.store.tables import delivery, result_object
 from services.triage.errors import Reason
 from services.triage.ports import DeliveryLine, DueDelivery
-from services.triage.result import DeliveryState, Destination, ObjectKind, kind_of, reached_from, wanted_by
+from services.triage.result import (
+    WITHDRAWN,
+    DeliveryState,
+    Destination,
+    ObjectKind,
+    kind_of,
+    reached_from,
+    wanted_by,
+)
 
 UNCLAIMED = {"claim": None, "claim_expires_at": None}
 _DOWN = "destination_unavailable"
@@ -54,7 +62,7 @@ def going(connection: Connection, row: Any) -> list[tuple[str, str, str]]:
     """(SOP Class UID, SOP Instance UID, sha256) of what goes with a delivery, in its order."""
     objects = connection.execute(
         sa.select(result_object.c.sop_class_uid, result_object.c.sop_instance_uid, result_object.c.sha256)
-        .where(result_object.c.result_id == row.result_id)
+        .where(result_object.c.result_id == row.result_id, result_object.c.note == row.note)
         .order_by(result_object.c.position)
     )
     return [(cls, uid, sha256) for cls, uid, sha256 in objects if row.objects is None or kind_of(cls) in row.objects]
@@ -143,12 +151,47 @@ def resend(connection: Connection, delivery_ids: Sequence[str], *, actor: str, n
     """See `StudyStore.resend`."""
     done = []
     for delivery_id in delivery_ids:
-        given_up = delivery.c.delivery_id == delivery_id, delivery.c.state == DeliveryState.GIVEN_UP
+        given_up = (
+            delivery.c.delivery_id == delivery_id,
+            delivery.c.state == DeliveryState.GIVEN_UP,
+            sa.or_(delivery.c.reason_code.is_(None), delivery.c.reason_code.not_in(WITHDRAWN)),
+        )
         values = {"state": DeliveryState.PENDING, "attempt": 0, "requests": 0, "next_at": now, **UNCLAIMED}
         if connection.execute(sa.update(delivery).where(*given_up).values(values)).rowcount:
             note(connection, _row(connection, delivery_id), now, DeliveryState.PENDING, "asked for again", actor=actor)
             done.append(delivery_id)
     return done
+
+
+def withdraw(connection: Connection, result_id: str, reason: Reason, *, actor: str, now: datetime) -> None:
+    """Give up the deliveries of a result that have not gone out, for good: `resend` leaves them.
+
+    Those that went out are asked about no more, so that nothing of them is sent again. One that is on its way at this
+    moment may arrive all the same, and is then noted as sent.
+    """
+    of_result = delivery.c.result_id == result_id, sa.not_(delivery.c.note)
+    connection.execute(
+        sa.update(delivery)
+        .where(*of_result, delivery.c.state == DeliveryState.SENT)
+        .values(next_at=None, transaction_uid=None, **UNCLAIMED)
+    )
+    open_still = sa.select(delivery).where(
+        *of_result, delivery.c.state.in_([DeliveryState.PENDING, DeliveryState.GIVEN_UP])
+    )
+    for row in connection.execute(open_still).all():
+        connection.execute(
+            sa.update(delivery)
+            .where(delivery.c.delivery_id == row.delivery_id)
+            .values(
+                state=DeliveryState.GIVEN_UP,
+                next_at=None,
+                reason_code=reason.code,
+                reason_text=reason.text,
+                transaction_uid=None,
+                **UNCLAIMED,
+            )
+        )
+        note(connection, row, now, DeliveryState.GIVEN_UP, f"{reason.text} [{reason.code}]", actor=actor)
 
 
 def held(claimed: DueDelivery) -> tuple[sa.ColumnElement[bool], ...]:

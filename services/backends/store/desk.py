@@ -1,23 +1,36 @@
 """The reads of the desk: the work list, one study with all its history, and counts."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
+from itertools import groupby, pairwise
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from services.backends.store import board as shown
-from services.backends.store import history
+from services.backends.store import history, versions
 from services.backends.store.deliveries import kinds
 from services.backends.store.engine import reading
-from services.backends.store.tables import board, delivery, instance, job, result, result_object, study, study_version
+from services.backends.store.tables import (
+    board,
+    delivery,
+    instance,
+    job,
+    recall,
+    result,
+    result_object,
+    study,
+    study_version,
+)
+from services.triage.completeness import is_routable
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
-from services.triage.job import JobState, OrderPriority
+from services.triage.job import JobKind, JobState, OrderPriority
 from services.triage.model import ModelIdentity
-from services.triage.result import DeliveryState
-from services.triage.study import Event, InstanceHeader, StudyAttributes, StudyState
+from services.triage.result import DeliveryState, Recall
+from services.triage.study import Event, InstanceHeader, StudyState
 
 _SEARCHED = (
     study.c.study_instance_uid,
@@ -33,7 +46,9 @@ _LINES = (
         *(column.label(f"result_{column.name}") for column in result.c),
     )
     .join_from(board, study, board.c.study_instance_uid == study.c.study_instance_uid)
+    .add_columns(recall.c.recalled_at)
     .outerjoin(result, board.c.result_id == result.c.result_id)
+    .outerjoin(recall, board.c.result_id == recall.c.result_id)
 )
 
 
@@ -68,6 +83,7 @@ class Board:
             events = history.read(connection, study_instance_uid)
             return shown.StudyDetail(
                 row=_study_row(row),
+                patients=_patients(connection, study_instance_uid),
                 series=_series(connection, study_instance_uid),
                 versions=_versions(connection, study_instance_uid, events),
                 events=tuple(one for kind, _, one in events if kind in ("study", "version")),
@@ -110,10 +126,11 @@ def _count_by(connection: Connection, *columns: sa.Column[Any]) -> dict[tuple[st
 
 
 def _study_row(row: sa.Row[Any]) -> shown.StudyRow:
-    lesions = row.result_lesions or ()
     has_result = row.result_result_id is not None
+    recalled = row.recalled_at is not None
+    lesions = () if recalled or not has_result else row.result_lesions
     return shown.StudyRow(
-        study=StudyAttributes(**{name: getattr(row, name) for name in StudyAttributes.__dataclass_fields__}),
+        study=versions.attributes_of(row),
         state=shown.ShownState(row.board_state),
         priority=OrderPriority(row.board_priority),
         version=row.board_version,
@@ -125,16 +142,28 @@ def _study_row(row: sa.Row[Any]) -> shown.StudyRow:
         completed_at=row.board_completed_at,
         frozen_at=row.result_frozen_at,
         result_version=row.result_version,
-        outcome=Outcome(row.result_outcome) if has_result else None,
-        flag=Flag(row.result_flag) if has_result else None,
-        score=row.result_score,
+        outcome=Outcome(row.result_outcome) if has_result and not recalled else None,
+        flag=Flag(row.result_flag) if has_result and not recalled else None,
+        score=None if recalled else row.result_score,
         calibrated=bool(row.result_calibrated),
         model=_model(row.result_model_name, row.result_model_version, row.result_weights_sha256)
         if has_result
         else None,
+        recalled=recalled,
+        already_reported=row.board_already_reported,
         lesion_count=len(lesions),
         largest_long_axis_mm=max((lesion.long_axis_mm for lesion in lesions), default=None),
         reason=_reason(row.board_reason_code, row.board_reason_text),
+    )
+
+
+def _patients(connection: Connection, uid: str) -> tuple[shown.PatientRow, ...]:
+    """Of the newest content of each image, by falling number of images."""
+    images = (one for one in versions.newest(connection, uid) if is_routable(one.header))
+    counts = Counter((one.study.patient_id, one.study.issuer_of_patient_id) for one in images)
+    return tuple(
+        shown.PatientRow(patient_id=patient_id, issuer_of_patient_id=issuer, image_count=count)
+        for (patient_id, issuer), count in counts.most_common()
     )
 
 
@@ -175,6 +204,7 @@ def _versions(connection: Connection, uid: str, events: _Events) -> tuple[shown.
         jobs[row.version].append(
             shown.JobRow(
                 job_id=row.job_id,
+                kind=JobKind.ANALYSE if row.reconciles is None else JobKind.RECONCILE,
                 model_name=row.model_name,
                 series_instance_uid=row.plan.series_instance_uid,
                 state=JobState(row.state),
@@ -186,7 +216,7 @@ def _versions(connection: Connection, uid: str, events: _Events) -> tuple[shown.
                 events=_of("job", row.job_id, events),
             )
         )
-    versions = connection.execute(
+    rows_of_versions = connection.execute(
         sa.select(study_version)
         .where(study_version.c.study_instance_uid == uid)
         .order_by(study_version.c.number.desc())
@@ -200,13 +230,25 @@ def _versions(connection: Connection, uid: str, events: _Events) -> tuple[shown.
             out_of_scope=_reason(row.out_of_scope_code, row.out_of_scope_text),
             jobs=tuple(jobs[row.number]),
         )
-        for row in versions
+        for row in rows_of_versions
     )
 
 
 def _results(connection: Connection, uid: str, events: _Events) -> dict[str, shown.ResultRow]:
     """By job id."""
     objects, deliveries = _objects(connection, uid), _deliveries(connection, uid, events)
+    rows = connection.execute(
+        sa.select(result).where(result.c.study_instance_uid == uid).order_by(result.c.version, result.c.frozen_at)
+    ).all()
+    following = {
+        earlier.result_id: later.result_id
+        for _, of_model in groupby(sorted(rows, key=attrgetter("model_name")), key=attrgetter("model_name"))
+        for earlier, later in pairwise(of_model)
+    }
+    recalls = {
+        row.result_id: Recall(recalled_at=row.recalled_at, actor=row.actor, reason=row.reason)
+        for row in connection.execute(sa.select(recall).where(recall.c.study_instance_uid == uid))
+    }
     return {
         row.job_id: shown.ResultRow(
             result_id=row.result_id,
@@ -223,8 +265,10 @@ def _results(connection: Connection, uid: str, events: _Events) -> dict[str, sho
             timings_s=row.timings_s,
             peak_memory_mb=row.peak_memory_mb,
             frozen_at=row.frozen_at,
+            superseded_by=following.get(row.result_id),
+            recall=recalls.get(row.result_id),
         )
-        for row in connection.execute(sa.select(result).where(result.c.study_instance_uid == uid))
+        for row in rows
     }
 
 
@@ -246,6 +290,7 @@ def _objects(connection: Connection, uid: str) -> dict[str, list[shown.ObjectRow
                 series_instance_uid=row.series_instance_uid,
                 sha256=row.sha256,
                 size_bytes=row.size_bytes,
+                note=row.note,
             )
         )
     return found
@@ -255,7 +300,9 @@ def _deliveries(connection: Connection, uid: str, events: _Events) -> dict[str, 
     """By result id."""
     found: dict[str, list[shown.DeliveryRow]] = defaultdict(list)
     rows = connection.execute(
-        sa.select(delivery).where(delivery.c.study_instance_uid == uid).order_by(delivery.c.destination)
+        sa.select(delivery)
+        .where(delivery.c.study_instance_uid == uid)
+        .order_by(delivery.c.destination, delivery.c.created_at)
     )
     for row in rows:
         found[row.result_id].append(
@@ -268,6 +315,7 @@ def _deliveries(connection: Connection, uid: str, events: _Events) -> dict[str, 
                 attempt=row.attempt,
                 next_at=row.next_at,
                 reason=_reason(row.reason_code, row.reason_text),
+                note=row.note,
                 events=_of("delivery", row.delivery_id, events),
             )
         )

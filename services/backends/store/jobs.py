@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from services.backends.store import history, summary, versions
 from services.backends.store.engine import locked
+from services.backends.store.frozen import frozen_result
 from services.backends.store.tables import job, result, result_object, study
 from services.triage.errors import LeaseLost, Reason
 from services.triage.job import Job, JobMessage, JobState, Lease, OrderPriority
@@ -182,13 +183,16 @@ def _job(connection: Connection, row: sa.Row[Any]) -> Job:
         instances=versions.instances(connection, version),
         predecessors=_predecessors(connection, row),
         earlier_lesions=_earlier_lesions(connection, row),
+        reconciles=frozen_result(connection, row.reconciles) if row.reconciles else None,
         traceparent=row.traceparent,
     )
 
 
 def _predecessors(connection: Connection, row: sa.Row[Any]) -> tuple[str, ...]:
-    """The SR documents, by SHA-256, of the newest frozen result of the same model for an earlier version."""
-    earlier = connection.scalar(_earlier_results(row, result.c.result_id).limit(1))
+    """The SR documents, by SHA-256, of the newest result of the same model for an earlier version that has any."""
+    is_document = result_object.c.result_id == result.c.result_id, result_object.c.modality == SR_MODALITY
+    with_documents = _earlier_results(row, result.c.result_id).where(sa.exists().where(*is_document))
+    earlier = connection.scalar(with_documents.limit(1))
     documents = (
         sa.select(result_object.c.sha256)
         .where(result_object.c.result_id == earlier, result_object.c.modality == SR_MODALITY)

@@ -8,13 +8,14 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from services.backends.store import deliveries as deliveries_of
 from services.backends.store import history, summary
 from services.backends.store.engine import locked
 from services.backends.store.jobs import guarded_update, study_of
 from services.backends.store.tables import delivery, job, result, result_object
 from services.triage.errors import LeaseLost
 from services.triage.job import JobState, Lease
-from services.triage.result import DeliveryState, Destination, ObjectKind, Result, wanted_by
+from services.triage.result import IDENTITY_CORRECTED, DeliveryState, Destination, ObjectKind, Result, wanted_by
 
 
 def freeze(
@@ -34,8 +35,11 @@ def freeze(
         raise LeaseLost(f"job {lease.job_id} is unknown")
     locked(connection, [uid])
     guarded_update(connection, lease, {"state": JobState.FROZEN, "lease_expires_at": None})
-    owner = connection.execute(sa.select(job.c.version, job.c.priority).where(job.c.job_id == lease.job_id)).one()
+    owner = connection.execute(
+        sa.select(job.c.version, job.c.priority, job.c.model_name, job.c.reconciles).where(job.c.job_id == lease.job_id)
+    ).one()
     result_id = uuid4().hex
+    superseded = _newest(connection, uid, owner.model_name)
     connection.execute(
         sa.insert(result).values(
             result_id=result_id,
@@ -69,9 +73,24 @@ def freeze(
         for one, kinds in goes.items()
         if not kinds
     ]
+    if superseded is not None:
+        cause = f"by result {result_id}"
+        lines.append(history.line(uid, "job", superseded, time=now, actor=actor, what="superseded", cause=cause))
     history.write(connection, lines)
+    if owner.reconciles is not None:
+        deliveries_of.withdraw(connection, owner.reconciles, IDENTITY_CORRECTED, actor=actor, now=now)
     summary.refresh(connection, uid)
     return result_id
+
+
+def _newest(connection: Connection, uid: str, model_name: str) -> str | None:
+    """The job of the newest result of a model."""
+    return connection.scalar(
+        sa.select(result.c.job_id)
+        .where(result.c.study_instance_uid == uid, result.c.model_name == model_name)
+        .order_by(result.c.version.desc(), result.c.frozen_at.desc())
+        .limit(1)
+    )
 
 
 def _result_columns(frozen: Result) -> dict[str, Any]:

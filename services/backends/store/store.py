@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
-from services.backends.store import arrivals, commitments, deliveries, jobs, results, versions
+from services.backends.store import arrivals, commitments, deliveries, frozen, jobs, recalls, results, versions
 from services.backends.store.archive import Archive
 from services.backends.store.backlog import backlog
 from services.backends.store.desk import Board
@@ -15,7 +15,7 @@ from services.triage.commitment import CommitmentReport
 from services.triage.errors import Reason
 from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, Plan
 from services.triage.ports import DeliveryLine, DueCommitment, DueDelivery, Recorded
-from services.triage.result import DeliveryState, Destination, Result
+from services.triage.result import DeliveryState, Destination, FrozenResult, Recall, Result, ResultObject
 from services.triage.study import Instance, VersionKey
 
 # Whether two kept contents of one instance, by digest, show the same: then the second opens no version.
@@ -63,6 +63,10 @@ class SqlStudyStore:
     ) -> bool:
         with writing(self._engine) as connection:
             return versions.ask_completion(connection, study_instance_uid, actor=actor, now=now, priority=priority)
+
+    def ask_analysis(self, study_instance_uid: str, *, actor: str, now: datetime) -> bool:
+        with writing(self._engine) as connection:
+            return versions.ask_analysis(connection, study_instance_uid, actor=actor, now=now)
 
     def complete(
         self,
@@ -123,6 +127,16 @@ class SqlStudyStore:
     def postpone(self, lease: Lease, reason: Reason, *, now: datetime, until: datetime) -> None:
         with writing(self._engine) as connection:
             jobs.postpone(connection, lease, reason, now=now, until=until)
+
+    def frozen_result(self, result_id: str) -> FrozenResult | None:
+        with reading(self._engine) as connection:
+            return frozen.frozen_result(connection, result_id)
+
+    def recall(
+        self, result_id: str, *, reason: str, actor: str, now: datetime, note: tuple[ResultObject, str] | None = None
+    ) -> Recall | None:
+        with writing(self._engine) as connection:
+            return recalls.enter(connection, result_id, reason=reason, actor=actor, now=now, note=note)
 
     def claim_delivery(self, destination_name: str, *, now: datetime, duration: timedelta) -> DueDelivery | None:
         # a look without the write lock first: an idle process disturbs nobody

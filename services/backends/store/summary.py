@@ -7,9 +7,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store.board import ShownState
-from services.backends.store.tables import board, instance, job, result, study, study_version
+from services.backends.store.tables import board, delivery, instance, job, recall, result, study, study_version
 from services.triage.finding import Flag, Outcome
+from services.triage.identity import NOT_AGREED
 from services.triage.job import JobState, OrderPriority
+from services.triage.result import RECALLED, DeliveryState
 from services.triage.study import StudyState
 
 _URGENCY = {Flag.URGENT: 0, Flag.ELEVATED: 1, Flag.ROUTINE: 2}
@@ -38,12 +40,15 @@ def refresh(connection: Connection, study_instance_uid: str) -> None:
         ).where(mine)
     ).one()
     results = _newest_results(connection, study_instance_uid)
-    leading = min(results, key=_rank, default=None)
-    state, reason = _state(connection, newest, results)
+    valid = [one for one in results if not one.recalled]
+    reported = _already_reported(connection, valid[0]) if valid else []
+    leading = min(valid or results, key=_rank, default=None)
+    state, reason = _state(connection, newest, valid, recalled=bool(results) and not valid)
     values = {
         "state": state,
         "priority": newest.priority if newest and newest.priority is not None else OrderPriority.ROUTINE,
-        "urgency": _URGENCY[Flag(leading.flag)] if leading else _URGENCY[Flag.ROUTINE],
+        "urgency": min((_URGENCY[Flag(one.flag)] for one in reported or valid), default=_URGENCY[Flag.ROUTINE]),
+        "already_reported": bool(reported),
         "received_at": received_at,
         "last_instance_at": totals.last,
         "version": newest.number if newest else 0,
@@ -60,11 +65,11 @@ def refresh(connection: Connection, study_instance_uid: str) -> None:
 
 
 def _state(
-    connection: Connection, newest: sa.Row[Any] | None, results: Sequence[sa.Row[Any]]
+    connection: Connection, newest: sa.Row[Any] | None, results: Sequence[sa.Row[Any]], *, recalled: bool
 ) -> tuple[ShownState, tuple[str, str] | None]:
-    """The shown state, and the reason that goes with it."""
+    """The shown state, and the reason that goes with it. recalled: there are results, and none of them counts."""
     refusals = [(r.reason_code, r.reason_text) for r in sorted(results, key=_refusal_rank) if r.reason_code]
-    reason = refusals[0] if refusals else None
+    reason = refusals[0] if refusals else (RECALLED.code, RECALLED.text) if recalled else None
     if newest is None:
         return ShownState.OUT_OF_SCOPE, _NO_IMAGES
     if newest.state == StudyState.RECEIVING:
@@ -78,6 +83,8 @@ def _state(
             )
         )
     )
+    if not states and results:
+        reason = NOT_AGREED.code, NOT_AGREED.text
     for state, shown in ((JobState.ANALYSING, ShownState.ANALYSING), (JobState.QUEUED, ShownState.QUEUED)):
         if state in states:
             return shown, reason
@@ -85,7 +92,7 @@ def _state(
     for outcome, shown in _WORST_FIRST.items():
         if outcome in outcomes:
             return shown, reason
-    return ShownState.ANALYSED, None
+    return ShownState.ANALYSED, reason
 
 
 def _newest_results(connection: Connection, study_instance_uid: str) -> list[Any]:
@@ -95,16 +102,43 @@ def _newest_results(connection: Connection, study_instance_uid: str) -> list[Any
         .where(result.c.study_instance_uid == study_instance_uid)
         .scalar_subquery()
     )
-    rows = connection.execute(
-        sa.select(
-            result.c.result_id,
-            result.c.outcome,
-            result.c.flag,
-            result.c.score,
-            result.c.reason_code,
-            result.c.reason_text,
+    return _results(connection, study_instance_uid, result.c.version == newest)
+
+
+def _already_reported(connection: Connection, newest: sa.Row[Any]) -> list[Any]:
+    """The results of the first earlier version with the same images of which one was delivered; none that was recalled.
+
+    Whoever reads the study has had them. A new look at the same images, or the same result under another name, does
+    not bring the study up again, nor does it take away the place that it has.
+    """
+    uid = newest.study_instance_uid
+    since = connection.scalar(
+        sa.select(study_version.c.images_since).where(
+            study_version.c.study_instance_uid == uid, study_version.c.number == newest.version
         )
-        .where(result.c.study_instance_uid == study_instance_uid, result.c.version == newest)
+    )
+    if since is None or since == newest.version:
+        return []
+    arrived = delivery.c.state.in_([DeliveryState.SENT, DeliveryState.COMMITTED]), sa.not_(delivery.c.note)
+    first = connection.scalar(
+        sa.select(sa.func.min(result.c.version))
+        .join(delivery, delivery.c.result_id == result.c.result_id)
+        .outerjoin(recall, recall.c.result_id == result.c.result_id)
+        .where(
+            result.c.study_instance_uid == uid,
+            result.c.version.between(since, newest.version - 1),
+            recall.c.result_id.is_(None),
+            *arrived,
+        )
+    )
+    return [one for one in _results(connection, uid, result.c.version == first) if not one.recalled]
+
+
+def _results(connection: Connection, study_instance_uid: str, *where: sa.ColumnElement[bool]) -> list[Any]:
+    rows = connection.execute(
+        sa.select(result, recall.c.result_id.is_not(None).label("recalled"))
+        .outerjoin(recall, recall.c.result_id == result.c.result_id)
+        .where(result.c.study_instance_uid == study_instance_uid, *where)
         .order_by(result.c.frozen_at, result.c.result_id)
     )
     return list(rows)

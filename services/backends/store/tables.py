@@ -11,7 +11,7 @@ from services.backends.store.columns import AsJson, UtcTime, Words
 from services.triage.job import JobPlan
 from services.triage.lesion import Lesion
 from services.triage.result import ObjectKind
-from services.triage.study import InstanceHeader
+from services.triage.study import InstanceHeader, StudyAttributes
 
 metadata = sa.MetaData(
     naming_convention={
@@ -36,6 +36,7 @@ def _study() -> Column[str]:
 # One row: the oldest revision whose program can work on these tables. A migration that breaks older programs raises it.
 compatibility = sa.Table("compatibility", metadata, Column("oldest_revision", String(32), primary_key=True))
 
+# What is new in revision 0005 has a server default or may be NULL: writers of an earlier one leave it out.
 # The attributes are those of the newest image (before the first image: of the first instance).
 study = sa.Table(
     "study",
@@ -56,11 +57,13 @@ study = sa.Table(
             "accession_number",
         )
     ),
+    Column("issuer_of_patient_id", Words, nullable=False, server_default=""),
     Column("received_at", UtcTime, nullable=False),
 )
 
 # One row per content: two digests under one SOP Instance UID are two rows. `since_version`: the first version that
-# holds it; an instance that opens nothing belongs to the next version, should there be one.
+# holds it; an instance that opens nothing belongs to the next version, should there be one. attributes: what this
+# instance itself tells of patient and study; NULL from a writer before revision 0005.
 instance = sa.Table(
     "instance",
     metadata,
@@ -70,6 +73,7 @@ instance = sa.Table(
     Column("sop_instance_uid", UID, nullable=False),
     Column("digest", HEX, nullable=False),
     Column("header", AsJson(InstanceHeader), nullable=False),
+    Column("attributes", AsJson(StudyAttributes)),
     Column("since_version", Integer, nullable=False),
     Column("received_from", Words, nullable=False),
     Column("received_at", UtcTime, nullable=False),
@@ -77,6 +81,8 @@ instance = sa.Table(
     Index(None, "study_instance_uid", "since_version"),
 )
 
+# images_since: the first version with the same images, pixels and routing; what changed since is only whose they are.
+# NULL from a writer before revision 0005: this one. rerun: a person asked for it, so that models look once more.
 study_version = sa.Table(
     "study_version",
     metadata,
@@ -90,11 +96,14 @@ study_version = sa.Table(
     Column("priority", Integer),
     Column("out_of_scope_code", Text),
     Column("out_of_scope_text", Text),
+    Column("images_since", Integer),
+    Column("rerun", Boolean, nullable=False, server_default=sa.false()),
     Index(None, "state", "last_image_at"),
 )
 
 # outbox: a message is owed to the queue. token: grows with each lease. attempt: leases so far. not_before: a postponed
 # job is put back into the outbox by `reissue` at this time. rank: `triage.job.rank`; 0 from a writer of revision 0001.
+# reconciles: the result that the job writes again, NULL where it analyses (no foreign key: a result refers to its job).
 job = sa.Table(
     "job",
     metadata,
@@ -114,6 +123,7 @@ job = sa.Table(
     Column("lease_expires_at", UtcTime),
     Column("rank", Float, nullable=False, server_default="0"),
     Column("traceparent", Text),
+    Column("reconciles", WORD),
     sa.ForeignKeyConstraint(
         ["study_instance_uid", "version"], ["study_version.study_instance_uid", "study_version.number"]
     ),
@@ -146,6 +156,17 @@ result = sa.Table(
     Index(None, "study_instance_uid", "version"),
 )
 
+recall = sa.Table(
+    "recall",
+    metadata,
+    Column("result_id", WORD, ForeignKey("result.result_id"), primary_key=True),
+    _study(),
+    Column("recalled_at", UtcTime, nullable=False),
+    Column("actor", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+)
+
+# note: the rejection note of a recalled result, which has deliveries of its own.
 result_object = sa.Table(
     "result_object",
     metadata,
@@ -157,9 +178,10 @@ result_object = sa.Table(
     Column("series_instance_uid", UID, nullable=False),
     Column("sha256", HEX, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
+    Column("note", Boolean, nullable=False, server_default=sa.false()),
 )
 
-# attempt: tries so far. claim: of the process that sends it now.
+# attempt: tries so far. claim: of the process that sends it now. note: the rejection note is sent, not the result.
 # The address is the one at freezing, for the record; the sender uses today's.
 # objects: the kinds that go (from a writer of revision 0003: null, and all do). transaction_uid: the Storage Commitment
 # transaction asked in since the last sending. requests: how many there were. uncommitted: SOP Instance UIDs; null: all.
@@ -185,7 +207,8 @@ delivery = sa.Table(
     Column("transaction_uid", UID),
     Column("requests", Integer, nullable=False, server_default="0"),
     Column("uncommitted", AsJson(tuple[str, ...])),
-    UniqueConstraint("result_id", "destination"),
+    Column("note", Boolean, nullable=False, server_default=sa.false()),
+    UniqueConstraint("result_id", "destination", "note"),
     Index(None, "destination", "state", "next_at"),
 )
 
@@ -216,6 +239,7 @@ event = sa.Table(
 )
 
 # urgency: the AI's flag as a rank; 0 urgent, 1 elevated, 2 everything else, also what was not analysed or failed.
+# already_reported: an earlier result of the same images was delivered, and the urgency is that result's.
 board = sa.Table(
     "board",
     metadata,
@@ -223,6 +247,7 @@ board = sa.Table(
     Column("state", WORD, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("urgency", Integer, nullable=False),
+    Column("already_reported", Boolean, nullable=False, server_default=sa.false()),
     Column("received_at", UtcTime, nullable=False),
     Column("last_instance_at", UtcTime, nullable=False),
     Column("version", Integer, nullable=False),

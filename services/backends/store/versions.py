@@ -1,16 +1,20 @@
 """Study versions: which are quiet, what they hold, and closing one with its plan."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import history, summary
+from services.backends.store import corrections, history, summary
 from services.backends.store.engine import locked
 from services.backends.store.tables import instance, job, study, study_version
+from services.triage.identity import NOT_AGREED, agree
 from services.triage.job import JobPlan, JobState, OrderPriority, Plan, rank
+from services.triage.result import RECALLED
 from services.triage.study import Instance, StudyAttributes, StudyState, VersionKey
 
 
@@ -29,16 +33,21 @@ def quiet(connection: Connection, *, now: datetime, quiet_period: timedelta) -> 
 
 def instances(connection: Connection, version: VersionKey) -> tuple[Instance, ...]:
     """See `StudyStore.instances`: in order of arrival, where one UID has two contents the newest, at its own place."""
-    attributes = study_attributes(connection, version.study_instance_uid)
+    return newest(connection, version.study_instance_uid, instance.c.since_version <= version.number)
+
+
+def newest(connection: Connection, study_instance_uid: str, *where: sa.ColumnElement[bool]) -> tuple[Instance, ...]:
+    """The newest content of each instance of a study; one whose own attributes were not kept has those of the study."""
+    attributes = study_attributes(connection, study_instance_uid)
     if attributes is None:
         return ()
     rows = connection.execute(
-        sa.select(instance.c.sop_instance_uid, instance.c.digest, instance.c.header)
-        .where(instance.c.study_instance_uid == version.study_instance_uid, instance.c.since_version <= version.number)
+        sa.select(instance.c.sop_instance_uid, instance.c.digest, instance.c.header, instance.c.attributes)
+        .where(instance.c.study_instance_uid == study_instance_uid, *where)
         .order_by(instance.c.id)
     )
-    newest = {uid: Instance(header=header, study=attributes, digest=digest) for uid, digest, header in rows}
-    return tuple(newest.values())
+    found = {uid: Instance(header=header, study=own or attributes, digest=digest) for uid, digest, header, own in rows}
+    return tuple(found.values())
 
 
 def senders(connection: Connection, version: VersionKey) -> set[str]:
@@ -58,8 +67,11 @@ def senders(connection: Connection, version: VersionKey) -> set[str]:
 def study_attributes(connection: Connection, study_instance_uid: str) -> StudyAttributes | None:
     """The attributes of a study, None if it is unknown."""
     row = connection.execute(sa.select(study).where(study.c.study_instance_uid == study_instance_uid)).first()
-    if row is None:
-        return None
+    return None if row is None else attributes_of(row)
+
+
+def attributes_of(row: sa.Row[Any]) -> StudyAttributes:
+    """The attributes in a row that has the columns of `study`."""
     return StudyAttributes(**{name: getattr(row, name) for name in StudyAttributes.__dataclass_fields__})
 
 
@@ -87,6 +99,47 @@ def ask_completion(
     return True
 
 
+def ask_analysis(connection: Connection, study_instance_uid: str, *, actor: str, now: datetime) -> bool:
+    """See `StudyStore.ask_analysis`."""
+    locked(connection, [study_instance_uid])
+    mine = study_version.c.study_instance_uid == study_instance_uid
+    newest = connection.execute(
+        sa.select(study_version).where(mine).order_by(study_version.c.number.desc()).limit(1)
+    ).first()
+    open_jobs = job.c.study_instance_uid == study_instance_uid, job.c.state.in_([JobState.QUEUED, JobState.ANALYSING])
+    if (
+        newest is None
+        or newest.state == StudyState.RECEIVING
+        or connection.scalar(sa.select(sa.exists().where(*open_jobs)))
+    ):
+        return False
+    number = newest.number + 1
+    connection.execute(
+        sa.insert(study_version).values(
+            study_instance_uid=study_instance_uid,
+            number=number,
+            state=StudyState.RECEIVING,
+            opened_at=now,
+            last_image_at=now,
+            completion_asked=True,
+            images_since=newest.images_since or newest.number,
+            rerun=True,
+        )
+    )
+    line = history.line(
+        study_instance_uid,
+        "version",
+        str(number),
+        time=now,
+        actor=actor,
+        what=StudyState.RECEIVING,
+        cause="a new analysis was asked for",
+    )
+    history.write(connection, [line])
+    summary.refresh(connection, study_instance_uid)
+    return True
+
+
 def complete(
     connection: Connection,
     version: VersionKey,
@@ -100,6 +153,7 @@ def complete(
     """See `StudyStore.complete`.
 
     A second content of an instance already counted does not change the number `seen`: it is found by its time.
+    What of the plan an earlier result has answered is written again, not computed again (`corrections`).
     """
     uid = version.study_instance_uid
     locked(connection, [uid])
@@ -130,18 +184,46 @@ def complete(
     )
     if closed.rowcount == 0:
         return False
-    jobs = [{**_job(version, one, priority, now), "traceparent": traceparent} for one in plan.jobs]
-    if jobs:
-        connection.execute(sa.insert(job), jobs)
     cause = reason.code if reason else f"{seen} instances"
-    lines = [history.line(uid, "version", str(version.number), time=now, actor="gateway", what="complete", cause=cause)]
-    lines += [
-        history.line(uid, "job", one["job_id"], time=now, actor="gateway", what="queued", cause=one["model_name"])
-        for one in jobs
-    ]
-    history.write(connection, lines)
+    line = history.line(uid, "version", str(version.number), time=now, actor="gateway", what="complete", cause=cause)
+    history.write(connection, [line])
+    _queue(connection, version, plan.jobs, priority=priority, now=now, traceparent=traceparent)
     summary.refresh(connection, uid)
     return True
+
+
+def _queue(
+    connection: Connection,
+    version: VersionKey,
+    plans: Sequence[JobPlan],
+    *,
+    priority: OrderPriority,
+    now: datetime,
+    traceparent: str | None,
+) -> None:
+    """Queue the jobs of a version: one for each plan, but for what an earlier result says of the same images.
+
+    That is written again, not computed again, once the images agree on whose they are; until then it stands. What was
+    recalled stays so.
+    """
+    earlier = corrections.answered(connection, version, plans)
+    images = instances(connection, version) if earlier else ()
+    disagreed = {one.model_name for one in plans if not agree(images, one.series_instance_uid)}
+    stand = {name for name, one in earlier.items() if one.recalled or name in disagreed}
+    reconciles = {name: one.result_id for name, one in earlier.items()}
+    jobs = [
+        {**_job(version, one, priority, now), "reconciles": reconciles.get(one.model_name), "traceparent": traceparent}
+        for one in plans
+        if one.model_name not in stand
+    ]
+    if jobs:
+        connection.execute(sa.insert(job), jobs)
+    note = partial(history.line, version.study_instance_uid, time=now, actor="gateway")
+    lines = [note("job", one["job_id"], what="queued", cause=one["model_name"]) for one in jobs]
+    if stand:
+        cause = NOT_AGREED.code if stand & disagreed else RECALLED.code
+        lines.append(note("version", str(version.number), what="results_stand", cause=cause))
+    history.write(connection, lines)
 
 
 def _job(version: VersionKey, plan: JobPlan, priority: OrderPriority, now: datetime) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import re
 from copy import deepcopy
 
 from pydicom import Dataset
+from pydicom.uid import CTImageStorage
 
 # Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): written empty when the source has none.
 TYPE_2 = (
@@ -64,6 +65,18 @@ def identity_of(header: Dataset) -> Dataset:
 def name_patient(result: Dataset, header: Dataset) -> None:
     """Write the patient's name of an image header into a result."""
     result.PatientName = _decoded(header).get("PatientName") or ""
+
+
+def as_ct_image(header: Dataset) -> Dataset:
+    """The same header with the SOP class of a CT image: highdicom finds patient and study in few others.
+
+    Their modules are the same in every image (PS3.3 A.1.4).
+    """
+    stand_in = Dataset()
+    stand_in.update(header)
+    del stand_in.SOPClassUID  # else the value would change in the element that both share
+    stand_in.SOPClassUID = CTImageStorage
+    return stand_in
 
 
 def tell_body_part(result: Dataset, header: Dataset) -> None:

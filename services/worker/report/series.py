@@ -35,19 +35,18 @@ class Kind(Enum):
 def new_series(kind: Kind, model: Model, header: Dataset, now: datetime) -> dict[str, Any]:
     """What highdicom's constructors ask of a new series with one instance, with fresh UIDs.
 
-    Dates and times are in the time zone of the source where it names one, else in that of this machine. The serial
-    number of the 'device' is the digest of the weights.
+    The serial number of the 'device' is the digest of the weights.
     """
-    local = now.astimezone(_zone(header))
+    date, time = local_moment(header, now)
     identity = model.identity
     return {
         "series_instance_uid": generate_uid(prefix=None),
         "series_number": kind.value,
         "series_description": f"Vigie {kind.description} {identity.name} {identity.version}"[:LONG_STRING],
-        "series_date": local.strftime("%Y%m%d"),
-        "series_time": local.strftime("%H%M%S"),
-        "content_date": local.strftime("%Y%m%d"),
-        "content_time": local.strftime("%H%M%S"),
+        "series_date": date,
+        "series_time": time,
+        "content_date": date,
+        "content_time": time,
         "sop_instance_uid": generate_uid(prefix=None),
         "instance_number": 1,
         "manufacturer": OWN_MANUFACTURER,
@@ -60,6 +59,12 @@ def new_series(kind: Kind, model: Model, header: Dataset, now: datetime) -> dict
 def instance_of(series: dict[str, Any], number: int) -> dict[str, Any]:
     """The same for another instance of that series; its UID is fresh."""
     return series | {"sop_instance_uid": generate_uid(prefix=None), "instance_number": number}
+
+
+def local_moment(header: Dataset, now: datetime) -> tuple[str, str]:
+    """Date (DA) and time (TM) in the time zone of the source where it names one, else in that of this machine."""
+    local = now.astimezone(_zone(header))
+    return local.strftime("%Y%m%d"), local.strftime("%H%M%S")
 
 
 def _zone(header: Dataset) -> tzinfo | None:

@@ -23,7 +23,6 @@ from highdicom.sr import (
 from pydicom import Dataset
 from pydicom.sr.codedict import codes as dicom
 from pydicom.sr.coding import Code
-from pydicom.uid import CTImageStorage
 
 from services import __version__
 from services.triage.completeness import OWN_MANUFACTURER
@@ -33,7 +32,7 @@ from services.triage.model import Model
 from services.triage.volume import Volume
 from services.worker.report import codes
 from services.worker.report.groups import exam_group, lesion_groups, line_groups
-from services.worker.report.header import identity_of
+from services.worker.report.header import as_ct_image, identity_of
 from services.worker.report.library import image_library
 from services.worker.report.series import Kind, device_uid, new_series
 from services.worker.report.text import comment
@@ -44,15 +43,11 @@ Group = VolumetricROIMeasurementsAndQualitativeEvaluations | MeasurementsAndQual
 
 
 class _Report(Comprehensive3DSR):
-    """A report on images of any SOP class: highdicom knows which attributes tell patient and study for few."""
+    """A report on images of any SOP class."""
 
     def copy_patient_and_study_information(self, dataset: Dataset) -> None:
-        """The modules of patient and study are the same in every image (PS3.3 A.1.4): take those of a CT image."""
-        stand_in = Dataset()
-        stand_in.update(dataset)
-        del stand_in.SOPClassUID  # else the value would change in the element that both share
-        stand_in.SOPClassUID = CTImageStorage
-        super().copy_patient_and_study_information(stand_in)
+        """See `as_ct_image`."""
+        super().copy_patient_and_study_information(as_ct_image(dataset))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +100,8 @@ def _document(
     measurements = root[-1]
     measurements.ContentSequence = ContentSequence([*_algorithm(subject.model), *measurements.ContentSequence])
     root.insert(len(root) - 1, image_library(images))
-    root.append(_evaluations(answers, comment(subject.finding, subject.model, subject.refused_series)))
+    words = comment(subject.finding, subject.model, subject.refused_series, replaces=bool(subject.predecessors))
+    root.append(_evaluations(answers, words))
     return _Report(
         evidence=[*images, *evidence],
         content=report,

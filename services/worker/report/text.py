@@ -11,6 +11,12 @@ from services.triage.model import Model
 
 NOT_A_DEVICE = "Demonstration software, not a medical device, not for diagnosis. A person must read every study."
 
+REPLACES = "This report replaces an earlier one of the same study, which it names as its predecessor."
+REISSUED = (
+    "Written again under corrected patient or order data; the images and what was found in them are those of the "
+    "report that this one replaces."
+)
+
 
 def score_text(score: float, *, calibrated: bool) -> str:
     """`score 0.93`, and that it is not calibrated as long as it is not."""
@@ -42,13 +48,15 @@ def picture_footer(model: Model, shown: str) -> tuple[str, ...]:
     return (f"{_by_whom(model)}. {shown}", "NOT FOR DIAGNOSIS. Not a medical device.")
 
 
-def comment(finding: Finding, model: Model, refused_series: Sequence[SeriesRefusal]) -> str:
+def comment(finding: Finding, model: Model, refused_series: Sequence[SeriesRefusal], *, replaces: bool = False) -> str:
     """The comment of a report: the outcome first, then who says so, what it is good for, and what it is not."""
     identity = model.identity
     lines = [_outcome(finding)]
     if finding.reason is not None:
         lines.append(_reason("Reason", finding.reason))
     lines.extend(_reason(f"Series {refusal.series_instance_uid}", refusal.reason) for refusal in refused_series)
+    if replaces:
+        lines.append(REPLACES)
     lines.append(
         f"Vigie {__version__}, model {identity.name} {identity.version}, weights SHA-256 {identity.weights_sha256}."
     )

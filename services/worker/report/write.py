@@ -65,7 +65,7 @@ def write_report(
             documents.append(write_lines(subject, volume=volume))
         marked = Marked(finding=finding, model=model, headers=headers, volume=volume, label_map=label_map, now=now)
         documents.extend(_fallbacks(marked, fallbacks))
-    return tuple(_frozen(document, headers[0]) for document in documents)
+    return tuple(frozen(document, headers[0]) for document in documents)
 
 
 def _fallbacks(marked: Marked, wanted: Collection[ObjectKind]) -> Iterator[Dataset]:
@@ -77,7 +77,8 @@ def _fallbacks(marked: Marked, wanted: Collection[ObjectKind]) -> Iterator[Datas
         yield write_key_objects(marked)
 
 
-def _frozen(data_set: Dataset, header: Dataset) -> ResultObject:
+def frozen(data_set: Dataset, header: Dataset) -> ResultObject:
+    """The bytes of a finished object, with the patient's name of an image header."""
     name_patient(data_set, header)
     content = BytesIO()
     data_set.save_as(content, enforce_file_format=True)

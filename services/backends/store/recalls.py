@@ -1,0 +1,119 @@
+"""Recalling a result: once, for good, with its rejection note where one was written."""
+
+from datetime import datetime
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from services.backends.store import deliveries, history, summary
+from services.backends.store.engine import locked
+from services.backends.store.frozen import recall_of
+from services.backends.store.tables import delivery, job, recall, result, result_object
+from services.triage.job import JobState
+from services.triage.result import RECALLED, DeliveryState, Recall, ResultObject
+
+
+def enter(
+    connection: Connection,
+    result_id: str,
+    *,
+    reason: str,
+    actor: str,
+    now: datetime,
+    note: tuple[ResultObject, str] | None,
+) -> Recall | None:
+    """See `StudyStore.recall`."""
+    owner = connection.execute(
+        sa.select(result.c.study_instance_uid, result.c.job_id).where(result.c.result_id == result_id)
+    ).first()
+    if owner is None:
+        return None
+    uid = owner.study_instance_uid
+    locked(connection, [uid])
+    if (earlier := recall_of(connection, result_id)) is not None:
+        return earlier
+    # a sender that would claim one of its deliveries now passes it over
+    connection.execute(sa.select(delivery).where(delivery.c.result_id == result_id).with_for_update()).all()
+    connection.execute(
+        sa.insert(recall).values(
+            result_id=result_id, study_instance_uid=uid, recalled_at=now, actor=actor, reason=reason
+        )
+    )
+    lines = [history.line(uid, "job", owner.job_id, time=now, actor=actor, what="recalled", cause=reason)]
+    history.write(connection, lines)
+    if note is not None:
+        _owe(connection, result_id, *note, now=now)
+    deliveries.withdraw(connection, result_id, RECALLED, actor=actor, now=now)
+    _cancel(connection, result_id, actor=actor, now=now)
+    summary.refresh(connection, uid)
+    return Recall(recalled_at=now, actor=actor, reason=reason)
+
+
+def _owe(connection: Connection, result_id: str, note: ResultObject, sha256: str, *, now: datetime) -> None:
+    """Owe the note to every destination that may have something of the result."""
+    nothing_left = sa.and_(
+        delivery.c.state == DeliveryState.PENDING, delivery.c.attempt == 0, delivery.c.claim.is_(None)
+    )
+    rows = connection.execute(
+        sa.select(delivery).where(delivery.c.result_id == result_id, sa.not_(delivery.c.note), sa.not_(nothing_left))
+    ).all()
+    if not rows:
+        return
+    connection.execute(
+        sa.insert(result_object).values(
+            sop_instance_uid=note.sop_instance_uid,
+            result_id=result_id,
+            position=_objects(connection, result_id),
+            modality=note.modality,
+            sop_class_uid=note.sop_class_uid,
+            series_instance_uid=note.series_instance_uid,
+            sha256=sha256,
+            size_bytes=len(note.content),
+            note=True,
+        )
+    )
+    for row in rows:
+        delivery_id = uuid4().hex
+        owed = {"delivery_id": delivery_id, "state": DeliveryState.PENDING, "created_at": now, "next_at": now}
+        same = {
+            name: getattr(row, name)
+            for name in ("result_id", "study_instance_uid", "destination", "kind", "address", "priority")
+        }
+        connection.execute(sa.insert(delivery).values(**owed, **same, note=True))
+        line = history.line(
+            row.study_instance_uid,
+            "delivery",
+            delivery_id,
+            time=now,
+            actor="store",
+            what=DeliveryState.PENDING,
+            cause=row.destination,
+        )
+        history.write(connection, [line])
+
+
+def _objects(connection: Connection, result_id: str) -> int:
+    count = connection.scalar(sa.select(sa.func.count()).where(result_object.c.result_id == result_id))
+    return int(count or 0)
+
+
+def _cancel(connection: Connection, result_id: str, *, actor: str, now: datetime) -> None:
+    """What would write the result again."""
+    still_open = job.c.reconciles == result_id, job.c.state.in_([JobState.QUEUED, JobState.ANALYSING])
+    for row in connection.execute(sa.select(job.c.job_id, job.c.study_instance_uid).where(*still_open)).all():
+        connection.execute(
+            sa.update(job)
+            .where(job.c.job_id == row.job_id)
+            .values(state=JobState.CANCELLED, outbox=False, lease_expires_at=None)
+        )
+        line = history.line(
+            row.study_instance_uid,
+            "job",
+            row.job_id,
+            time=now,
+            actor=actor,
+            what=JobState.CANCELLED,
+            cause="its result was recalled",
+        )
+        history.write(connection, [line])
