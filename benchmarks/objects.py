@@ -20,7 +20,7 @@ from rich.progress import track
 from services.triage.errors import Reason
 from services.triage.finding import Outcome
 from services.triage.job import SeriesRefusal
-from services.triage.result import Fallback, ResultObject
+from services.triage.result import FALLBACKS, ResultObject
 from services.worker.report import write_report
 from tests.support.ct import ct_series, write_series
 from tests.support.lesion_case import a_model, finding_of, volume_of_series
@@ -60,7 +60,7 @@ def _write(
         refused_series=[REFUSED] if outcome is Outcome.NOT_ANALYSED else [],
         predecessors=list(predecessors),
         now=NOW,
-        fallbacks=list(Fallback),
+        fallbacks=list(FALLBACKS),
     )
     folder.mkdir()
     return [_saved(each, folder / f"{index}_{each.modality}.dcm") for index, each in enumerate(objects)]

@@ -241,3 +241,18 @@ def test_who_lost_the_claim_may_not_ask(store: SqlStudyStore) -> None:
     assert row(store).state is DeliveryState.SENT
     store.commitment_asked(quick, "2.25.2", now=after(91), again_at=after(100))
     assert not answer(store, "2.25.1", committed=[], at=92)
+
+
+def test_what_was_recalled_is_neither_asked_about_nor_sent_again(store: SqlStudyStore) -> None:
+    analyse(store)
+    uids = send(store)
+    ask(store, "2.25.1")
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    result = detail.versions[0].jobs[0].result
+    assert result is not None
+    store.recall(result.result_id, reason="wrong patient", actor="a person", now=after(65), note=None)
+    assert answer(store, "2.25.1", committed=uids[:1], failed=uids[1:], at=70)
+    assert due(store, at=10 * HOUR) is None
+    assert store.claim_delivery(PACS.name, now=after(10 * HOUR), duration=CLAIM) is None
+    assert row(store).state is DeliveryState.SENT

@@ -119,7 +119,7 @@ def test_a_delivery_that_had_arrived_stays_sent(store: SqlStudyStore) -> None:
     analyse(store)
     due = store.claim_delivery(PACS.name, now=after(40), duration=LEASE)
     assert due is not None
-    store.delivered(due.delivery_id, DeliveryState.SENT, now=after(41))
+    store.delivered(due.delivery_id, now=after(41))
     correct(store, 1, 2, at=100, **NAMED)
     complete(store, 2, at=115)
     freeze(store, at=120)

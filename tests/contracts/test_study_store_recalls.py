@@ -56,7 +56,7 @@ def recall(store: SqlStudyStore, *, at: float = 50, actor: str = "Dr Who", study
 def deliver(store: SqlStudyStore, *, at: float = 40) -> None:
     due = store.claim_delivery(PACS.name, now=after(at), duration=LEASE)
     assert due is not None
-    store.delivered(due.delivery_id, DeliveryState.SENT, now=after(at))
+    store.delivered(due.delivery_id, now=after(at))
 
 
 def test_a_recalled_result_leads_no_study_and_says_nothing_any_more(store: SqlStudyStore) -> None:
@@ -110,7 +110,7 @@ def test_a_destination_that_may_have_it_gets_the_note_alone(store: SqlStudyStore
     assert due is not None
     reason = Reason(code="cut", text="cut off")
     if gone == "sent":
-        store.delivered(due.delivery_id, DeliveryState.SENT, now=after(41))
+        store.delivered(due.delivery_id, now=after(41))
     elif gone != "on its way":
         store.delivery_failed(due, reason, now=after(41), retry_at=after(500) if gone == "tried" else None)
     recall(store)

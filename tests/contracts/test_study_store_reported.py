@@ -10,7 +10,7 @@ from services.backends.store.board import StudyRow
 from services.triage.finding import Flag, Outcome
 from services.triage.identity import two_patients
 from services.triage.job import Job, JobPlan, OrderPriority, Plan
-from services.triage.result import DeliveryState, Result
+from services.triage.result import Result
 from services.triage.study import StudyState, VersionKey
 from tests.support.records import (
     LEASE,
@@ -34,7 +34,7 @@ OTHER = "1.7"  # routine, and there first: what is no longer urgent stands below
 
 def deliver(store: SqlStudyStore, *, at: float) -> None:
     while (due := store.claim_delivery(PACS.name, now=after(at), duration=LEASE)) is not None:
-        store.delivered(due.delivery_id, DeliveryState.SENT, now=after(at))
+        store.delivered(due.delivery_id, now=after(at))
 
 
 def rerun(store: SqlStudyStore, number: int = 2, *, at: float = 200, **finding: object) -> tuple[Job, Result]:

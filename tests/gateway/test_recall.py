@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 from services.cli import app
 from services.gateway.app import create_app
 from services.triage.errors import OutOfResources
-from services.triage.result import DeliveryState
 from tests.support.house import House, chest_with_ball
 from tests.support.validators import dcentvfy, dciodvfy, dsrdump
 
@@ -33,7 +32,7 @@ def delivered(house: House, **attributes: object) -> str:
     """A study whose result is at its destination."""
     uid = house.freeze(chest_with_ball(**attributes))
     (delivery,) = house.result(uid).deliveries
-    house.store.delivered(delivery.delivery_id, DeliveryState.SENT, now=house.result(uid).frozen_at)
+    house.store.delivered(delivery.delivery_id, now=house.result(uid).frozen_at)
     return uid
 
 

@@ -11,7 +11,6 @@ from services.gateway.wording import age_words, date_words, person_words, score_
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.job import SeriesRefusal
-from services.triage.result import DeliveryState
 from tests.support.worklist import NOW, PACS, Ward, failed, found, not_analysed, nothing_found
 
 
@@ -293,7 +292,7 @@ def test_a_study_that_was_reported_before_says_so_and_so_does_the_result_that_is
 ) -> None:
     ward.analysed(1, nothing_found())
     due = ward.store.claim_delivery(PACS.name, now=NOW, duration=timedelta(minutes=1))
-    ward.store.delivered(due.delivery_id, DeliveryState.SENT, now=NOW)
+    ward.store.delivered(due.delivery_id, now=NOW)
     ward.store.ask_analysis(ward.uid(1), actor="Dr Who", now=NOW)
     ward.complete(1)
     ward.freeze(1, found(Flag.URGENT, (0.93, 17.2)), content=b"other bytes")

@@ -9,7 +9,7 @@ from pydicom import Dataset, dcmread
 
 from services.triage.finding import Outcome
 from services.triage.job import JobKind
-from services.triage.result import Fallback
+from services.triage.result import FALLBACKS
 from services.worker.report import reidentify, write_report
 from services.worker.report.text import REISSUED, REPLACES
 from tests.support.ct import ct_series
@@ -190,7 +190,7 @@ def test_every_kind_of_object_is_valid_and_points_to_its_new_kin(tmp_path: Path)
         label_map=labels,
         now=NOW,
         coordinates=True,
-        fallbacks=list(Fallback),
+        fallbacks=list(FALLBACKS),
     )
     old = [dcmread(path) for path in _written(frozen, tmp_path / "old")]
     old_uids = {uid for each in old for uid in (each.SOPInstanceUID, each.SeriesInstanceUID)}
