@@ -10,6 +10,7 @@ import argparse
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from pydicom import Dataset, dcmread
 from rich.console import Console
 from rich.progress import track
 
+from services.backends.rejection_note import write_rejection_note
 from services.triage.errors import Reason
 from services.triage.finding import Outcome
 from services.triage.job import SeriesRefusal
 from services.triage.result import FALLBACKS, ResultObject
 from services.worker.report import write_report
+from services.worker.report.reidentify import reidentify
 from tests.support.ct import ct_series, write_series
 from tests.support.lesion_case import a_model, finding_of, volume_of_series
 from tests.support.validators import dcentvfy, dciodvfy, dcmpschk, dsrdump, pixelmed
@@ -36,14 +39,22 @@ JUDGES: dict[str, tuple[Callable[[Path], list[str]], ...]] = {
 }
 
 
-def results(sources: list[Path], folder: Path) -> Iterable[tuple[str, list[Path]]]:
-    """(situation, files) of each outcome on one CT series, and of a result that replaces another."""
+def results(sources: list[Path], folder: Path) -> Iterable[tuple[str, list[Path], Path]]:
+    """(situation, files, a source image) of each outcome on one CT series, and of what may become of a result."""
     headers = [dcmread(path, stop_before_pixels=True) for path in sources]
     for outcome in Outcome:
-        yield outcome.value, _write(outcome, headers, sources, folder / outcome.value)
-    found = next(folder.glob(f"{Outcome.FOUND.value}/*_SR.dcm"))
-    again = _write(Outcome.NOTHING_FOUND, headers, sources, folder / "again", predecessors=[dcmread(found)])
-    yield "nothing_found, replacing found", again
+        yield outcome.value, _write(outcome, headers, sources, folder / outcome.value), sources[0]
+    found = [dcmread(path) for path in sorted(folder.glob(f"{Outcome.FOUND.value}/*.dcm"))]
+    reports = [each for each in found if each.Modality == "SR"]
+    again = _write(Outcome.NOTHING_FOUND, headers, sources, folder / "again", predecessors=reports)
+    yield "nothing_found, replacing found", again, sources[0]
+    note = write_rejection_note(found, model=a_model().identity, reason="of another patient", now=NOW)
+    yield "found, recalled: the rejection note", _saved([note], folder / "recalled"), sources[0]
+    corrected = dcmread(sources[0])
+    corrected.PatientName, corrected.PatientID = "Roe^Jane", "CORRECTED-1"
+    corrected.save_as(folder / "corrected.dcm", enforce_file_format=True)
+    moved = reidentify(found, header=corrected, predecessors=deepcopy(reports), now=NOW)  # changes what it is given
+    yield "found, under corrected patient data", _saved(moved, folder / "moved"), folder / "corrected.dcm"
 
 
 def _write(
@@ -62,13 +73,16 @@ def _write(
         now=NOW,
         fallbacks=list(FALLBACKS),
     )
+    return _saved(objects, folder)
+
+
+def _saved(objects: Iterable[ResultObject], folder: Path) -> list[Path]:
     folder.mkdir()
-    return [_saved(each, folder / f"{index}_{each.modality}.dcm") for index, each in enumerate(objects)]
-
-
-def _saved(each: ResultObject, path: Path) -> Path:
-    path.write_bytes(each.content)
-    return path
+    paths = []
+    for index, each in enumerate(objects):
+        paths.append(folder / f"{index}_{each.modality}.dcm")
+        paths[-1].write_bytes(each.content)
+    return paths
 
 
 def warnings(path: Path) -> int:
@@ -98,7 +112,7 @@ def main() -> None:
         sources = write_series(ct_series(slices=14, rows=48, columns=40), Path(folder) / "source")
         console = Console(stderr=True)
         cases = track(list(results(sources, Path(folder))), "validators", console=console)
-        rows = [row for situation, paths in cases for row in judged(situation, paths, sources[0])]
+        rows = [row for case in cases for row in judged(*case)]
     text = PAGE.format(date=datetime.now(UTC).date(), rows="\n".join(rows))
     if arguments.write:
         arguments.write.write_text(text)
