@@ -2,11 +2,13 @@
 
 A voxel is taken as its face centres (half a voxel from its centre along each axis), not as its centre, which would
 make every diameter about one voxel short, nor as its corners, which would make oblique ones long. So on a smooth
-shape the long axis and the diameter in 3D are right to within one voxel. The short axis is the longest chord at right
-angles to the long one that was found (RECIST 1.1), and is right to within 1 + 1/(4 R) pixels of the shape's own chord
-there; R: radius of curvature at the chord's ends, in pixels. At a depth of less than 1/(8 R) the tip of a round end is
-narrower than a pixel and may pass between two pixel centres: each end can lose so much more than half a pixel. The mask
-alone does not tell, so that no other measure could promise one pixel (tests/worker/test_diameters.py).
+shape the long axis and the diameter in 3D are right to within one voxel, and at each end the depth a/(4 b^2) at which
+the tip of an ellipsoid (radii a along, b across, in voxels) still passes between voxel centres. The short axis is the
+longest chord at right angles to the long one that was found (RECIST 1.1), and is right to within 1 + 1/(4 R) pixels
+of the shape's own chord there; R: radius of curvature at the chord's ends, in pixels. At a depth of less than 1/(8 R)
+the tip of a round end is narrower than a pixel and may pass between two pixel centres: each end can lose so much more
+than half a pixel. The mask alone does not tell, so that no other measure could promise one pixel
+(tests/worker/test_diameters.py).
 """
 
 from dataclasses import dataclass
