@@ -140,14 +140,21 @@ class _WaitingProvider(DIMSEServiceProvider):
     """Hands a message over the moment it is complete."""
 
     def get_msg(self, block: bool = False) -> Any:
-        """The next message with its context ID; (None, None) if none came in time."""
-        try:
-            context_id, message = self.msg_queue.get(timeout=self.dimse_timeout if block else _LOOK_UP_S)
-        except queue.Empty:
-            return None, None
-        if isinstance(message, C_STORE) and message.DataSet is None:
-            message.DataSet = BytesIO()  # a request without a data set would not be answered at all
-        return context_id, message
+        """The next message with its context ID; (None, None) if none came in time.
+
+        Instances are served here, one after the other: before each message pynetdicom's loop sleeps for a millisecond,
+        in which the next one has arrived. The loop goes round, and looks after all else, once none came in time.
+        """
+        while True:
+            try:
+                context_id, message = self.msg_queue.get(timeout=self.dimse_timeout if block else _LOOK_UP_S)
+            except queue.Empty:
+                return None, None
+            if block or self.assoc._kill or not isinstance(message, C_STORE):
+                return context_id, message
+            if message.DataSet is None:
+                message.DataSet = BytesIO()  # a request without a data set would not be answered at all
+            self.assoc._serve_request(message, cast(int, context_id))
 
     def send_msg(self, primitive: Any, context_id: int) -> None:
         """Send a message. The one that a sender waits for after each instance is not made by way of a data set."""
