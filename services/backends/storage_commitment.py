@@ -9,7 +9,7 @@ from pydicom.uid import UID
 from pynetdicom import evt
 
 from services.triage.commitment import CommitmentReport
-from services.triage.errors import SchemaRefused, StoreUnavailable
+from services.triage.errors import SchemaRefused, TransientError
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +41,8 @@ def action_information(transaction_uid: str, objects: Sequence[tuple[str, str]])
 def answer_report(event: evt.Event, record: Record) -> tuple[int | Dataset, None]:
     """Answer an N-EVENT-REPORT: success only once `record` has kept it; else the peer may repeat it.
 
-    `record` answers False for a transaction that nobody asked for, and raises StoreUnavailable or SchemaRefused.
+    `record` answers False for a transaction that nobody asked for, and raises TransientError or
+    SchemaRefused while it cannot.
     """
     request: Any = event.request
     if request.AffectedSOPInstanceUID != WELL_KNOWN_INSTANCE:
@@ -51,7 +52,7 @@ def answer_report(event: evt.Event, record: Record) -> tuple[int | Dataset, None
     report = _read(event.event_information)
     try:
         known = record(report)
-    except (StoreUnavailable, SchemaRefused) as error:
+    except (TransientError, SchemaRefused) as error:
         log.warning("commitment_not_recorded", transaction=report.transaction_uid, error=type(error).__name__)
         return _failure(_PROCESSING_FAILURE, "cannot be recorded now: report it again")
     counts = {"committed": len(report.committed), "failed": len(report.failed)}

@@ -143,17 +143,19 @@ class _WaitingProvider(DIMSEServiceProvider):
         """The next message with its context ID; (None, None) if none came in time.
 
         Instances are served here, one after the other: before each message pynetdicom's loop sleeps for a millisecond,
-        in which the next one has arrived. The loop goes round, and looks after all else, once none came in time.
+        in which the next one has arrived. The loop goes round, and looks after all else, once none came in time, or
+        when it is to end or to pause.
         """
         while True:
             try:
                 context_id, message = self.msg_queue.get(timeout=self.dimse_timeout if block else _LOOK_UP_S)
             except queue.Empty:
                 return None, None
-            if block or self.assoc._kill or not isinstance(message, C_STORE):
-                return context_id, message
-            if message.DataSet is None:
+            if isinstance(message, C_STORE) and message.DataSet is None:
                 message.DataSet = BytesIO()  # a request without a data set would not be answered at all
+            goes_on = self.assoc._reactor_checkpoint.is_set() and not self.assoc._kill
+            if block or not goes_on or not isinstance(message, C_STORE):
+                return context_id, message
             self.assoc._serve_request(message, cast(int, context_id))
 
     def send_msg(self, primitive: Any, context_id: int) -> None:

@@ -243,15 +243,29 @@ def test_who_lost_the_claim_may_not_ask(store: SqlStudyStore) -> None:
     assert not answer(store, "2.25.1", committed=[], at=92)
 
 
-def test_what_was_recalled_is_neither_asked_about_nor_sent_again(store: SqlStudyStore) -> None:
-    analyse(store)
-    uids = send(store)
-    ask(store, "2.25.1")
+def recall(store: SqlStudyStore, *, at: float) -> None:
     detail = store.board.study(STUDY)
     assert detail is not None
     result = detail.versions[0].jobs[0].result
     assert result is not None
-    store.recall(result.result_id, reason="wrong patient", actor="a person", now=after(65), note=None)
+    store.recall(result.result_id, reason="wrong patient", actor="a person", now=after(at), note=None)
+
+
+def test_what_is_recalled_on_its_way_is_not_asked_about(store: SqlStudyStore) -> None:
+    analyse(store)
+    claimed = store.claim_delivery(PACS.name, now=after(60), duration=CLAIM)
+    assert claimed is not None
+    recall(store, at=61)
+    store.delivered(claimed.delivery_id, now=after(62), ask_commitment=True)
+    assert row(store).state is DeliveryState.SENT
+    assert due(store, at=10 * HOUR) is None
+
+
+def test_what_was_recalled_is_neither_asked_about_nor_sent_again(store: SqlStudyStore) -> None:
+    analyse(store)
+    uids = send(store)
+    ask(store, "2.25.1")
+    recall(store, at=65)
     assert answer(store, "2.25.1", committed=uids[:1], failed=uids[1:], at=70)
     assert due(store, at=10 * HOUR) is None
     assert store.claim_delivery(PACS.name, now=after(10 * HOUR), duration=CLAIM) is None

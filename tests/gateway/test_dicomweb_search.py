@@ -27,6 +27,7 @@ ANALYSED = ct_with(PatientName="Müller^Jörg", StudyDate="20240310", StudyTime=
 OTHER = ct_series(
     slices=3,
     PatientID="OTHER-2",
+    IssuerOfPatientID="HOSPITAL-B",
     PatientName="Doe^Jane^^Dr",
     StudyDate="20240201",
     StudyTime="101530.25",
@@ -73,6 +74,12 @@ def client(desk: RunningDesk) -> DICOMwebClient:
 
 def values(found: list[dict[str, dict]], tag: str) -> list[object]:
     return [one[tag]["Value"][0] for one in found]
+
+
+def test_a_patient_id_comes_with_its_issuer_and_can_be_searched_with_it(client: DICOMwebClient) -> None:
+    (found,) = client.search_for_studies(search_filters={"IssuerOfPatientID": "HOSPITAL-B"})
+    assert (found["00100020"]["Value"], found["00100021"]["Value"]) == (["OTHER-2"], ["HOSPITAL-B"])
+    assert client.search_for_studies(search_filters={"PatientID": "OTHER-2", "IssuerOfPatientID": "HOSPITAL-A"}) == []
 
 
 def test_studies_carry_every_required_attribute(desk: RunningDesk, client: DICOMwebClient) -> None:

@@ -2,14 +2,20 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from pydicom import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, build_context
+from pynetdicom.events import Event
 
-from services.backends.storage_commitment import STORAGE_COMMITMENT
+from services.backends.storage_commitment import STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE, answer_report
 from services.backends.store import SqlStudyStore, open_store
 from services.settings import Settings
+from services.triage.commitment import CommitmentReport
+from services.triage.errors import SchemaBehind
 from services.triage.result import DeliveryState
 from tests.support.archive import event_information, report
 from tests.support.peers import free_port
@@ -91,6 +97,17 @@ def test_an_answer_is_refused_while_the_database_is_away(tmp_path) -> None:
     nobody = f"postgresql://vigie@127.0.0.1:{free_port()}/vigie"
     with open_door(tmp_path, database_url=nobody) as door:
         assert report(door.port, information) == [0x0110]
+
+
+def test_an_answer_is_refused_while_the_database_waits_for_its_upgrade() -> None:
+    def record(_report: CommitmentReport) -> bool:
+        raise SchemaBehind("run 'vigie db upgrade'")
+
+    request = SimpleNamespace(AffectedSOPInstanceUID=WELL_KNOWN_INSTANCE)
+    event = SimpleNamespace(request=request, event_type=1, event_information=event_information(generate_uid(), []))
+    answer, _ = answer_report(cast(Event, event), record)
+    assert isinstance(answer, Dataset)
+    assert answer.Status == 0x0110
 
 
 def test_nobody_is_offered_storage_commitment(door: Door) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store.deliveries import UNCLAIMED, claim, held, note, uncommitted
+from services.backends.store.deliveries import UNCLAIMED, claim, held, note, put_off, uncommitted
 from services.backends.store.tables import commitment, delivery
 from services.triage.commitment import CommitmentReport
 from services.triage.errors import LeaseLost, Reason
@@ -95,21 +95,8 @@ def not_committed(
     next_at: datetime | None,
 ) -> None:
     """See `StudyStore.not_committed`."""
-    done = connection.execute(
-        sa.update(delivery)
-        .where(*held(claimed), delivery.c.state == DeliveryState.SENT)
-        .values(
-            state=state,
-            attempt=delivery.c.attempt + 1,
-            next_at=next_at,
-            reason_code=reason.code,
-            reason_text=reason.text,
-            **UNCLAIMED,
-        )
-    )
-    if done.rowcount:
-        what = "not_committed" if state is DeliveryState.SENT else state
-        note(connection, _locked(connection, claimed.delivery_id), now, what, f"{reason.text} [{reason.code}]")
+    was, unchanged = DeliveryState.SENT, "not_committed"
+    put_off(connection, claimed, reason, was=was, state=state, unchanged=unchanged, now=now, next_at=next_at)
 
 
 def _committed(connection: Connection, row: Any, report: CommitmentReport, *, now: datetime) -> None:

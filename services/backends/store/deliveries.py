@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store import history
+from services.backends.store.columns import UtcTime
 from services.backends.store.tables import delivery, result_object
 from services.triage.errors import Reason
 from services.triage.ports import DeliveryLine, DueDelivery
@@ -82,10 +83,13 @@ def delivered(connection: Connection, delivery_id: str, *, now: datetime, ask_co
     """See `StudyStore.delivered`."""
     this = delivery.c.delivery_id == delivery_id
     row = _row(connection, delivery_id)
+    # what was withdrawn while it was on its way is not asked about: an answer would have it sent again
+    withdrawn = sa.and_(delivery.c.state == DeliveryState.GIVEN_UP, delivery.c.reason_code.in_(WITHDRAWN))
+    asked_at = sa.case((withdrawn, sa.null()), else_=sa.literal(now, UtcTime())) if ask_commitment else None
     done = connection.execute(
         sa.update(delivery)
         .where(this, delivery.c.state.in_(reached_from(DeliveryState.SENT)))
-        .values(state=DeliveryState.SENT, next_at=now if ask_commitment else None, transaction_uid=None, **UNCLAIMED)
+        .values(state=DeliveryState.SENT, next_at=asked_at, transaction_uid=None, **UNCLAIMED)
     )
     if done.rowcount:
         went = wanted_by(tuple(ObjectKind), [sop_class for sop_class, _, _ in uncommitted(connection, row)])
@@ -97,20 +101,36 @@ def failed(
 ) -> None:
     """See `StudyStore.delivery_failed`."""
     state = DeliveryState.GIVEN_UP if retry_at is None else DeliveryState.PENDING
+    was = DeliveryState.PENDING
+    put_off(connection, claimed, reason, was=was, state=state, unchanged="try_failed", now=now, next_at=retry_at)
+
+
+def put_off(
+    connection: Connection,
+    claimed: DueDelivery,
+    reason: Reason,
+    *,
+    was: DeliveryState,
+    state: DeliveryState,
+    unchanged: str,
+    now: datetime,
+    next_at: datetime | None,
+) -> None:
+    """What was tried failed; nothing changes if the claim is another's. unchanged: what history calls `was` again."""
     done = connection.execute(
         sa.update(delivery)
-        .where(*held(claimed), delivery.c.state == DeliveryState.PENDING)
+        .where(*held(claimed), delivery.c.state == was)
         .values(
             state=state,
             attempt=delivery.c.attempt + 1,
-            next_at=retry_at,
+            next_at=next_at,
             reason_code=reason.code,
             reason_text=reason.text,
             **UNCLAIMED,
         )
     )
     if done.rowcount:
-        what = "try_failed" if retry_at is not None else state
+        what = unchanged if state is was else state
         note(connection, _row(connection, claimed.delivery_id), now, what, f"{reason.text} [{reason.code}]")
 
 

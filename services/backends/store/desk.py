@@ -1,36 +1,27 @@
 """The reads of the desk: the work list, one study with all its history, and counts."""
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
-from itertools import groupby, pairwise
-from operator import attrgetter
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from services.backends.store import board as shown
-from services.backends.store import history, versions
-from services.backends.store.deliveries import kinds
+from services.backends.store import versions
+from services.backends.store.detail import model_of, reason_of, study_detail
 from services.backends.store.engine import reading
 from services.backends.store.tables import (
     board,
     delivery,
-    instance,
     job,
     recall,
     result,
     result_object,
     study,
-    study_version,
 )
-from services.triage.completeness import is_routable
-from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
-from services.triage.job import JobKind, JobState, OrderPriority
-from services.triage.model import ModelIdentity
-from services.triage.result import DeliveryState, Recall
-from services.triage.study import Event, InstanceHeader, StudyState
+from services.triage.job import JobState, OrderPriority
+from services.triage.result import DeliveryState
 
 _SEARCHED = (
     study.c.study_instance_uid,
@@ -80,14 +71,7 @@ class Board:
             row = connection.execute(_LINES.where(study.c.study_instance_uid == study_instance_uid)).first()
             if row is None:
                 return None
-            events = history.read(connection, study_instance_uid)
-            return shown.StudyDetail(
-                row=_study_row(row),
-                patients=_patients(connection, study_instance_uid),
-                series=_series(connection, study_instance_uid),
-                versions=_versions(connection, study_instance_uid, events),
-                events=tuple(one for kind, _, one in events if kind in ("study", "version")),
-            )
+            return study_detail(connection, _study_row(row))
 
     def result_object(self, sop_instance_uid: str) -> str | None:
         """The SHA-256 of a frozen object, its name in `StudyFiles.result_path`."""
@@ -146,189 +130,12 @@ def _study_row(row: sa.Row[Any]) -> shown.StudyRow:
         flag=Flag(row.result_flag) if has_result and not recalled else None,
         score=None if recalled else row.result_score,
         calibrated=bool(row.result_calibrated),
-        model=_model(row.result_model_name, row.result_model_version, row.result_weights_sha256)
+        model=model_of(row.result_model_name, row.result_model_version, row.result_weights_sha256)
         if has_result
         else None,
         recalled=recalled,
         already_reported=row.board_already_reported,
         lesion_count=len(lesions),
         largest_long_axis_mm=max((lesion.long_axis_mm for lesion in lesions), default=None),
-        reason=_reason(row.board_reason_code, row.board_reason_text),
+        reason=reason_of(row.board_reason_code, row.board_reason_text),
     )
-
-
-def _patients(connection: Connection, uid: str) -> tuple[shown.PatientRow, ...]:
-    """Of the newest content of each image, by falling number of images."""
-    images = (one for one in versions.newest(connection, uid) if is_routable(one.header))
-    counts = Counter((one.study.patient_id, one.study.issuer_of_patient_id) for one in images)
-    return tuple(
-        shown.PatientRow(patient_id=patient_id, issuer_of_patient_id=issuer, image_count=count)
-        for (patient_id, issuer), count in counts.most_common()
-    )
-
-
-def _series(connection: Connection, uid: str) -> tuple[shown.SeriesRow, ...]:
-    rows = connection.execute(
-        sa.select(instance.c.sop_instance_uid, instance.c.header)
-        .where(instance.c.study_instance_uid == uid)
-        .order_by(instance.c.id)
-    )
-    first: dict[str, InstanceHeader] = {}
-    contents: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for sop_instance_uid, header in rows:
-        first.setdefault(header.series_instance_uid, header)
-        contents[header.series_instance_uid][sop_instance_uid] += 1
-    return tuple(
-        shown.SeriesRow(
-            series_instance_uid=series_uid,
-            modality=header.modality,
-            series_number=header.series_number,
-            series_description=header.series_description,
-            instance_count=len(contents[series_uid]),
-            conflicts=tuple(sop for sop, count in contents[series_uid].items() if count > 1),
-        )
-        for series_uid, header in first.items()
-    )
-
-
-_Events = Sequence[tuple[str, str, Event]]
-
-
-def _versions(connection: Connection, uid: str, events: _Events) -> tuple[shown.VersionRow, ...]:
-    results = _results(connection, uid, events)
-    jobs: dict[int, list[shown.JobRow]] = defaultdict(list)
-    rows = connection.execute(
-        sa.select(job).where(job.c.study_instance_uid == uid).order_by(job.c.queued_at, job.c.job_id)
-    )
-    for row in rows:
-        jobs[row.version].append(
-            shown.JobRow(
-                job_id=row.job_id,
-                kind=JobKind.ANALYSE if row.reconciles is None else JobKind.RECONCILE,
-                model_name=row.model_name,
-                series_instance_uid=row.plan.series_instance_uid,
-                state=JobState(row.state),
-                attempt=row.attempt,
-                refusal=row.plan.refusal,
-                refused_series=row.plan.refused_series,
-                queued_at=row.queued_at,
-                result=results.get(row.job_id),
-                events=_of("job", row.job_id, events),
-            )
-        )
-    rows_of_versions = connection.execute(
-        sa.select(study_version)
-        .where(study_version.c.study_instance_uid == uid)
-        .order_by(study_version.c.number.desc())
-    )
-    return tuple(
-        shown.VersionRow(
-            number=row.number,
-            state=StudyState(row.state),
-            opened_at=row.opened_at,
-            completed_at=row.completed_at,
-            out_of_scope=_reason(row.out_of_scope_code, row.out_of_scope_text),
-            jobs=tuple(jobs[row.number]),
-        )
-        for row in rows_of_versions
-    )
-
-
-def _results(connection: Connection, uid: str, events: _Events) -> dict[str, shown.ResultRow]:
-    """By job id."""
-    objects, deliveries = _objects(connection, uid), _deliveries(connection, uid, events)
-    rows = connection.execute(
-        sa.select(result).where(result.c.study_instance_uid == uid).order_by(result.c.version, result.c.frozen_at)
-    ).all()
-    following = {
-        earlier.result_id: later.result_id
-        for _, of_model in groupby(sorted(rows, key=attrgetter("model_name")), key=attrgetter("model_name"))
-        for earlier, later in pairwise(of_model)
-    }
-    recalls = {
-        row.result_id: Recall(recalled_at=row.recalled_at, actor=row.actor, reason=row.reason)
-        for row in connection.execute(sa.select(recall).where(recall.c.study_instance_uid == uid))
-    }
-    return {
-        row.job_id: shown.ResultRow(
-            result_id=row.result_id,
-            model=_model(row.model_name, row.model_version, row.weights_sha256),
-            series_instance_uid=row.series_instance_uid,
-            outcome=Outcome(row.outcome),
-            score=row.score,
-            flag=Flag(row.flag),
-            calibrated=row.calibrated,
-            reason=_reason(row.reason_code, row.reason_text),
-            lesions=row.lesions,
-            objects=tuple(objects[row.result_id]),
-            deliveries=tuple(deliveries[row.result_id]),
-            timings_s=row.timings_s,
-            peak_memory_mb=row.peak_memory_mb,
-            frozen_at=row.frozen_at,
-            superseded_by=following.get(row.result_id),
-            recall=recalls.get(row.result_id),
-        )
-        for row in rows
-    }
-
-
-def _objects(connection: Connection, uid: str) -> dict[str, list[shown.ObjectRow]]:
-    """By result id."""
-    found: dict[str, list[shown.ObjectRow]] = defaultdict(list)
-    rows = connection.execute(
-        sa.select(result_object)
-        .join(result, result.c.result_id == result_object.c.result_id)
-        .where(result.c.study_instance_uid == uid)
-        .order_by(result_object.c.position)
-    )
-    for row in rows:
-        found[row.result_id].append(
-            shown.ObjectRow(
-                modality=row.modality,
-                sop_class_uid=row.sop_class_uid,
-                sop_instance_uid=row.sop_instance_uid,
-                series_instance_uid=row.series_instance_uid,
-                sha256=row.sha256,
-                size_bytes=row.size_bytes,
-                note=row.note,
-            )
-        )
-    return found
-
-
-def _deliveries(connection: Connection, uid: str, events: _Events) -> dict[str, list[shown.DeliveryRow]]:
-    """By result id."""
-    found: dict[str, list[shown.DeliveryRow]] = defaultdict(list)
-    rows = connection.execute(
-        sa.select(delivery)
-        .where(delivery.c.study_instance_uid == uid)
-        .order_by(delivery.c.destination, delivery.c.created_at)
-    )
-    for row in rows:
-        found[row.result_id].append(
-            shown.DeliveryRow(
-                delivery_id=row.delivery_id,
-                destination=row.destination,
-                address=row.address,
-                objects=kinds(connection, row),
-                state=DeliveryState(row.state),
-                attempt=row.attempt,
-                next_at=row.next_at,
-                reason=_reason(row.reason_code, row.reason_text),
-                note=row.note,
-                events=_of("delivery", row.delivery_id, events),
-            )
-        )
-    return found
-
-
-def _of(kind: str, subject: str, events: _Events) -> tuple[Event, ...]:
-    return tuple(one for its_kind, its_subject, one in events if (its_kind, its_subject) == (kind, subject))
-
-
-def _model(name: str, version: str, weights_sha256: str) -> ModelIdentity:
-    return ModelIdentity(name=name, version=version, weights_sha256=weights_sha256)
-
-
-def _reason(code: str | None, text: str | None) -> Reason | None:
-    return None if code is None else Reason(code=code, text=text or "")

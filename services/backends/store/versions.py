@@ -33,7 +33,7 @@ def quiet(connection: Connection, *, now: datetime, quiet_period: timedelta) -> 
 
 def instances(connection: Connection, version: VersionKey) -> tuple[Instance, ...]:
     """See `StudyStore.instances`: in order of arrival, where one UID has two contents the newest, at its own place."""
-    return newest(connection, version.study_instance_uid, instance.c.since_version <= version.number)
+    return newest(connection, version.study_instance_uid, *_of(version))
 
 
 def newest(connection: Connection, study_instance_uid: str, *where: sa.ColumnElement[bool]) -> tuple[Instance, ...]:
@@ -52,16 +52,7 @@ def newest(connection: Connection, study_instance_uid: str, *where: sa.ColumnEle
 
 def senders(connection: Connection, version: VersionKey) -> set[str]:
     """See `StudyStore.senders`."""
-    return set(
-        connection.scalars(
-            sa.select(instance.c.received_from)
-            .where(
-                instance.c.study_instance_uid == version.study_instance_uid,
-                instance.c.since_version <= version.number,
-            )
-            .distinct()
-        )
-    )
+    return set(connection.scalars(sa.select(instance.c.received_from).where(*_of(version)).distinct()))
 
 
 def study_attributes(connection: Connection, study_instance_uid: str) -> StudyAttributes | None:
@@ -242,10 +233,10 @@ def _job(version: VersionKey, plan: JobPlan, priority: OrderPriority, now: datet
 
 
 def _count(connection: Connection, version: VersionKey) -> int:
-    count = connection.scalar(
-        sa.select(sa.func.count(sa.distinct(instance.c.sop_instance_uid))).where(
-            instance.c.study_instance_uid == version.study_instance_uid,
-            instance.c.since_version <= version.number,
-        )
-    )
+    count = connection.scalar(sa.select(sa.func.count(sa.distinct(instance.c.sop_instance_uid))).where(*_of(version)))
     return int(count or 0)
+
+
+def _of(version: VersionKey) -> tuple[sa.ColumnElement[bool], ...]:
+    """The instances of a version."""
+    return instance.c.study_instance_uid == version.study_instance_uid, instance.c.since_version <= version.number

@@ -61,6 +61,7 @@ def of_study(one: StoredStudy) -> DicomJson:
         AccessionNumber=told.accession_number,
         PatientName=told.patient_name,
         PatientID=told.patient_id,
+        IssuerOfPatientID=told.issuer_of_patient_id,
         PatientBirthDate=told.patient_birth_date,
         PatientSex=told.patient_sex,
         ModalitiesInStudy=one.modalities,

@@ -27,7 +27,7 @@ def _tags(keywords: str) -> frozenset[str]:
 
 STUDY_TAGS = _tags(
     """StudyInstanceUID StudyDate StudyTime StudyID StudyDescription AccessionNumber ReferringPhysicianName
-    ModalitiesInStudy PatientName PatientID PatientBirthDate PatientSex
+    ModalitiesInStudy PatientName PatientID IssuerOfPatientID PatientBirthDate PatientSex
     NumberOfStudyRelatedSeries NumberOfStudyRelatedInstances"""
 )
 SERIES_TAGS = _tags("SeriesInstanceUID Modality SeriesNumber SeriesDescription NumberOfSeriesRelatedInstances")
