@@ -14,23 +14,18 @@ from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 from rich.console import Console
 from rich.progress import track
 
 from services.backends.rejection_note import write_rejection_note
-from services.triage.errors import Reason
 from services.triage.finding import Outcome
-from services.triage.job import SeriesRefusal
-from services.triage.result import FALLBACKS, ResultObject
-from services.worker.report import write_report
 from services.worker.report.reidentify import reidentify
 from tests.support.ct import ct_series, write_series
-from tests.support.lesion_case import a_model, finding_of, volume_of_series
+from tests.support.lesion_case import a_model
+from tests.support.reports import NOW, saved, written
 from tests.support.validators import dcentvfy, dciodvfy, dcmpschk, dsrdump, pixelmed
 
-NOW = datetime(2024, 1, 2, 12, 0, tzinfo=UTC)
-REFUSED = SeriesRefusal(series_instance_uid="2.25.7", reason=Reason(code="too_few_slices", text="3 slices"))
 NAMES = {"PR": "GSPS", "OT": "SC", "KO": "KOS"}
 JUDGES: dict[str, tuple[Callable[[Path], list[str]], ...]] = {
     "SR": (dciodvfy, dsrdump, pixelmed),
@@ -41,48 +36,19 @@ JUDGES: dict[str, tuple[Callable[[Path], list[str]], ...]] = {
 
 def results(sources: list[Path], folder: Path) -> Iterable[tuple[str, list[Path], Path]]:
     """(situation, files, a source image) of each outcome on one CT series, and of what may become of a result."""
-    headers = [dcmread(path, stop_before_pixels=True) for path in sources]
     for outcome in Outcome:
-        yield outcome.value, _write(outcome, headers, sources, folder / outcome.value), sources[0]
+        yield outcome.value, written(outcome, sources, folder / outcome.value).paths, sources[0]
     found = [dcmread(path) for path in sorted(folder.glob(f"{Outcome.FOUND.value}/*.dcm"))]
     reports = [each for each in found if each.Modality == "SR"]
-    again = _write(Outcome.NOTHING_FOUND, headers, sources, folder / "again", predecessors=reports)
+    again = written(Outcome.NOTHING_FOUND, sources, folder / "again", predecessors=reports).paths
     yield "nothing_found, replacing found", again, sources[0]
     note = write_rejection_note(found, model=a_model().identity, reason="of another patient", now=NOW)
-    yield "found, recalled: the rejection note", _saved([note], folder / "recalled"), sources[0]
+    yield "found, recalled: the rejection note", saved([note], folder / "recalled"), sources[0]
     corrected = dcmread(sources[0])
     corrected.PatientName, corrected.PatientID = "Roe^Jane", "CORRECTED-1"
     corrected.save_as(folder / "corrected.dcm", enforce_file_format=True)
     moved = reidentify(found, header=corrected, predecessors=deepcopy(reports), now=NOW)  # changes what it is given
-    yield "found, under corrected patient data", _saved(moved, folder / "moved"), folder / "corrected.dcm"
-
-
-def _write(
-    outcome: Outcome, headers: list[Dataset], sources: list[Path], folder: Path, predecessors: Iterable[Dataset] = ()
-) -> list[Path]:
-    volume = volume_of_series([dcmread(path) for path in sources])
-    finding, labels = finding_of(outcome, volume)
-    objects = write_report(
-        finding,
-        model=a_model(),
-        headers=headers,
-        volume=volume if outcome.analysed else None,
-        label_map=labels if outcome.analysed else None,
-        refused_series=[REFUSED] if outcome is Outcome.NOT_ANALYSED else [],
-        predecessors=list(predecessors),
-        now=NOW,
-        fallbacks=list(FALLBACKS),
-    )
-    return _saved(objects, folder)
-
-
-def _saved(objects: Iterable[ResultObject], folder: Path) -> list[Path]:
-    folder.mkdir()
-    paths = []
-    for index, each in enumerate(objects):
-        paths.append(folder / f"{index}_{each.modality}.dcm")
-        paths[-1].write_bytes(each.content)
-    return paths
+    yield "found, under corrected patient data", saved(moved, folder / "moved"), folder / "corrected.dcm"
 
 
 def warnings(path: Path) -> int:

@@ -1,17 +1,41 @@
 """Results written for a test, and what their content items say."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
+from pathlib import Path
 
 from pydicom import Dataset, dcmread
 
-from services.triage.finding import Outcome
-from services.triage.result import ResultObject
+from services.triage.errors import Reason
+from services.triage.finding import Finding, Outcome
+from services.triage.job import SeriesRefusal
+from services.triage.result import FALLBACKS, ResultObject
+from services.triage.volume import Volume
 from services.worker.report import write_report
 from tests.support.ct import ct_series
-from tests.support.lesion_case import a_model, finding_of, volume_of_series
+from tests.support.lesion_case import Labels, a_model, finding_of, volume_of_series
 
 NOW = datetime(2024, 1, 2, 12, 0, tzinfo=UTC)
+REFUSED = SeriesRefusal(series_instance_uid="2.25.7", reason=Reason(code="too_few_slices", text="3 slices"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A result on disk, with what it was made from."""
+
+    paths: list[Path]
+    finding: Finding
+    volume: Volume
+    labels: Labels
+
+    @property
+    def reports(self) -> list[Path]:
+        return self.of("SR")
+
+    def of(self, modality: str) -> list[Path]:
+        return [path for path in self.paths if path.stem.endswith(f"_{modality}")]
 
 
 def read(result: ResultObject) -> Dataset:
@@ -28,6 +52,43 @@ def reported(outcome: Outcome, *, calibrated: bool = False, now: datetime = NOW,
         read(each)
         for each in write_report(finding, model=model, headers=series, volume=volume, label_map=labels, now=now)
     ]
+
+
+def written(
+    outcome: Outcome,
+    sources: Sequence[Path],
+    folder: Path,
+    *,
+    predecessors: Sequence[Dataset] = (),
+    coordinates: bool = False,
+) -> Written:
+    """A result of an outcome on a CT series of files, with every overlay, in files of a new folder."""
+    headers = [dcmread(path, stop_before_pixels=True) for path in sources]
+    volume = volume_of_series([dcmread(path) for path in sources])
+    finding, labels = finding_of(outcome, volume)
+    objects = write_report(
+        finding,
+        model=a_model(),
+        headers=headers,
+        volume=volume if outcome.analysed else None,
+        label_map=labels if outcome.analysed else None,
+        refused_series=[REFUSED] if outcome is Outcome.NOT_ANALYSED else [],
+        predecessors=predecessors,
+        now=NOW,
+        coordinates=coordinates,
+        fallbacks=FALLBACKS,
+    )
+    return Written(paths=saved(objects, folder), finding=finding, volume=volume, labels=labels)
+
+
+def saved(objects: Iterable[ResultObject], folder: Path) -> list[Path]:
+    """In their order, as NUMBER_MODALITY.dcm in a new folder."""
+    folder.mkdir(parents=True)
+    paths = []
+    for index, each in enumerate(objects):
+        paths.append(folder / f"{index}_{each.modality}.dcm")
+        paths[-1].write_bytes(each.content)
+    return paths
 
 
 def values(sr: Dataset, code: str) -> list[object]:

@@ -1,7 +1,5 @@
 """Every outcome, judged by validators that are not ours; and what a reader gets back is what was written."""
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -9,44 +7,15 @@ import pytest
 from highdicom.seg import segread
 from pydicom import Dataset, dcmread
 
-from services.triage.errors import Reason
-from services.triage.finding import Finding, Outcome
-from services.triage.job import SeriesRefusal
-from services.triage.result import FALLBACKS, ResultObject
+from services.triage.finding import Outcome
+from services.triage.result import FALLBACKS
 from services.triage.volume import Volume
 from services.worker.load import load_volume
 from services.worker.report import write_report
 from tests.support.ct import ct_series, write_series
-from tests.support.lesion_case import Labels, a_model, finding_of, volume_of_series, with_balls
+from tests.support.lesion_case import a_model, volume_of_series, with_balls
+from tests.support.reports import NOW, Written, saved, written
 from tests.support.validators import dcentvfy, dciodvfy, dcmpschk, dsrdump, pixelmed
-
-NOW = datetime(2024, 1, 2, 12, 0, tzinfo=UTC)
-REFUSED = SeriesRefusal(series_instance_uid="2.25.7", reason=Reason(code="too_few_slices", text="3 slices"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """A result on disk, with what it was made from."""
-
-    paths: list[Path]
-    finding: Finding
-    volume: Volume
-    labels: Labels
-
-    @property
-    def reports(self) -> list[Path]:
-        return self.of("SR")
-
-    def of(self, modality: str) -> list[Path]:
-        return [path for path in self.paths if path.stem.endswith(f"_{modality}")]
-
-
-def written(objects: tuple[ResultObject, ...], folder: Path) -> list[Path]:
-    folder.mkdir(parents=True)
-    paths = [folder / f"{index}_{each.modality}.dcm" for index, each in enumerate(objects)]
-    for each, path in zip(objects, paths, strict=True):
-        path.write_bytes(each.content)
-    return paths
 
 
 @pytest.fixture(scope="module")
@@ -58,22 +27,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def result(request: pytest.FixtureRequest, source: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Written:
     """One result of each outcome on one CT series."""
     outcome: Outcome = request.param
-    headers = [dcmread(path, stop_before_pixels=True) for path in source]
-    volume = volume_of_series([dcmread(path) for path in source])
-    finding, labels = finding_of(outcome, volume)
-    objects = write_report(
-        finding,
-        model=a_model(),
-        headers=headers,
-        volume=volume if outcome.analysed else None,
-        label_map=labels if outcome.analysed else None,
-        refused_series=[REFUSED] if outcome is Outcome.NOT_ANALYSED else [],
-        now=NOW,
-        coordinates=True,
-        fallbacks=list(FALLBACKS),
-    )
-    paths = written(objects, tmp_path_factory.mktemp("result") / outcome)
-    return Written(paths=paths, finding=finding, volume=volume, labels=labels)
+    return written(outcome, source, tmp_path_factory.mktemp("result") / outcome, coordinates=True)
 
 
 def test_each_object_is_valid_by_its_iod(result: Written):
@@ -155,7 +109,7 @@ def test_overlays_of_any_body_part_are_valid(body_part: str | None, tmp_path: Pa
 
     objects = write_report(finding, model=a_model(), fallbacks=list(FALLBACKS), **arguments)
 
-    assert [error for path in written(objects, tmp_path / "result") for error in dciodvfy(path)] == []
+    assert [error for path in saved(objects, tmp_path / "result") for error in dciodvfy(path)] == []
 
 
 @pytest.mark.data
@@ -168,7 +122,7 @@ def test_real_series_come_back_voxel_for_voxel(folder: str, test_data: Path, tmp
     finding, labels = with_balls(volume, (0.93, 0.61), radius_mm=15)
     by_uid = {header.SOPInstanceUID: header for header in (dcmread(p, stop_before_pixels=True) for p in paths)}
 
-    results = written(
+    results = saved(
         write_report(
             finding,
             model=a_model(),

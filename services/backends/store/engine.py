@@ -7,6 +7,8 @@ a transaction that begins as a reader and then wants to write could fail at once
 meanwhile; taking the write lock first makes it wait its turn instead.
 """
 
+import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ from services.backends.store.tables import study
 from services.triage.errors import StoreUnavailable
 
 _BUSY_TIMEOUT_S = 30
+_BUSY_PAUSE_S = 0.02
 _READ_ONLY_SERVER = "25006"  # after a failover we may still talk to the one that became the standby
 _READ_ONLY: dict[str, dict[str, Any]] = {
     "sqlite": {"vigie_read_only": True},
@@ -93,8 +96,23 @@ def _as_store_unavailable() -> Iterator[None]:
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # no hidden BEGIN: `_begin_sqlite` says which
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    _write_ahead(connection)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Of processes that do this to a new file together, SQLite refuses some at once, whatever the busy timeout."""
+    deadline = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_BUSY_PAUSE_S)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:
