@@ -98,6 +98,10 @@ lint: setup ## style, types, import rules
 test: setup triton-setup system lint ## every check; VIGIE_TEST_DATA=<folder> adds the tests on outside data
 	$(BIN)/pytest
 
+.PHONY: chart
+chart: setup ## what of the Helm chart is made from elsewhere: its README, its schema's settings
+	$(BIN)/python -m deploy.chart
+
 .PHONY: pictures
 pictures: setup system ## the overlays of a real CT, drawn from their DICOM objects: docs/pictures
 	$(BIN)/python -m demo.pictures

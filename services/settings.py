@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     analysis_limit_s: float = Field(
         1800.0, gt=0, description="An analysis that runs longer is given up (time_limit), and its worker starts afresh."
     )
+    stop_grace_s: float = Field(
+        20.0, ge=0, description="So long a worker that is told to stop may finish its analysis; then it gives it back."
+    )
     max_volume_voxels: int = Field(
         MAX_VOXELS, ge=1, description="A larger series is not analysed (too_large); the default is 2048 x 512 x 512."
     )

@@ -60,6 +60,7 @@ def work(
         max_attempts=settings.max_attempts,
         analysis_limit_s=settings.analysis_limit_s,
         max_volume_voxels=settings.max_volume_voxels,
+        grace_s=settings.stop_grace_s,
     )
     worker = f"{socket.gethostname()}:{os.getpid()}"
     log.info("worker_started", worker=worker)

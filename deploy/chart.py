@@ -1,0 +1,86 @@
+"""What of the chart is made from elsewhere: `python -m deploy.chart` writes its README and its schema's settings.
+
+The README is values.yaml with its comments; the settings that values may hold are those of `services.settings`.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from services.settings import Settings
+
+CHART = Path(__file__).resolve().parents[1] / "helm" / "vigie"
+
+# The chart sets these itself, from other values: addresses, folders, and what lies in Secrets.
+OF_THE_CHART = {
+    "http",
+    "dicom",
+    "data",
+    "database_url",
+    "broker_url",
+    "triton",
+    "destinations",
+    "max_volume_voxels",
+    "models",
+    "stop_grace_s",
+}
+
+_KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z0-9_.\"/-]+):(?P<value>.*)$")
+
+
+def settings_schema() -> dict[str, Any]:
+    """JSON schema of the value `settings`: what each of our settings takes; a list as one comma-separated string."""
+    of_the_program = Settings.model_json_schema()["properties"]
+    found = {}
+    for name, field in of_the_program.items():
+        if name in OF_THE_CHART:
+            continue
+        taken = next((one for one in field.get("anyOf", []) if one.get("type") != "null"), field)
+        if taken["type"] == "array":
+            taken = {"type": "string"}
+        found[name] = {
+            key: value for key, value in taken.items() if key not in {"title", "description", "default", "format"}
+        }
+    return {"type": "object", "additionalProperties": False, "properties": found}
+
+
+def schema() -> dict[str, Any]:
+    """The chart's schema as it should be."""
+    kept: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
+    kept["properties"]["settings"] = settings_schema()
+    return kept
+
+
+def described_values() -> list[tuple[str, str, str]]:
+    """(dotted name, default as written, comment) of every value in values.yaml that has a comment of its own."""
+    found: list[tuple[str, str, str]] = []
+    path: list[tuple[int, str]] = []
+    comment: list[str] = []
+    for line in (CHART / "values.yaml").read_text().split("\n\n", 1)[1].splitlines():
+        if line.strip().startswith("#"):
+            comment.append(line.strip().removeprefix("#").strip())
+            continue
+        match = _KEY.match(line)
+        if match is None:
+            comment = [] if not line.strip() else comment
+            continue
+        depth, value = len(match["indent"]), match["value"].strip()
+        path = [(at, key) for at, key in path if at < depth]
+        if comment:
+            found.append((".".join([*(key for _, key in path), match["key"]]), value, " ".join(comment)))
+        path.append((depth, match["key"]))
+        comment = []
+    return found
+
+
+def readme() -> str:
+    """The chart's README."""
+    head = (CHART / "files" / "README.head.md").read_text()
+    rows = [f"| `{name}` | {f'`{value}`' if value else ''} | {told} |" for name, value, told in described_values()]
+    return "\n".join([head, "| value | default | |", "| --- | --- | --- |", *rows, ""])
+
+
+if __name__ == "__main__":
+    (CHART / "values.schema.json").write_text(json.dumps(schema(), indent=2) + "\n")
+    (CHART / "README.md").write_text(readme())

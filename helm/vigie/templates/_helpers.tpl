@@ -1,0 +1,159 @@
+{{- define "vigie.name" -}}
+{{- default .Release.Name .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "vigie.selector" -}}
+app.kubernetes.io/name: vigie
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- define "vigie.labels" -}}
+{{ include "vigie.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- end }}
+
+{{- define "vigie.image" -}}
+{{- $of := .root.Values.image -}}
+{{ $of.prefix }}/vigie-{{ .image }}{{ with get $of.digests .image }}@{{ . }}{{ else }}:{{ $of.tag | default .root.Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{- /* Pod Security 'restricted', for every container. */ -}}
+{{- define "vigie.container" -}}
+image: {{ include "vigie.image" . }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+{{ include "vigie.confined" . }}
+{{- end }}
+
+{{- define "vigie.confined" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  runAsNonRoot: true
+  capabilities: {drop: [ALL]}
+  seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- /* What the pods of all components have. `user`: of the image; volumes belong to it. */ -}}
+{{- define "vigie.pod" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: {{ .user | default 10001 }}
+  runAsGroup: {{ .user | default 10001 }}
+  fsGroup: {{ .user | default 10001 }}
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile: {type: RuntimeDefault}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Where the pods of one of our own components go. */ -}}
+{{- define "vigie.place" -}}
+{{- $of := get .root.Values .component -}}
+terminationGracePeriodSeconds: {{ $of.terminationGracePeriodSeconds | default (add 60 ($of.stopGraceSeconds | default 0)) }}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: {{ .root.Values.topologyKey }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector: {matchLabels: {{ include "vigie.selector" . | fromYaml | toJson }}}
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector: {matchLabels: {{ include "vigie.selector" . | fromYaml | toJson }}}
+{{- with $of.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $of.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $of.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* A change of what the pods read starts them anew. */ -}}
+{{- define "vigie.annotations" -}}
+checksum/config: {{ include (print .root.Template.BasePath "/config.yaml") .root | sha256sum }}
+{{- with (get .root.Values .component).podAnnotations }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* Environment, folders and files of door, desk, worker and deliver. */ -}}
+{{- define "vigie.environment" -}}
+envFrom:
+  - configMapRef: {name: {{ include "vigie.name" .root }}-settings}
+env:
+{{ include "vigie.databaseUrl" .root | indent 2 }}
+{{- if ne .root.Values.broker.mode "embedded" }}
+  - name: VIGIE_BROKER_URL
+    valueFrom: {secretKeyRef: {name: {{ include "vigie.brokerSecret" .root }}, key: {{ .root.Values.broker.secretKey }}}}
+{{- end }}
+volumeMounts:
+  - {name: data, mountPath: /data}
+  - {name: tmp, mountPath: /tmp}
+  - {name: files, mountPath: /etc/vigie, readOnly: true}
+{{- range $folder, $secret := .root.Values.secretFolders }}
+  - {name: secret-{{ $folder }}, mountPath: /etc/vigie-secrets/{{ $folder }}, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "vigie.databaseUrl" -}}
+- name: VIGIE_DATABASE_URL
+  valueFrom: {secretKeyRef: {name: {{ include "vigie.databaseSecret" . }}, key: {{ .Values.database.secretKey }}}}
+{{- end }}
+
+{{- define "vigie.volumes" -}}
+- name: data
+  persistentVolumeClaim: {claimName: {{ .root.Values.data.existingClaim | default (printf "%s-data" (include "vigie.name" .root)) }}}
+- name: tmp
+  emptyDir: {}
+- name: files
+  configMap: {name: {{ include "vigie.name" .root }}-files}
+{{- range $folder, $secret := .root.Values.secretFolders }}
+- name: secret-{{ $folder }}
+  secret: {secretName: {{ $secret }}}
+{{- end }}
+{{- end }}
+
+{{- define "vigie.databaseSecret" -}}
+{{- if eq .Values.database.mode "builtin" }}{{ include "vigie.name" . }}-database{{ else }}{{ .Values.database.existingSecret }}{{ end }}
+{{- end }}
+
+{{- define "vigie.brokerSecret" -}}
+{{- if eq .Values.broker.mode "builtin" }}{{ include "vigie.name" . }}-broker{{ else }}{{ .Values.broker.existingSecret }}{{ end }}
+{{- end }}
+
+{{- define "vigie.triton" -}}
+{{- if .Values.triton.enabled }}{{ include "vigie.name" . }}-triton:8001{{ else }}{{ .Values.triton.address }}{{ end }}
+{{- end }}
+
+{{- /* A volume as int16 or float32 with its two uint8 answers, 6 bytes a voxel, for each instance; and 64 MiB of Triton's. */ -}}
+{{- define "vigie.sharedMemoryMi" -}}
+{{- $of := .Values.triton -}}
+{{- add 64 (mul (int $of.instances) (div (mul 6 (int $of.maxVolumeVoxels)) 1048576)) }}
+{{- end }}
+
+{{- /* Triton's resources: its memory with what may lie in shared memory, and the GPU. */ -}}
+{{- define "vigie.tritonResources" -}}
+{{- $of := .root.Values.triton -}}
+{{- $memory := .resources.memory -}}
+{{- $mi := ternary (mul 1024 (trimSuffix "Gi" $memory | int)) (trimSuffix "Mi" $memory | int) (hasSuffix "Gi" $memory) -}}
+{{- $found := merge (dict "memory" (printf "%dMi" (add $mi (include "vigie.sharedMemoryMi" .root | int)))) .resources -}}
+{{- if eq $of.device "gpu" }}{{- $found = merge (dict $of.gpu.resource (int $of.gpu.count)) $found }}{{- end -}}
+{{ toYaml $found }}
+{{- end }}
+
+{{- /* A password that stays the same over upgrades. */ -}}
+{{- define "vigie.password" -}}
+{{- $kept := lookup "v1" "Secret" .root.Release.Namespace .name -}}
+{{- if $kept }}{{ get $kept.data "password" | b64dec }}{{ else }}{{ randAlphaNum 40 }}{{ end }}
+{{- end }}

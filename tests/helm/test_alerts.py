@@ -1,0 +1,85 @@
+"""Alerts and dashboard ask for metrics that are really exported, and each alert has a section in the runbook."""
+
+import json
+import re
+from pathlib import Path
+
+import promql_parser
+import pytest
+
+from deploy.chart import CHART
+from services.triage.finding import Flag
+from tests.helm.conftest import Render, profile
+from tests.support.worklist import Ward, found
+
+RUNBOOK = Path(__file__).resolve().parents[2] / "docs" / "runbook.md"
+OF_TRITON = {"nv_inference_queue_duration_us", "nv_inference_request_duration_us", "nv_inference_request_success"}
+OF_PROMETHEUS = {"namespace", "instance", "pod", "le"}
+
+
+def rules(render: Render) -> list[dict]:
+    (rule,) = (one for one in render(profile("hospital")) if one["kind"] == "PrometheusRule")
+    return rule["spec"]["groups"][0]["rules"]
+
+
+def dashboard_queries() -> list[str]:
+    board = json.loads((CHART / "files" / "dashboard.json").read_text())
+    return [
+        target["expr"].replace("$namespace", "radiology") for panel in board["panels"] for target in panel["targets"]
+    ]
+
+
+def selectors(query: str) -> list[tuple[str, set[str]]]:
+    """(metric, its label names) of each selector of a query. Raises ValueError where Prometheus could not read it."""
+    found: list[tuple[str, set[str]]] = []
+
+    def visit(node: promql_parser.Expr) -> bool:
+        if isinstance(node, promql_parser.VectorSelector):
+            found.append((node.name, {matcher.name for matcher in node.matchers.matchers}))
+        if isinstance(node, promql_parser.MatrixSelector):
+            visit(node.vector_selector)
+        return True
+
+    promql_parser.walk(promql_parser.parse(query), visit)
+    return found
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """Label names of every series that a gateway with a study, a result and a delivery exports."""
+    ward = Ward(tmp_path_factory.mktemp("ward"))
+    ward.analysed(1, found(Flag.URGENT, (0.9, 12.0)))
+    client = ward.client()
+    client.get("/healthz")
+    names: dict[str, set[str]] = {}
+    for line in client.get("/metrics").text.splitlines():
+        if series := re.match(r"([a-z_]+)(?:\{(.*?)\})? ", line):
+            names.setdefault(series[1], set()).update(re.findall(r'(\w+)="', series[2] or ""))
+    return names
+
+
+def test_alerts_ask_for_what_is_exported(render: Render, exported: dict[str, set[str]]):
+    assert len(rules(render)) >= 10
+    for rule in rules(render):
+        asked = selectors(rule["expr"])
+        assert asked, rule["alert"]
+        for metric, labels in asked:
+            assert metric in exported, rule["alert"]
+            assert labels <= exported[metric] | OF_PROMETHEUS, rule["alert"]
+            assert "namespace" in labels, rule["alert"]
+
+
+def test_the_dashboard_asks_for_what_is_exported(exported: dict[str, set[str]]):
+    for query in dashboard_queries():
+        for metric, labels in selectors(query):
+            assert metric in exported or metric in OF_TRITON, query
+            assert labels <= exported.get(metric, set()) | OF_PROMETHEUS, query
+
+
+def test_an_alert_says_what_to_do_and_has_a_section_in_the_runbook(render: Render):
+    sections = re.findall(r"^## (.*)$", RUNBOOK.read_text(), re.MULTILINE)
+    assert sorted(sections) == sorted(rule["alert"] for rule in rules(render))
+    for rule in rules(render):
+        assert rule["annotations"]["action"]
+        assert rule["annotations"]["runbook_url"].endswith("#" + rule["alert"].lower())
+        assert rule["labels"]["severity"] in {"warning", "critical"}

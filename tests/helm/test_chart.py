@@ -1,0 +1,246 @@
+"""The three profiles against the Kubernetes schemas and the 'restricted' Pod Security Standard."""
+
+import json
+import re
+import tomllib
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from deploy.chart import CHART, readme, schema
+from services.settings import Settings
+from tests.helm.conftest import PROFILES, Manifest, Render, profile
+
+KUBERNETES = ("1.27", "1.31", "1.34")
+OPERATORS = {"keda.sh/v1alpha1", "monitoring.coreos.com/v1"}
+
+
+@pytest.fixture(params=PROFILES)
+def manifests(request: pytest.FixtureRequest, render: Render) -> list[Manifest]:
+    return render(profile(request.param))
+
+
+def pods(manifests: list[Manifest]) -> dict[str, dict[str, Any]]:
+    """Pod spec by the name of what makes the pod."""
+    found = {}
+    for one in manifests:
+        if one["kind"] == "Pod":
+            found[one["metadata"]["name"]] = one["spec"]
+        elif "template" in one.get("spec", {}):
+            found[one["metadata"]["name"]] = one["spec"]["template"]["spec"]
+    return found
+
+
+def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+def named(manifests: list[Manifest], kind: str, name: str) -> Manifest:
+    (found,) = (one for one in manifests if (one["kind"], one["metadata"]["name"]) == (kind, name))
+    return found
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_every_manifest_is_what_kubernetes_expects(manifests: list[Manifest], version: str):
+    assert manifests
+    for one in manifests:
+        if one["apiVersion"] not in OPERATORS:
+            kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_no_two_manifests_are_one_object(manifests: list[Manifest]):
+    names = [(one["kind"], one["metadata"]["name"]) for one in manifests]
+    assert len(names) == len(set(names))
+
+
+def test_pods_are_restricted(manifests: list[Manifest]):
+    for name, pod in pods(manifests).items():
+        assert not pod["automountServiceAccountToken"], name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys(), name
+        assert pod["securityContext"]["runAsNonRoot"], name
+        assert pod["securityContext"]["runAsUser"] > 0, name
+        assert not any("hostPath" in volume for volume in pod.get("volumes", [])), name
+        for one in containers(pod):
+            context = one["securityContext"]
+            assert context["capabilities"] == {"drop": ["ALL"]}, name
+            assert context["seccompProfile"] == {"type": "RuntimeDefault"}, name
+            assert context["readOnlyRootFilesystem"], name
+            assert not context["allowPrivilegeEscalation"], name
+            assert not context.get("privileged"), name
+
+
+def test_images_are_pinned_and_containers_ask_for_what_they_need(manifests: list[Manifest]):
+    for name, pod in pods(manifests).items():
+        for one in containers(pod):
+            assert re.search(r":[^:/]*\d[^:/]*$", one["image"]), one["image"]
+            assert {"cpu", "memory"} <= one["resources"]["requests"].keys(), name
+            assert "memory" in one["resources"]["limits"], name
+
+
+def test_what_listens_is_probed_and_what_does_not_is_not(manifests: list[Manifest]):
+    for name, pod in pods(manifests).items():
+        for one in pod["containers"]:
+            listens = "ports" in one
+            assert ({"startupProbe", "readinessProbe", "livenessProbe"} <= one.keys()) is listens, name
+            assert listens is not (name.split("-")[1] in {"worker", "deliver", "migrate", "test"}), name
+
+
+def test_volumes_and_mounts_belong_together(manifests: list[Manifest]):
+    for one in manifests:
+        if "template" not in one.get("spec", {}):
+            continue
+        pod = one["spec"]["template"]["spec"]
+        claims = [claim["metadata"]["name"] for claim in one["spec"].get("volumeClaimTemplates", [])]
+        volumes = {volume["name"] for volume in pod.get("volumes", [])} | set(claims)
+        mounted = {mount["name"] for each in containers(pod) for mount in each.get("volumeMounts", [])}
+        assert mounted == volumes, one["metadata"]["name"]
+
+
+def test_selectors_find_their_pods_and_services_their_ports(manifests: list[Manifest]):
+    labels = {
+        one["metadata"]["name"]: (one["spec"]["template"]["metadata"]["labels"], one["spec"]["template"]["spec"])
+        for one in manifests
+        if "template" in one.get("spec", {})
+    }
+    for one in manifests:
+        if one["kind"] not in {"Service", "PodDisruptionBudget", "PodMonitor"}:
+            continue
+        selector = one["spec"]["selector"]
+        wanted = (selector.get("matchLabels") or selector).items()
+        found = [spec for has, spec in labels.values() if wanted <= has.items()]
+        assert len(found) == 1, one["metadata"]["name"]
+        offered = {port["name"] for each in found[0]["containers"] for port in each.get("ports", [])}
+        asked = [port.get("targetPort", port["name"]) for port in one["spec"].get("ports", [])]
+        asked += [end["port"] for end in one["spec"].get("podMetricsEndpoints", [])]
+        assert set(asked) <= offered, one["metadata"]["name"]
+
+
+def test_a_hook_needs_nothing_that_comes_after_it(render: Render):
+    manifests = render(profile("hospital"))
+    hooks = [
+        one for one in manifests if "pre-install" in one["metadata"].get("annotations", {}).get("helm.sh/hook", "")
+    ]
+    assert [one["metadata"]["name"] for one in hooks] == ["vigie-migrate"]
+    later = {one["metadata"]["name"] for one in manifests} - {"vigie-migrate"}
+    pod = hooks[0]["spec"]["template"]["spec"]
+    assert "serviceAccountName" not in pod
+    referred = set(re.findall(r'"(?:name|claimName|secretName)": "([^"]*)"', json.dumps(pod)))
+    assert not referred & later
+    assert "vigie-db-app" in referred
+
+
+def test_with_its_own_database_the_migration_is_no_hook_and_waits(render: Render):
+    (job,) = (one for one in render(profile("evaluation")) if one["kind"] == "Job")
+    assert "annotations" not in job["metadata"]
+    assert job["metadata"]["name"] == "vigie-migrate-1"
+    assert job["spec"]["backoffLimit"] >= 10
+
+
+def test_nothing_goes_in_or_out_but_what_is_named(manifests: list[Manifest]):
+    policies = [one for one in manifests if one["kind"] == "NetworkPolicy"]
+    everything = named(policies, "NetworkPolicy", "vigie-default-deny")
+    assert everything["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert not {"ingress", "egress"} & everything["spec"].keys()
+    denied = everything["spec"]["podSelector"]["matchLabels"].items()
+    for one in manifests:
+        if "template" in one.get("spec", {}):
+            assert denied <= one["spec"]["template"]["metadata"]["labels"].items()
+    triton = named(policies, "NetworkPolicy", "vigie-triton")
+    assert "Egress" in triton["spec"]["policyTypes"]
+    assert "egress" not in triton["spec"]
+    reached = [one["spec"]["podSelector"] for one in policies if "egress" in one["spec"]]
+    assert not any("triton" in json.dumps(one) for one in reached)
+
+
+def test_workers_are_scaled_on_unfinished_jobs_and_never_below_those_in_hand(render: Render):
+    manifests = render(profile("region"))
+    scaled = named(manifests, "ScaledObject", "vigie-worker")["spec"]
+    by_query = {one["metadata"]["query"]: one["metadata"]["targetQueryValue"] for one in scaled["triggers"]}
+    assert by_query["SELECT count(*) FROM job WHERE state = 'analysing'"] == "1"
+    assert "SELECT count(*) FROM job WHERE state IN ('queued', 'analysing')" in by_query
+    assert scaled["minReplicaCount"] >= 1
+    assert "replicas" not in named(manifests, "Deployment", "vigie-worker")["spec"]
+    worker = pods(manifests)["vigie-worker"]
+    settings = named(manifests, "ConfigMap", "vigie-settings")["data"]
+    assert worker["terminationGracePeriodSeconds"] > int(settings["VIGIE_STOP_GRACE_S"])
+
+
+def test_shared_memory_holds_a_volume_and_its_answers_for_each_instance_and_counts_as_memory(render: Render):
+    values = {**profile("hospital"), "triton": {"instances": 2, "maxVolumeVoxels": 2048 * 512 * 512}}
+    pod = pods(render(values))["vigie-triton"]
+    (shared,) = (one["emptyDir"] for one in pod["volumes"] if one["name"] == "shm")
+    assert shared == {"medium": "Memory", "sizeLimit": f"{64 + 2 * 6 * 512}Mi"}
+    assert pod["containers"][0]["resources"]["limits"]["memory"] == f"{16 * 1024 + 64 + 2 * 6 * 512}Mi"
+    assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert "nvidia.com/gpu" not in json.dumps(pods(render(profile("evaluation")))["vigie-triton"])
+
+
+def test_the_environment_is_settings_that_the_program_takes(manifests: list[Manifest], monkeypatch: pytest.MonkeyPatch):
+    given = named(manifests, "ConfigMap", "vigie-settings")["data"]
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert {name.removeprefix("VIGIE_").lower() for name in given} <= Settings.model_fields.keys()
+    settings = Settings()
+    assert settings.stop_grace_s == 600
+    assert settings.dicom == "0.0.0.0:11112"
+
+
+def test_destinations_and_settings_arrive_as_they_were_written(render: Render):
+    table = {
+        "address": "PACS@pacs:104",
+        "objects": ["SEG", "SR"],
+        "storage_commitment": True,
+        "commitment_max_requests": 5,
+    }
+    values = {
+        **profile("evaluation"),
+        "destinations": {"pacs": table, "/srv/research": {"objects": ["SEG"]}},
+        "settings": {"quiet_period_s": 2.5, "max_associations": 64, "recall_notes": True, "ae_priorities": "ER=stat"},
+        "files": {"routing.toml": "[a]\nb = 1\n"},
+    }
+    manifests = render(values)
+    files = named(manifests, "ConfigMap", "vigie-files")["data"]
+    assert tomllib.loads(files["destinations.toml"]) == values["destinations"]
+    assert files["routing.toml"] == values["files"]["routing.toml"]
+    given = named(manifests, "ConfigMap", "vigie-settings")["data"]
+    assert given["VIGIE_QUIET_PERIOD_S"] == "2.5"
+    assert given["VIGIE_MAX_ASSOCIATIONS"] == "64"
+    assert given["VIGIE_RECALL_NOTES"] == "true"
+    assert given["VIGIE_AE_PRIORITIES"] == "ER=stat"
+
+
+def test_studies_stay_when_the_release_goes(render: Render):
+    claim = named(render(profile("hospital")), "PersistentVolumeClaim", "vigie-data")
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+def test_a_changed_configuration_starts_pods_anew(render: Render):
+    def checksum(settings: dict[str, Any]) -> str:
+        door = named(render({**profile("hospital"), "settings": settings}), "Deployment", "vigie-door")
+        return door["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+
+    assert checksum({}) == checksum({})
+    assert checksum({}) != checksum({"quiet_period_s": 30})
+
+
+def test_readme_and_schema_are_made_from_values_and_settings():
+    how = "run: python -m deploy.chart"
+    assert (CHART / "README.md").read_text() == readme(), how
+    assert json.loads((CHART / "values.schema.json").read_text()) == schema(), how
+
+
+def test_every_value_has_a_comment():
+    lines = (CHART / "values.yaml").read_text().splitlines()
+    # a comment may stand for the keys right below it, and for what is inside a list or map of its own
+    for number, line in enumerate(lines):
+        if re.match(r"^ {0,4}[a-zA-Z]+:( |$)", line) and not line.strip().startswith(("requests", "limits")):
+            above = next((one for one in reversed(lines[:number]) if not re.match(r"^ *[a-zA-Z-]", one)), "")
+            assert above.strip().startswith("#") or not above.strip(), line
+
+
+def test_the_schema_has_every_default_value():
+    yaml.safe_load((CHART / "values.yaml").read_text())
+    known = json.loads((CHART / "values.schema.json").read_text())["properties"].keys() - {"global"}
+    assert yaml.safe_load((CHART / "values.yaml").read_text()).keys() == known

@@ -1,0 +1,78 @@
+"""Wrong values are refused before anything is installed, with a message that names the value."""
+
+import copy
+from typing import Any
+
+import pytest
+from helm_python import HelmValuesError
+
+from tests.helm.conftest import Render, profile
+
+# (dotted path, harmful value, a part of the message)
+HARMFUL = [
+    ("doors", {}, "doors"),
+    ("door.replica", 3, "replica"),
+    ("door.replicas", 0, "/door/replicas"),
+    ("door.replicas", "3", "/door/replicas"),
+    ("door.privileged", True, "privileged"),
+    ("door.hostNetwork", True, "hostNetwork"),
+    ("door.securityContext", {"runAsUser": 0}, "securityContext"),
+    ("door.service.type", "Loadbalancer", "/door/service/type"),
+    ("door.service.port", 70000, "/door/service/port"),
+    ("door.allowedCidrs", ["10.0.0.0"], "/door/allowedCidrs"),
+    ("door.resources.limits.memory", "4GB", "/door/resources/limits/memory"),
+    ("door.resources.limits.memory", 4, "/door/resources/limits/memory"),
+    ("door.resources.limits", None, "limits"),
+    ("image.tag", "latest", "/image/tag"),
+    ("image.digests", {"gateway": "sha256:1234"}, "/image/digests/gateway"),
+    ("image.digests", {"gatway": "sha256:" + "0" * 64}, "gatway"),
+    ("image.pullPolicy", "always", "/image/pullPolicy"),
+    ("database.existingSecret", "", "/database/existingSecret"),
+    ("database.mode", "postgres", "/database/mode"),
+    ("database.url", "postgresql://vigie:secret@db/vigie", "url"),
+    ("database.builtin.image", "postgres:latest", "/database/builtin/image"),
+    ("database.builtin.image", "postgres", "/database/builtin/image"),
+    ("broker.existingSecret", "", "/broker/existingSecret"),
+    ("data.size", "2TB", "/data/size"),
+    ("data.accessModes", ["ReadWriteOnce"], "/data/accessModes"),
+    ("desk.ingress.tlsSecret", "", "/desk/ingress/tlsSecret"),
+    ("desk.ingress.host", "", "/desk/ingress/host"),
+    ("settings", {"quiet_period": 15}, "quiet_period"),
+    ("settings", {"quiet_period_s": "15 s"}, "/settings/quiet_period_s"),
+    ("settings", {"database_url": "postgresql://vigie:secret@db/vigie"}, "database_url"),
+    ("settings", {"dicom": "0.0.0.0:104"}, "dicom"),
+    ("files", {"../destinations.toml": ""}, "../destinations.toml"),
+    ("files", {"destinations.toml": ""}, "destinations.toml"),
+    ("worker.autoscaling.minReplicas", 0, "/worker/autoscaling/minReplicas"),
+    ("worker.stopGraceSeconds", -1, "/worker/stopGraceSeconds"),
+    ("triton.device", "cuda", "/triton/device"),
+    ("triton.resources.limits.memory", "1Ti", "/triton/resources/limits/memory"),
+    ("triton.enabled", False, "/triton/address"),
+    ("triton.autoscaling.enabled", True, "/triton/autoscaling/prometheus"),
+    ("triton.instances", 0, "/triton/instances"),
+    ("deliver.allowedDestinations", [{"cidr": "192.0.2.0/24"}], "ports"),
+    ("networkPolicy.enable", False, "enable"),
+    ("monitoring.runbookUrl", "runbook", "/monitoring/runbookUrl"),
+]
+
+
+def changed(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    values = copy.deepcopy(values)
+    *places, last = path.split(".")
+    inner = values
+    for place in places:
+        inner = inner.setdefault(place, {})
+    inner[last] = value
+    return values
+
+
+@pytest.mark.parametrize(("path", "value", "told"), HARMFUL, ids=[f"{one[0]}-{n}" for n, one in enumerate(HARMFUL)])
+def test_a_harmful_value_is_refused_by_name(render: Render, path: str, value: Any, told: str):
+    with pytest.raises(HelmValuesError) as refusal:
+        render(changed(profile("hospital"), path, value))
+    assert told in str(refusal.value)
+
+
+def test_the_defaults_alone_ask_for_database_and_broker(render: Render):
+    with pytest.raises(HelmValuesError, match="/database/existingSecret"):
+        render({})
