@@ -68,7 +68,7 @@ status: ## what of it runs, and where
 # Real peers and validators for the tests; the service itself needs none of them.
 SYSTEM := storescu:dcmtk strace:strace dciodvfy:dicom3tools /usr/sbin/Orthanc:orthanc java:default-jre-headless \
 	/usr/share/java/pixelmed.jar:libpixelmed-java /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb \
-	/usr/lib/postgresql/15/bin/postgres:postgresql-15
+	/usr/lib/postgresql/15/bin/postgres:postgresql-15 chromium:chromium npm:npm
 
 .PHONY: system
 system: ## Debian packages for the tests (installed when root, named otherwise)
@@ -95,12 +95,16 @@ lint: setup ## style, types, import rules
 	$(BIN)/lint-imports
 
 .PHONY: test
-test: setup triton-setup system lint ## every check; VIGIE_TEST_DATA=<folder> adds the tests on outside data
+test: setup triton-setup system lint viewer ## every check; VIGIE_TEST_DATA=<folder> adds the tests on outside data
 	$(BIN)/pytest
 
 .PHONY: chart
 chart: setup ## what of the Helm chart is made from elsewhere: its README, its schema's settings
 	$(BIN)/python -m deploy.chart
+
+.PHONY: viewer
+viewer: setup ## OHIF, from its npm package, for the work list's links: build/ohif
+	$(BIN)/python viewer/install.py
 
 .PHONY: pictures
 pictures: setup system ## the overlays of a real CT, drawn from their DICOM objects: docs/pictures

@@ -23,6 +23,7 @@ OF_THE_CHART = {
     "destinations",
     "max_volume_voxels",
     "models",
+    "viewer",
     "stop_grace_s",
 }
 

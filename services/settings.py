@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     )
     models: Path = Field(REPOSITORY / "models", description="Folder of MONAI bundles.")
     routing: Path = Field(REPOSITORY / "models" / "routing.toml", description="File of routing rules.")
+    viewer: Path = Field(
+        REPOSITORY / "build" / "ohif", description="Folder of the OHIF viewer, as `make viewer` installs it."
+    )
     lease_s: float = Field(60.0, gt=0, description="A worker or sender silent for so long loses its work to another.")
     max_attempts: int = Field(4, ge=1, description="Analyses of one job that may die or fail for a passing reason.")
     analysis_limit_s: float = Field(

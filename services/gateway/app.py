@@ -12,7 +12,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from services import __version__
 from services.backends.files import FolderStudyFiles
 from services.backends.store import SqlStudyStore, connect, never_the_same, open_store
-from services.gateway import api, health, metrics, worklist
+from services.gateway import api, health, metrics, viewer, worklist
 from services.gateway.desk import Desk
 from services.gateway.dicomweb import dicomweb_router
 from services.gateway.edge import RequestDurations, SecurityHeaders
@@ -75,6 +75,7 @@ def create_app(
     app.include_router(metrics.router)
     if role.is_desk:
         app.include_router(worklist.router)
+        app.include_router(viewer.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings.http), www_redirect=False)
     app.add_middleware(SecurityHeaders)

@@ -23,7 +23,10 @@ SECURITY_HEADERS = {
 
 
 class SecurityHeaders:
-    """ASGI middleware: the headers above on every response; no cache may keep one unless its endpoint says so."""
+    """ASGI middleware: the headers above on every response; no cache may keep one unless its endpoint says so.
+
+    An endpoint may have a Content-Security-Policy of its own: the viewer needs one.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -37,7 +40,8 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(SECURITY_HEADERS)
+                policy = headers.get("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+                headers.update({**SECURITY_HEADERS, "Content-Security-Policy": policy})
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from services.backends.store.board import ShownState
 from services.gateway.desk import PAGE_SIZE, Desk, TheDesk, UidInPath, unknown_study
 from services.gateway.templates import pages
+from services.gateway.viewer import is_installed, link_to
 
 router = APIRouter(include_in_schema=False)
 
@@ -40,7 +41,12 @@ def show_study(request: Request, desk: TheDesk, uid: UidInPath) -> Response:
         or series.series_instance_uid
         for series in detail.series
     }
-    context = {"detail": detail, "series_names": names, "now": desk.clock()}
+    context = {
+        "detail": detail,
+        "series_names": names,
+        "now": desk.clock(),
+        "viewer_link": link_to if is_installed(desk.settings) else None,
+    }
     return pages.TemplateResponse(request, "study.html", context)
 
 

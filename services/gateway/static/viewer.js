@@ -1,0 +1,97 @@
+// What OHIF is told; served as /ohif/app-config.js, before its own scripts. `make viewer` fetches OHIF.
+window.PUBLIC_URL = '/ohif/';
+window.browserImportFunction = name => import(name);
+
+// Opens a result: shows the analysed series, and once it is drawn, lays the segmentation over it, as a double-click on its
+// thumbnail would, and goes to a lesion. (Never by initialSeriesInstanceUID of the segmentation: OHIF then can leave the image
+// at its first slice while overlay and slice number go on.)
+const openResult = {
+  id: 'vigie.open-result',
+  onModeEnter({ servicesManager, commandsManager }) {
+    const asked = new URLSearchParams(location.search);
+    const seg = asked.get('seg');
+    if (!seg) return;
+    const {
+      cornerstoneViewportService, displaySetService, hangingProtocolService, panelService, segmentationService, viewportGridService,
+    } = servicesManager.services;
+    const giveUpAt = Date.now() + 120000;
+
+    const drawn = id => {
+      const viewport = id && cornerstoneViewportService.getCornerstoneViewport(id);
+      return Boolean(viewport && viewport.viewportStatus === 'rendered' && viewport.getImageData());
+    };
+    const until = (found, then) => {
+      const got = found();
+      if (got) return then(got);
+      if (Date.now() < giveUpAt) setTimeout(() => until(found, then), 150);
+      else document.documentElement.dataset.vigieResult = 'not shown';
+    };
+
+    document.documentElement.dataset.vigieResult = 'loading';
+    until(
+      () => {
+        const id = viewportGridService.getActiveViewportId();
+        const overlay = displaySetService.getActiveDisplaySets().find(one => one.SeriesInstanceUID === seg);
+        return overlay && drawn(id) && { id, overlay };
+      },
+      ({ id, overlay }) => {
+        const viewportsToUpdate = hangingProtocolService.getViewportsRequireUpdate(id, overlay.displaySetInstanceUID);
+        commandsManager.run('setDisplaySetsForViewports', { viewportsToUpdate });
+        until(
+          () => drawn(id) && segmentationService.getSegmentationRepresentations(id)[0],
+          shown => {
+            const segment = Number(asked.get('segment') || 1);
+            segmentationService.setActiveSegment(shown.segmentationId, segment);
+            segmentationService.jumpToSegmentCenter(shown.segmentationId, segment, id);
+            const panel = panelService.getPanels('right').find(one => one.id.includes('egmentation'));
+            if (panel) panelService.activatePanel(panel.id, true);
+            document.documentElement.dataset.vigieResult = 'shown';
+          }
+        );
+      }
+    );
+  },
+};
+
+window.config = {
+  name: 'vigie',
+  routerBasename: '/ohif',
+  extensions: [openResult],
+  modes: [],
+  customizationService: [{ 'ohif.tours': { $set: [] } }],
+  showStudyList: false,
+  showLoadingIndicator: true,
+  showCPUFallbackMessage: true,
+  showWarningMessageForCrossOrigin: true,
+  showErrorDetails: 'production',
+  strictZSpacingForVolumeViewport: true,
+  maxNumberOfWebWorkers: 3,
+  maxNumRequests: { interaction: 100, thumbnail: 5, prefetch: 10 },
+  // what is opened is said by our own link, and a question in between would stand before the evidence
+  disableConfirmationPrompts: true,
+  investigationalUseDialog: { option: 'configure', days: 30 },
+  defaultDataSourceName: 'vigie',
+  dataSources: [
+    {
+      namespace: '@ohif/extension-default.dataSourcesModule.dicomweb',
+      sourceName: 'vigie',
+      configuration: {
+        friendlyName: 'Vigie',
+        name: 'vigie',
+        qidoRoot: location.origin + '/dicom-web',
+        wadoRoot: location.origin + '/dicom-web',
+        qidoSupportsIncludeField: true,
+        supportsFuzzyMatching: false,
+        supportsWildcard: true,
+        imageRendering: 'wadors',
+        thumbnailRendering: 'wadors',
+        enableStudyLazyLoad: true,
+        staticWado: false,
+        singlepart: 'bulkdata,video',
+        bulkDataURI: { enabled: true, relativeResolution: 'studies' },
+        omitQuotationForMultipartRequest: true,
+      },
+    },
+  ],
+  httpErrorHandler: error => console.warn('DICOMweb answered', error.status),
+};

@@ -1,0 +1,84 @@
+"""The viewer below /ohif/: OHIF's files, as `make viewer` installed them, with our own configuration."""
+
+from pathlib import Path
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse
+
+from services.gateway.desk import TheDesk
+from services.gateway.problems import ProblemError
+from services.settings import Settings
+
+CONFIGURATION = Path(__file__).parent / "static" / "viewer.js"
+
+# OHIF compiles shaders' and codecs' glue at run time, and styles itself; still nothing from another host, no framing.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-eval' blob:; worker-src 'self' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "connect-src 'self' blob: data:; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_FOR_EVER = "public, max-age=31536000, immutable"
+
+router = APIRouter(include_in_schema=False)
+
+
+def is_installed(settings: Settings) -> bool:
+    """Whether there is a viewer to link to."""
+    return (settings.viewer / "index.html").is_file()
+
+
+def link_to(study_instance_uid: str, *, series_instance_uid: str | None, seg_series_instance_uid: str | None) -> str:
+    """The address at which a study opens: at its analysed series, with a segmentation over it, at its first lesion."""
+    asked = {
+        "StudyInstanceUIDs": study_instance_uid,
+        "initialSeriesInstanceUID": series_instance_uid,
+        "seg": seg_series_instance_uid,
+    }
+    return f"/ohif/viewer?{urlencode({name: value for name, value in asked.items() if value})}"
+
+
+@router.get("/ohif/app-config.js")
+def configuration() -> Response:
+    """What OHIF is told."""
+    return _file(CONFIGURATION, cache_control="no-cache")
+
+
+@router.get("/ohif/{path:path}")
+def viewer(request: Request, desk: TheDesk, path: str) -> Response:
+    """A file of OHIF; any other path is a page of it, which its own script tells apart."""
+    root = desk.settings.viewer
+    if not is_installed(desk.settings):
+        raise ProblemError(
+            404,
+            "no_viewer",
+            "The viewer is not installed",
+            detail="OHIF is not in the folder that VIGIE_VIEWER names.",
+            way_out="Run `make viewer`, or open the study in another viewer: sources and results are at /dicom-web.",
+        )
+    found = (root / path).resolve()
+    if not (found.is_file() and found.is_relative_to(root.resolve())):
+        return _file(root / "index.html", cache_control="no-cache")
+    # names of bundles hold a digest
+    cache_control = _FOR_EVER if ".bundle." in found.name and found.suffix == ".js" else "no-cache"
+    small = found.with_name(found.name + ".gz")
+    if "gzip" in request.headers.get("accept-encoding", "") and small.is_file():
+        return _file(small, cache_control=cache_control, media_type=_media_type(found), encoding="gzip")
+    return _file(found, cache_control=cache_control, media_type=_media_type(found))
+
+
+def _media_type(path: Path) -> str | None:
+    # not all machines' tables know it, and a browser compiles nothing else while it loads
+    return {".wasm": "application/wasm", ".js": "text/javascript", ".css": "text/css"}.get(path.suffix)
+
+
+def _file(path: Path, *, cache_control: str, media_type: str | None = None, encoding: str | None = None) -> Response:
+    headers = {
+        "Cache-Control": cache_control,
+        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        "Vary": "Accept-Encoding",
+    }
+    if encoding:
+        headers["Content-Encoding"] = encoding
+    return FileResponse(path, headers=headers, media_type=media_type)

@@ -1,0 +1,165 @@
+"""The way of a radiologist's eye: work list, study, viewer, the lesion; in a real browser, on what is really drawn."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+from scipy.ndimage import gaussian_filter
+
+from services.backends.senders import CStoreSender
+from services.triage.job import JobState
+from tests.support.chromium import new_page
+from tests.support.ct import ct_series, write_series
+from tests.support.house import House
+from tests.support.peers import listens, wait_until
+from tests.support.standalone import Running, standalone
+
+pytestmark = pytest.mark.system
+
+SHAPE, SPACING_MM = (40, 96, 96), np.array((2.5, 2.0, 2.0))
+ORIGIN_MM = (-100.0, -120.0, 40.0)
+BALLS = {1: (8, 30, 30), 2: (20, 60, 40), 3: (31, 40, 66)}
+RADIUS_MM = 11.0
+JUMPS = 20
+
+
+def chest() -> npt.NDArray[np.float64]:
+    """[slice, row, column] in HU: a texture that differs from slice to slice, with three bright balls."""
+    noise = gaussian_filter(np.random.default_rng(7).normal(size=SHAPE), (0.6, 4, 4))
+    voxels = np.clip(-600 + noise / noise.std() * 150, -1000, -200)
+    place = np.indices(SHAPE)
+    for centre in BALLS.values():
+        offset = (place - np.reshape(centre, (3, 1, 1, 1))) * SPACING_MM.reshape(3, 1, 1, 1)
+        voxels[(offset**2).sum(axis=0) < RADIUS_MM**2] = 60
+    return voxels
+
+
+@dataclass
+class Site:
+    vigie: Running
+    study: str
+    voxels: npt.NDArray[np.float64]
+
+    @property
+    def root(self) -> str:
+        return f"http://127.0.0.1:{self.vigie.http_port}"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    voxels = chest()
+    series = ct_series(voxels, spacing_mm=tuple(SPACING_MM), origin_mm=ORIGIN_MM)
+    with standalone(folder / "data", fake_segmenter_s=0) as vigie:
+        paths = write_series(series, folder / "study")
+        files = [(each.SOPClassUID, each.SOPInstanceUID, path) for each, path in zip(series, paths, strict=True)]
+        CStoreSender(vigie.address, "CT1").send(files)
+        uid = series[0].StudyInstanceUID
+        found = Site(vigie=vigie, study=uid, voxels=voxels)
+        house = House(data=folder / "data")
+        wait_until(lambda: {job.state for job in house.jobs(uid)} == {JobState.FROZEN}, what="the result")
+        wait_until(lambda: listens(vigie.http_port))
+        yield found
+
+
+def open_viewer(page: Page, site: Site) -> None:
+    page.goto(site.root)
+    page.get_by_role("link", name="Phantom, Test").click()
+    page.get_by_role("link", name="Open in the viewer").click()
+    page.wait_for_function("document.documentElement.dataset.vigieResult === 'shown'", timeout=120_000)
+
+
+@dataclass
+class Drawn:
+    """What the viewport shows: colours at points of the canvas, and the voxels (row, column) that lie there.
+
+    said_slice: where the viewer says that it is.
+    """
+
+    said_slice: int
+    rows: npt.NDArray[np.intp]
+    columns: npt.NDArray[np.intp]
+    rgb: npt.NDArray[np.float64]
+
+    @property
+    def is_coloured(self) -> npt.NDArray[np.bool_]:
+        return self.rgb.max(axis=1) - self.rgb.min(axis=1) > 25
+
+    def slice_by_its_pixels(self, voxels: npt.NDArray[np.float64]) -> tuple[int, float]:
+        """The slice whose voxels are most like the grey that is drawn, and how like they are (correlation)."""
+        grey = self.rgb.mean(axis=1)[~self.is_coloured]
+        like = [
+            np.corrcoef(grey, one[self.rows, self.columns][~self.is_coloured])[0, 1]
+            for one in np.clip(voxels, -1250, 250)
+        ]
+        return int(np.argmax(like)), float(np.max(like))
+
+
+READ = """() => {
+    const {viewportGridService, cornerstoneViewportService} = window.services;
+    const viewport = cornerstoneViewportService.getCornerstoneViewport(viewportGridService.getActiveViewportId());
+    const canvas = viewport.getCanvas(), context = canvas.getContext('2d'), points = [];
+    for (let y = 0.12; y < 0.72; y += 0.012)
+        for (let x = 0.12; x < 0.72; x += 0.012) {
+            const at = [Math.round(x * canvas.width), Math.round(y * canvas.height)];
+            const rgb = context.getImageData(...at, 1, 1).data.slice(0, 3);
+            points.push([...viewport.canvasToWorld(at.map(one => one / devicePixelRatio)), ...rgb]);
+        }
+    return points;
+}"""
+
+
+def drawn(page: Page) -> Drawn:
+    points = np.asarray(page.evaluate(READ), float)
+    columns, rows = np.rint((points[:, :2] - ORIGIN_MM[:2]) / SPACING_MM[:0:-1]).astype(int).T
+    said = round((points[0, 2] - ORIGIN_MM[2]) / SPACING_MM[0])
+    inside = (rows >= 0) & (rows < SHAPE[1]) & (columns >= 0) & (columns < SHAPE[2])
+    return Drawn(said_slice=said, rows=rows[inside], columns=columns[inside], rgb=points[inside, 3:])
+
+
+def settled(page: Page) -> Drawn:
+    """What is drawn once nothing moves any more."""
+    before, now = None, drawn(page)
+    while before is None or not np.array_equal(before.rgb, now.rgb):
+        page.wait_for_timeout(400)
+        before, now = now, drawn(page)
+    return now
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_study_opens_on_its_lesion_and_image_and_overlay_follow_each_jump(site: Site):
+    with new_page(width=1000, height=640) as (page, asked):
+        open_viewer(page, site)
+        page.get_by_text("Lesion 1 (score").wait_for()
+        assert page.get_by_text("not calibrated on patients").count() >= len(BALLS)
+        seen = []
+        for jump in range(JUMPS):
+            lesion = 1 + (jump * 2) % len(BALLS)
+            page.get_by_text(f"Lesion {lesion} (score").click()
+            now = settled(page)
+            shown, like = now.slice_by_its_pixels(site.voxels)
+            seen.append(shown)
+            assert like > 0.9, f"jump {jump}: nothing like a slice is drawn"
+            assert shown == now.said_slice, f"jump {jump}: the image stayed behind"
+            in_lesion = site.voxels[shown][now.rows, now.columns] > 0
+            assert in_lesion.any(), f"jump {jump}: no lesion on the slice that is drawn"
+            assert now.is_coloured[in_lesion].mean() > 0.8
+            assert now.is_coloured[~in_lesion].mean() < 0.02
+        assert len(set(seen)) == len(BALLS)
+        assert all(one != another for one, another in pairwise(seen))
+        assert {url.split("/")[2] for url in asked if url.startswith("http")} == {site.root.removeprefix("http://")}
+
+
+def test_list_and_study_are_accessible(site: Site):
+    with new_page() as (page, _):
+        for address in (site.root, f"{site.root}/studies/{site.study}"):
+            page.goto(address)
+            found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
+            assert not found.response["violations"], found.generate_report()
+            assert found.response["passes"]
