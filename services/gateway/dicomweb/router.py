@@ -1,4 +1,4 @@
-"""The paths of QIDO-RS and WADO-RS (PS3.18 10.1.1, 10.4.1, 10.6.1), below /dicom-web."""
+"""The paths of QIDO-RS and WADO-RS (PS3.18 10.1.1, 10.4.1, 10.6.1), below the root."""
 
 import re
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from services.gateway.desk import Desk, TheDesk
 from services.gateway.dicomweb.levels import Level
 from services.gateway.dicomweb.negotiate import DICOM, DICOM_JSON, JPEG, MULTIPART, OCTET_STREAM, PNG
 from services.gateway.dicomweb.query import PAGE_LIMIT
-from services.gateway.dicomweb.resource import ROOT
 from services.gateway.dicomweb.retrieve import bulk, frames, metadata, rendered, retrieve
 from services.gateway.dicomweb.search import search
 from services.gateway.problems import Problem
@@ -73,20 +72,29 @@ _PROBLEMS = {
 
 def dicomweb_router() -> APIRouter:
     """The routes; each reads the store and the files of the application's desk."""
-    router = APIRouter(prefix=ROOT, tags=["dicomweb"])
+    router = APIRouter(tags=["dicomweb"])
     for path, (level, summary) in _SEARCHES.items():
         about = _about(path, search, "Any attribute is a query parameter too, by keyword or tag.")
-        router.add_api_route(path, _endpoint(partial(search, level=level)), summary=summary, **about)
+        _add(router, path, partial(search, level=level), summary=summary, **about)
     for path, (answer, summary) in _RETRIEVALS.items():
-        router.add_api_route(path, _endpoint(answer), summary=summary, **_about(path, answer))
+        _add(router, path, answer, summary=summary, **_about(path, answer))
     return router
 
 
-def _endpoint(answer: Callable[[Request, Desk], Response]) -> Callable[..., Response]:
+def _add(router: APIRouter, path: str, answer: Callable[[Request, Desk], Response], **about: Any) -> None:
     def dicomweb(request: Request, desk: TheDesk) -> Response:
         return answer(request, desk)
 
-    return dicomweb
+    def head(request: Request, desk: TheDesk) -> Response:
+        """What GET would answer, without its body: none of it is read but the first piece (RFC 9110 9.3.2)."""
+        answered = answer(request, desk)
+        told = Response(status_code=answered.status_code, headers=dict(answered.headers))
+        if "content-length" not in answered.headers:  # the length of what is streamed is not known, and not 0
+            del told.headers["content-length"]
+        return told
+
+    router.add_api_route(path, dicomweb, methods=["GET"], **about)
+    router.add_api_route(path, head, methods=["HEAD"], include_in_schema=False)
 
 
 def _about(path: str, answer: Callable[..., Response], description: str = "") -> dict[str, Any]:
