@@ -24,6 +24,7 @@ from services.gateway.problems import install_problem_handlers
 from services.gateway.role import Role
 from services.gateway.serve import serve
 from services.gateway.stow import stow_router
+from services.gateway.ups import ups_router
 from services.patience import wait_for
 from services.settings import Settings
 from services.triage.ports import StudyFiles
@@ -43,7 +44,7 @@ TAGS = [
     {"name": "results", "description": "The frozen DICOM objects."},
     {
         "name": "dicomweb",
-        "description": "Studies in (STOW-RS), studies and results out (QIDO-RS, WADO-RS); PS3.18.",
+        "description": "Studies in (STOW-RS), studies and results out (QIDO-RS, WADO-RS), reviews (UPS-RS); PS3.18.",
     },
     {"name": "operations", "description": "Probes and metrics."},
 ]
@@ -76,6 +77,7 @@ def create_app(
         told = root == ROOT
         if role.is_desk:
             app.include_router(dicomweb_router(), prefix=root, include_in_schema=told)
+            app.include_router(ups_router(), prefix=root, include_in_schema=told)
         if role.is_door:
             max_bytes = settings.max_instance_mb * 1_000_000
             app.include_router(stow_router(files, max_instance_bytes=max_bytes), prefix=root, include_in_schema=told)

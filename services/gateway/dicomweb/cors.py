@@ -1,4 +1,4 @@
-"""Web pages of other origins at DICOMweb (CORS, Fetch Standard 3.3): viewers that are served elsewhere. Off by default."""
+"""Web pages of other origins at DICOMweb (CORS, Fetch Standard 3.3), such as a viewer; none by default."""
 
 from collections.abc import Sequence
 
