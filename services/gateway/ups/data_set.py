@@ -64,7 +64,7 @@ def _schedule(step: Dataset, one: Workitem) -> None:
     step.ScheduledProcedureStepPriority = "HIGH" if urgent else "MEDIUM"
     step.ScheduledProcedureStepModificationDateTime = _date_time(one.modified_at)
     step.ScheduledProcedureStepStartDateTime = _date_time(one.scheduled_at)
-    step.ProcedureStepLabel = f"Review: {_WHAT[one.outcome]} ({one.model.name})"
+    step.ProcedureStepLabel = f"Review: {_WHAT[one.outcome]}"
     step.WorklistLabel = WORKLIST_LABEL
     step.CommentsOnTheScheduledProcedureStep = _comment(one)
     step.ScheduledWorkitemCodeSequence = [code(INTERPRETATION)]
