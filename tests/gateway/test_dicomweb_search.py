@@ -258,10 +258,35 @@ def test_names_of_three_writings_come_back_in_their_groups(client: DICOMwebClien
     ]
 
 
-def test_fuzzy_matching_is_said_not_to_be_done(desk: RunningDesk) -> None:
-    answer = httpx.get(f"{desk.dicomweb}/studies", params={"PatientName": "Doe", "fuzzymatching": "true"})
-    assert (answer.status_code, answer.json()) == (200, [])
-    assert "fuzzymatching parameter is not supported" in answer.headers["warning"]
+@pytest.mark.parametrize(
+    ("name", "letters"),
+    [
+        ("mueller", "A"),
+        ("Muller", "A"),
+        ("Jorg Miller", "A"),
+        ("jor", "A"),
+        ("Yamada", "J"),
+        ("やまだ", "J"),
+        ("tarou^yamada", "J"),
+        ("Doe", "O"),
+        ("jain", "O"),
+        ("*oe^J*", "O"),  # whatever matches literally does so fuzzily
+        ("Doe John", ""),
+        ("Smith", ""),
+        ("", "AOJ"),
+        ("*", "AOJ"),
+    ],
+)
+def test_names_that_are_spelled_or_sound_alike_match_fuzzily(desk: RunningDesk, name: str, letters: str) -> None:
+    answer = httpx.get(f"{desk.dicomweb}/studies", params={"PatientName": name, "fuzzymatching": "true"})
+    assert "".join(LETTER[uid] for uid in values(answer.json(), "0020000D")) == letters
+    assert "warning" not in answer.headers
+
+
+def test_names_that_only_files_hold_match_fuzzily_too(client: DICOMwebClient) -> None:
+    filters = {"ReferringPhysicianName": "Gregori"}
+    assert client.search_for_studies(search_filters=filters) == []
+    assert len(client.search_for_studies(search_filters=filters, fuzzymatching=True)) == 1
 
 
 def test_what_ohif_asks_for_is_answered(desk: RunningDesk) -> None:

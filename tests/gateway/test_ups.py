@@ -8,7 +8,9 @@ import httpx
 import pytest
 from pydicom import Dataset
 
+from services.triage.errors import Reason
 from services.triage.finding import Outcome
+from services.triage.identity import TWO_PATIENTS
 from tests.support.records import analyse, new_study_uid
 from tests.support.shelf import RunningDesk, Shelf, ct_with
 from tests.support.ups import A_CODE, DONE, HEADERS, post, put_state
@@ -123,6 +125,16 @@ def test_a_failure_is_a_task_that_says_so(desk: RunningDesk) -> None:
     assert step.ProcedureStepLabel == "Review: analysis failed: read without AI"
     assert step.CommentsOnTheScheduledProcedureStep.endswith("]")
     assert step.ScheduledProcedureStepPriority == "MEDIUM"
+
+
+def test_the_study_of_two_patients_is_a_task_under_neither(reading_room: Shelf, room: RunningDesk) -> None:
+    uid = new_study_uid()
+    reason = Reason(code=TWO_PATIENTS, text="the images carry 2 patient IDs")
+    analyse(reading_room.store, study=uid, outcome=Outcome.NOT_ANALYSED, reason=reason)
+    step = read(review_of(room, uid))
+    assert (step.PatientName, step.PatientID, step.ReferencedRequestSequence[0].AccessionNumber) == ("", "", "")
+    assert search(room, f"StudyInstanceUID={uid}&PatientID=P1") == []
+    assert "2 patient IDs" in step.CommentsOnTheScheduledProcedureStep
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from services.backends.store.archive import StoredInstance
 from services.backends.store.workitems import Workitem
 from services.gateway.dicomweb.json_model import DicomJson, dicom_json
 from services.triage.finding import Outcome, two_digits
+from services.triage.identity import TWO_PATIENTS
 from services.triage.job import OrderPriority
+from services.triage.study import StudyAttributes
 from services.triage.workitem import PROGRESS, ProcedureStepState
 
 UPS_PUSH = "1.2.840.10008.5.1.4.34.6.1"
@@ -87,8 +89,11 @@ def _comment(one: Workitem) -> str:
 
 
 def _relate(step: Dataset, one: Workitem) -> None:
-    """Relationship (PS3.3 C.30.3): patient, visit and order, so far as the images tell them."""
+    """Relationship (PS3.3 C.30.3): patient, visit and order, so far as the images agree on them."""
     study = one.study
+    if one.reason is not None and one.reason.code == TWO_PATIENTS:
+        # nobody's system may file the study of two patients under one of them
+        study = StudyAttributes(study_instance_uid=study.study_instance_uid)
     step.PatientName, step.PatientID = study.patient_name, study.patient_id
     step.IssuerOfPatientID = study.issuer_of_patient_id
     step.IssuerOfPatientIDQualifiersSequence = []
