@@ -240,6 +240,8 @@ def test_a_wrong_change_of_state_is_refused_with_its_warning_and_a_way_out(
         (b"[{}]", "application/dicom+json", 400, "nothing_to_update"),
         (b'[{"00100010": {"vr": "PN"}}]', "application/dicom+json", 400, "not_updatable"),
         (b'[{"00741000": {"vr": "CS", "Value": ["COMPLETED"]}}]', "application/dicom+json", 400, "not_updatable"),
+        (b'[{"00741002": {"vr": "LO", "Value": ["x"]}}]', "application/dicom+json", 400, "malformed_data_set"),
+        (b'[{"00404005": {"vr": "DT"}}]', "application/dicom+json", 400, "malformed_data_set"),
         (b"[{}]", "text/plain", 415, "unsupported_media_type"),
         (b" " * 1_000_001, "application/dicom+json", 413, "too_large"),
     ],

@@ -39,8 +39,12 @@ def described(
     description: str = "",
     body: str = "",
     status: int = 200,
+    also: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
-    """What OpenAPI tells of a path. parameters: those of the query. body: what is sent, '' for none."""
+    """What OpenAPI tells of a path.
+
+    parameters: those of the query. body: what is sent, '' for none. also: other answers that are no problems.
+    """
     in_path = [(name, "path", "") for name in re.findall(r"{(\w+)", path)]
     in_query = [(name, "query", text) for name, text in (parameters or {}).items()]
     problem = {"application/problem+json": {"schema": Problem.model_json_schema()}}
@@ -64,6 +68,7 @@ def described(
         "status_code": status,
         "responses": {
             status: {"description": "As negotiated.", "content": {each: {} for each in media_types}},
+            **{code: {"description": text} for code, text in (also or {}).items()},
             **{code: {"description": text, "content": problem} for code, text in problems.items()},
         },
         "openapi_extra": extra,

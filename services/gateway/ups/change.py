@@ -2,7 +2,7 @@
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
-from pydicom.datadict import keyword_for_tag
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 
 from services.backends.store.workitems import Changed
 from services.gateway.desk import Desk
@@ -32,6 +32,8 @@ UPDATABLE = {
 """What others may set, by tag. Patient, order, inputs, label and priority are those of the study and its result."""
 
 _IGNORED = frozenset({TRANSACTION_UID, tag_of("SpecificCharacterSet")})
+_TYPE_1 = {tag for tag, keyword in UPDATABLE.items() if keyword.endswith("DateTime")}  # PS3.4 table CC.2.5-3
+_REASON_LENGTH = 1024  # in the history and in the workitem
 _STATE, _REASON = tag_of("ProcedureStepState"), tag_of("ReasonForCancellation")
 
 # What is wrong with the request is 400, else it is the state of the workitem: 409 (PS3.18 11.6.3, 11.7.3).
@@ -76,6 +78,7 @@ def update(request: Request, desk: Desk, told: DicomJson) -> Response:
         raise bad_request("not_updatable", f"{names} may not be set.", f"Set only: {', '.join(UPDATABLE.values())}.")
     if not changes:
         raise bad_request("nothing_to_update", "The data set has no attribute to set.")
+    _check(changes)
     try:
         changed = desk.store.workitems.update(workitem_uid(request), changes, transaction_uid=given, now=desk.clock())
     except WorkitemRefused as refusal:
@@ -86,12 +89,20 @@ def update(request: Request, desk: Desk, told: DicomJson) -> Response:
 
 def request_cancel(request: Request, desk: Desk, told: DicomJson) -> Response:
     """Cancel what nobody has claimed. Raises ProblemError (400, 404)."""
-    reason = text(told, _REASON) or "canceled on request"
+    reason = text(told, _REASON)[:_REASON_LENGTH] or "canceled on request"
     try:
         changed = desk.store.workitems.request_cancel(workitem_uid(request), reason=reason, now=desk.clock())
     except WorkitemRefused as refusal:
         return _refused(refusal)
     return _changed(request, changed, already=ProcedureStepState.CANCELED, status=202)
+
+
+def _check(changes: DicomJson) -> None:
+    for tag, element in changes.items():
+        if element["vr"] != dictionary_VR(int(tag, 16)):
+            raise bad_request("malformed_data_set", f"{UPDATABLE[tag]} has another VR than {element['vr']}.")
+        if tag in _TYPE_1 and not element.get("Value"):
+            raise bad_request("malformed_data_set", f"{UPDATABLE[tag]} may not be empty.")
 
 
 def _changed(

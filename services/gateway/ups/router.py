@@ -50,7 +50,8 @@ def ups_router() -> APIRouter:
         **described(
             "/workitems",
             media_types=[DICOM_JSON],
-            problems={204: "Nothing matches.", 206: "More remain.", **_ASKED},
+            problems=_ASKED,
+            also={204: "Nothing matches.", 206: "As 200; more remain."},
             parameters=_SEARCH_PARAMETERS,
             description="Any attribute is a query parameter too, by keyword or tag, inside sequences with dots.",
         ),
