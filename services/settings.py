@@ -1,6 +1,7 @@
 """Settings of every process, from the environment (`VIGIE_...`) and flags. `vigie settings` prints what is in force."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from services.triage.job import OrderPriority
 from services.triage.volume import MAX_VOXELS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+_ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
 class Settings(BaseSettings):
@@ -35,6 +37,11 @@ class Settings(BaseSettings):
     )
     triton_deadline_s: float = Field(1800.0, gt=0, description="Longest wait for one answer of Triton.")
     http: str = Field("127.0.0.1:8000", description="HOST:PORT of the HTTP API and the work list.")
+    dicomweb_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Origins of web viewers that may use DICOMweb (CORS), comma-separated: https://viewer.example. "
+        "None by default; there is no 'any', for every web page would then see patients.",
+    )
     dicom: str = Field("127.0.0.1:11112", description="HOST:PORT of the DICOM listener.")
     ae_title: str = Field("VIGIE", description="Our AE title, called and calling.", max_length=16)
     max_associations: int = Field(64, ge=1, description="Associations served at the same time.")
@@ -84,7 +91,7 @@ class Settings(BaseSettings):
     threads: int = Field(os.cpu_count() or 1, ge=1, description="CPU threads of the embedded segmenter.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
-    @field_validator("send_to", "ae_priorities", mode="before")
+    @field_validator("send_to", "ae_priorities", "dicomweb_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -96,6 +103,14 @@ class Settings(BaseSettings):
             ae_title, _, priority = entry.rpartition("=")
             if not ae_title.strip() or priority.strip().upper() not in OrderPriority.__members__:
                 raise ValueError(f"'{entry}' gives no priority: write AE_TITLE=stat, =high or =routine")
+        return value
+
+    @field_validator("dicomweb_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if not _ORIGIN.fullmatch(entry):
+                raise ValueError(f"'{entry}' is no origin: write https://HOST or https://HOST:PORT, without a path")
         return value
 
     def order_priorities(self) -> dict[str, OrderPriority]:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -15,11 +16,15 @@ from services.backends.store import SqlStudyStore, connect, never_the_same, open
 from services.gateway import api, health, metrics, viewer, worklist
 from services.gateway.desk import Desk
 from services.gateway.dicomweb import dicomweb_router
+from services.gateway.dicomweb.cors import DicomWebCors
+from services.gateway.dicomweb.not_here import not_here
+from services.gateway.dicomweb.root import ALIAS, ROOT
 from services.gateway.edge import RequestDurations, SecurityHeaders
 from services.gateway.problems import install_problem_handlers
 from services.gateway.role import Role
 from services.gateway.serve import serve
 from services.gateway.stow import stow_router
+from services.gateway.ups import ups_router
 from services.patience import wait_for
 from services.settings import Settings
 from services.triage.ports import StudyFiles
@@ -39,7 +44,7 @@ TAGS = [
     {"name": "results", "description": "The frozen DICOM objects."},
     {
         "name": "dicomweb",
-        "description": "Studies in (STOW-RS), studies and results out (QIDO-RS, WADO-RS); PS3.18.",
+        "description": "Studies in (STOW-RS), studies and results out (QIDO-RS, WADO-RS), reviews (UPS-RS); PS3.18.",
     },
     {"name": "operations", "description": "Probes and metrics."},
 ]
@@ -65,12 +70,17 @@ def create_app(
     )
     app.state.desk = desk = Desk(settings=settings, store=store, files=files, role=role, clock=clock)
     app.state.metrics = metrics.new_registry(desk)
-    install_problem_handlers(app)
+    install_problem_handlers(app, partial(not_here, role))
     if role.is_desk:
         app.include_router(api.router)
-        app.include_router(dicomweb_router())
-    if role.is_door:
-        app.include_router(stow_router(files, max_instance_bytes=settings.max_instance_mb * 1_000_000))
+    for root in (ROOT, ALIAS):
+        told = root == ROOT
+        if role.is_desk:
+            app.include_router(dicomweb_router(), prefix=root, include_in_schema=told)
+            app.include_router(ups_router(), prefix=root, include_in_schema=told)
+        if role.is_door:
+            max_bytes = settings.max_instance_mb * 1_000_000
+            app.include_router(stow_router(files, max_instance_bytes=max_bytes), prefix=root, include_in_schema=told)
     app.include_router(health.router)
     app.include_router(metrics.router)
     if role.is_desk:
@@ -78,6 +88,8 @@ def create_app(
         app.include_router(viewer.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings.http), www_redirect=False)
+    if settings.dicomweb_origins:
+        app.add_middleware(DicomWebCors, origins=settings.dicomweb_origins)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestDurations, histogram=metrics.request_durations(app.state.metrics))
     return app

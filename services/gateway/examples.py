@@ -54,6 +54,7 @@ STUDY_EXAMPLE: dict[str, Any] = {
     "calibrated": False,
     "model": _MODEL,
     "already_reported": False,
+    "review": "SCHEDULED",
     "recalled": False,
     "lesion_count": 1,
     "largest_long_axis_mm": 17.2,

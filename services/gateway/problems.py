@@ -1,5 +1,7 @@
 """Errors of the HTTP API as application/problem+json (RFC 9457): what happened, why, and the way out."""
 
+from collections.abc import Callable
+
 from fastapi import FastAPI, Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
@@ -70,8 +72,11 @@ STORE_UNAVAILABLE = Problem(
 )
 
 
-def install_problem_handlers(app: FastAPI) -> None:
-    """Answer every error of the API with a problem; none echoes what was sent, which may be patient data."""
+def install_problem_handlers(app: FastAPI, not_here: Callable[[str, str, int], Problem | None]) -> None:
+    """Answer every error of the API with a problem; none echoes what was sent, which may be patient data.
+
+    not_here: for method, path and status (404 or 405), a better text than that nothing is there.
+    """
 
     @app.exception_handler(ProblemError)
     def _problem(request: Request, error: ProblemError) -> Response:
@@ -97,17 +102,17 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> Response:
-        return problem_response(
-            request,
-            Problem(
-                title=str(error.detail),
-                status=error.status_code,
-                code="http_error",
-                detail=f"The server answered {error.status_code} ({error.detail}) to this path and method.",
-                way_out="/openapi.json lists every path and its methods; the work list is at /.",
-            ),
-            dict(error.headers) if error.headers else None,
+        problem = None
+        if error.status_code in (404, 405):
+            problem = not_here(request.method, request.url.path, error.status_code)
+        problem = problem or Problem(
+            title=str(error.detail),
+            status=error.status_code,
+            code="http_error",
+            detail=f"The server answered {error.status_code} ({error.detail}) to this path and method.",
+            way_out="/openapi.json lists every path and its methods; the work list is at /.",
         )
+        return problem_response(request, problem, dict(error.headers) if error.headers else None)
 
     @app.exception_handler(Exception)
     def _unexpected(request: Request, _error: Exception) -> Response:

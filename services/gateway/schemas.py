@@ -11,6 +11,7 @@ from services.triage.finding import Flag, Outcome
 from services.triage.job import JobKind, JobState, OrderPriority
 from services.triage.result import DeliveryState, ObjectKind
 from services.triage.study import StudyState
+from services.triage.workitem import ProcedureStepState
 
 
 def _priority_name(value: object) -> object:
@@ -91,6 +92,9 @@ class StudyOut(_Schema):
     model: ModelOut | None
     already_reported: bool = Field(
         description="An earlier result of the same images was delivered, and gives the study its place in the list."
+    )
+    review: ProcedureStepState | None = Field(
+        description="How far the review of the leading result is (UPS-RS); null: it asks for none."
     )
     recalled: bool = Field(description="The leading result was recalled: nothing of what it said is told here.")
     lesion_count: int

@@ -1,4 +1,4 @@
-"""STOW-RS: `POST /dicomweb/studies[/{uid}]` (PS3.18 section 10.5), instances in, what became of each out."""
+"""STOW-RS: `POST /studies[/{uid}]` (PS3.18 section 10.5), instances in, what became of each out."""
 
 import re
 from dataclasses import dataclass, field
@@ -62,7 +62,7 @@ class Outcome:
 
 def stow_router(files: StudyFiles, *, max_instance_bytes: int) -> APIRouter:
     """The routes of STOW-RS on these files."""
-    router = APIRouter(prefix="/dicomweb", tags=["dicomweb"])
+    router = APIRouter(tags=["dicomweb"])
     intake = Intake(files=files, max_instance_bytes=max_instance_bytes)
 
     @router.post("/studies", summary="Store instances (STOW-RS)", response_class=JSONResponse)

@@ -55,7 +55,7 @@ def viewer(request: Request, desk: TheDesk, path: str) -> Response:
             "no_viewer",
             "The viewer is not installed",
             detail="OHIF is not in the folder that VIGIE_VIEWER names.",
-            way_out="Run `make viewer`, or open the study in another viewer: sources and results are at /dicom-web.",
+            way_out="Run `make viewer`, or open the study in another viewer: sources and results are at /dicomweb.",
         )
     found = (root / path).resolve()
     if not (found.is_file() and found.is_relative_to(root.resolve())):

@@ -8,6 +8,7 @@ from pydicom.valuerep import PersonName
 from services.backends.store.board import ShownState, StudyRow
 from services.triage.finding import Flag, Outcome, two_digits
 from services.triage.job import OrderPriority
+from services.triage.workitem import ProcedureStepState
 
 READ_AS_USUAL = "Read as usual."
 
@@ -89,6 +90,10 @@ def caveats(row: StudyRow) -> list[str]:
         found.append(f"Of version {row.result_version}: what came since is not in it.")
     if row.already_reported:
         found.append("Reported before: the study keeps the place that its first result gave it.")
+    if row.review is ProcedureStepState.IN_PROGRESS:
+        found.append("A reader has claimed its review.")
+    if row.review is ProcedureStepState.COMPLETED:
+        found.append("Its review is completed.")
     if row.outcome is not None and row.outcome.analysed and row.state in (ShownState.FAILED, ShownState.NOT_ANALYSED):
         found.append("Another model gave no result: see the state.")
     return found

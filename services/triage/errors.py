@@ -19,7 +19,8 @@ VigieError
 │   ├── RulesRefused            a file of routing rules cannot be used
 │   ├── DestinationsRefused     a file of destinations cannot be used
 │   ├── SchemaRefused           a database is newer than this program can use
-│   └── DestinationRefused      a PACS answers that it will not take an object
+│   ├── DestinationRefused      a PACS answers that it will not take an object
+│   └── WorkitemRefused         a workitem is in another state, or another's
 ├── LeaseLost                   another worker holds the job now: stop, write nothing
 └── DeadLetterError             a message nobody can act on: keep it for a person
 """
@@ -150,6 +151,10 @@ class SchemaRefused(RejectedError):
 
 class DestinationRefused(RejectedError):
     """A destination answers that it will not take an object."""
+
+
+class WorkitemRefused(RejectedError):
+    """A change of a workitem that its state or its owner forbids; the text ends in the DIMSE status (PS3.4 CC.2)."""
 
 
 class LeaseLost(VigieError):

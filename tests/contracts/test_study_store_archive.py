@@ -7,9 +7,11 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.backends.person_name import index_of, is_like, parts_of_index
 from services.backends.store import SqlStudyStore
 from services.backends.store.archive import StudyFilter, _like
-from services.backends.store.engine import reading
+from services.backends.store.engine import reading, writing
+from services.backends.store.tables import study
 from services.gateway.dicomweb.matching import matches
 from services.triage.study import Instance
 from tests.support.records import (
@@ -42,6 +44,43 @@ def test_studies_come_newest_date_first_and_pages_join(store: SqlStudyStore) -> 
     store.record(sent(*(of_patient(number) for number in (2, 3, 1))), now=NOON)
     pages = [store.archive.studies(StudyFilter(), limit=2, offset=offset) for offset in (0, 2)]
     assert [one.attributes.study_date for page in pages for one in page] == ["20240103", "20240102", "20240101"]
+
+
+NAMES = ("Müller^Jörg", "Doe^Jane^^^", "Иванов^Иван", "O'Brien^Pat", "Fernández-Gómez^Ana", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [("mueller", [1]), ("Maller J", [1]), ("jane", [2]), ("Ivanov", [3]), ("o'brian", [4]), ("gomez", [5]), ("x", [])],
+)
+def test_a_name_is_narrowed_fuzzily_and_never_leaves_out_a_match(
+    store: SqlStudyStore, name: str, numbers: list[int]
+) -> None:
+    for number, patient_name in enumerate(NAMES, start=1):
+        store.record(sent(of_patient(number, patient_name=patient_name)), now=NOON)
+    assert sorted(found(store, name_like=name)) == [f"1.2.826.0.5.{number}" for number in numbers]
+
+
+def test_a_name_that_an_older_writer_left_unindexed_is_let_through(store: SqlStudyStore) -> None:
+    store.record(sent(of_patient(1, patient_name="Doe^Jane")), now=NOON)
+    with writing(store._engine) as connection:
+        connection.execute(sa.update(study).values(name_index=None))
+    assert len(found(store, name_like="nobody")) == 1
+
+
+def test_a_corrected_name_is_found_under_its_new_spelling(store: SqlStudyStore) -> None:
+    store.record(sent(of_patient(1, patient_name="Doe^Jane")), now=NOON)
+    other = of_patient(1, patient_name="Roe^Jane")
+    store.record(sent(replace(other, digest="cd" * 32)), now=after(1))
+    assert (len(found(store, name_like="roe")), len(found(store, name_like="doe"))) == (1, 0)
+
+
+@given(st.text(max_size=12), st.text(max_size=6))
+def test_an_index_holds_what_the_likeness_of_names_needs(name: str, key: str) -> None:
+    index = index_of(name).lower()
+    if is_like(name, key):
+        assert all(any(each.lower() in index for each in word) for word in parts_of_index(key))
+    assert is_like(name, name)
 
 
 @pytest.mark.parametrize(

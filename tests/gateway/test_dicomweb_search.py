@@ -230,7 +230,7 @@ def test_the_caller_is_told_addresses_that_it_can_reach(desk: RunningDesk) -> No
         ({"Host": "localhost", "X-Forwarded-For": "10.0.0.9"}, "http://localhost"),
     ):
         (study,) = httpx.get(f"{desk.dicomweb}/studies?PatientID=JP-3", headers=headers).json()
-        assert study["00081190"]["Value"] == [f"{base}/dicom-web/studies/{UID['J']}"]
+        assert study["00081190"]["Value"] == [f"{base}/dicomweb/studies/{UID['J']}"]
 
 
 def test_includefield_adds_what_it_names_or_all_of_the_level(client: DICOMwebClient) -> None:
@@ -258,10 +258,35 @@ def test_names_of_three_writings_come_back_in_their_groups(client: DICOMwebClien
     ]
 
 
-def test_fuzzy_matching_is_said_not_to_be_done(desk: RunningDesk) -> None:
-    answer = httpx.get(f"{desk.dicomweb}/studies", params={"PatientName": "Doe", "fuzzymatching": "true"})
-    assert (answer.status_code, answer.json()) == (200, [])
-    assert "fuzzymatching parameter is not supported" in answer.headers["warning"]
+@pytest.mark.parametrize(
+    ("name", "letters"),
+    [
+        ("mueller", "A"),
+        ("Muller", "A"),
+        ("Jorg Miller", "A"),
+        ("jor", "A"),
+        ("Yamada", "J"),
+        ("やまだ", "J"),
+        ("tarou^yamada", "J"),
+        ("Doe", "O"),
+        ("jain", "O"),
+        ("*oe^J*", "O"),  # whatever matches literally does so fuzzily
+        ("Doe John", ""),
+        ("Smith", ""),
+        ("", "AOJ"),
+        ("*", "AOJ"),
+    ],
+)
+def test_names_that_are_spelled_or_sound_alike_match_fuzzily(desk: RunningDesk, name: str, letters: str) -> None:
+    answer = httpx.get(f"{desk.dicomweb}/studies", params={"PatientName": name, "fuzzymatching": "true"})
+    assert "".join(LETTER[uid] for uid in values(answer.json(), "0020000D")) == letters
+    assert "warning" not in answer.headers
+
+
+def test_names_that_only_files_hold_match_fuzzily_too(client: DICOMwebClient) -> None:
+    filters = {"ReferringPhysicianName": "Gregori"}
+    assert client.search_for_studies(search_filters=filters) == []
+    assert len(client.search_for_studies(search_filters=filters, fuzzymatching=True)) == 1
 
 
 def test_what_ohif_asks_for_is_answered(desk: RunningDesk) -> None:
@@ -321,9 +346,9 @@ def test_one_file_is_read_for_each_match_and_none_for_the_rest(shelf: Shelf, mon
     monkeypatch.setattr(StoredFile, "open", open_and_count)
     app = create_app(Settings(data=shelf.folder), store=shelf.store, files=shelf.files)
     client = TestClient(app, base_url="http://127.0.0.1:8000")
-    assert len(client.get("/dicom-web/studies?PatientID=OTHER-2").json()) == 1
+    assert len(client.get("/dicomweb/studies?PatientID=OTHER-2").json()) == 1
     assert opened == [UID["O"]]
-    assert len(client.get("/dicom-web/instances?limit=3&Modality=CT").json()) == 3
+    assert len(client.get("/dicomweb/instances?limit=3&Modality=CT").json()) == 3
     assert len(opened) == 4
 
 
@@ -333,9 +358,9 @@ def test_a_file_that_is_gone_does_not_hide_its_study(tmp_path: Path) -> None:
     shelf.files.path(kept.digest).unlink()
     app = create_app(Settings(data=tmp_path), store=shelf.store, files=shelf.files)
     client = TestClient(app, base_url="http://127.0.0.1:8000")
-    found = client.get("/dicom-web/studies").json()
+    found = client.get("/dicomweb/studies").json()
     assert values(found, "0020000D") == [UID["O"], UID["J"]]
-    assert client.get(f"/dicom-web/studies/{UID['O']}").json()["code"] == "file_missing"
+    assert client.get(f"/dicomweb/studies/{UID['O']}").json()["code"] == "file_missing"
 
 
 def test_no_patient_is_named_in_the_log(shelf: Shelf, desk: RunningDesk) -> None:

@@ -43,8 +43,8 @@ def files(tmp_path: Path) -> Files:
 @pytest.fixture
 def url(files: Files) -> Iterator[str]:
     app, port = FastAPI(), free_port()
-    install_problem_handlers(app)
-    app.include_router(stow_router(files, max_instance_bytes=100_000))
+    install_problem_handlers(app, lambda _method, _path, _status: None)
+    app.include_router(stow_router(files, max_instance_bytes=100_000), prefix="/dicomweb")
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()

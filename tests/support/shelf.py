@@ -44,8 +44,8 @@ class RunningDesk:
 
     @property
     def dicomweb(self) -> str:
-        """The root of QIDO-RS and WADO-RS."""
-        return f"{self.url}/dicom-web"
+        """The root of DICOMweb."""
+        return f"{self.url}/dicomweb"
 
     def peak_memory_mb(self) -> float:
         """The most that the process ever held (VmHWM)."""

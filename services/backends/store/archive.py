@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from pydicom.uid import ExplicitVRLittleEndian
 from sqlalchemy import Connection, Engine
 
+from services.backends.person_name import parts_of_index
 from services.backends.store.engine import reading
 from services.backends.store.tables import board, instance, result, result_object, study
 from services.triage.study import InstanceHeader, StudyAttributes
@@ -51,13 +52,15 @@ class StudyFilter:
     """Narrows a search in SQL. It never leaves out a match, but lets others through: who asks has the last word.
 
     The UIDs: any of these; none: all. `patterns`: by the name of a study attribute, with the wildcards * and ?
-    (PS3.4 C.2.2.2.4). `dates`: first and last, YYYYMMDD, '' where open. `modalities`: any of these.
+    (PS3.4 C.2.2.2.4). `name_like`: a patient's name that is this one fuzzily will do too. `dates`: first and last,
+    YYYYMMDD, '' where open. `modalities`: any of these.
     """
 
     study_instance_uids: Sequence[str] = ()
     series_instance_uids: Sequence[str] = ()
     sop_instance_uids: Sequence[str] = ()
     patterns: Mapping[str, str] = field(default_factory=dict)
+    name_like: str = ""
     dates: tuple[str, str] = ("", "")
     modalities: Sequence[str] = ()
 
@@ -73,7 +76,7 @@ class Archive:
         rows = (
             sa.select(study, board.c.modalities)
             .join_from(study, board, board.c.study_instance_uid == study.c.study_instance_uid)
-            .where(*_conditions(narrowed))
+            .where(*conditions_of(narrowed))
             .order_by(study.c.study_date.desc(), study.c.study_time.desc(), study.c.study_instance_uid)
             .limit(limit)
             .offset(offset)
@@ -115,9 +118,14 @@ class Archive:
         return _in_order([one for one in stored.values() if series_instance_uid in (None, one.series_instance_uid)])
 
 
-def _conditions(narrowed: StudyFilter) -> list[sa.ColumnElement[bool]]:
+def conditions_of(narrowed: StudyFilter) -> list[sa.ColumnElement[bool]]:
+    """The filter as conditions on the tables `study` and `board`, joined."""
     uid = study.c.study_instance_uid
-    conditions = [getattr(study.c, name).ilike(_like(pattern)) for name, pattern in sorted(narrowed.patterns.items())]
+    matched = {name: getattr(study.c, name).ilike(_like(pattern)) for name, pattern in narrowed.patterns.items()}
+    if narrowed.name_like:
+        literally = matched.get("patient_name", sa.false())
+        matched["patient_name"] = sa.or_(literally, _is_like(narrowed.name_like))
+    conditions = [matched[name] for name in sorted(matched)]
     if narrowed.study_instance_uids:
         conditions.append(uid.in_(narrowed.study_instance_uids))
     for name in ("series_instance_uid", "sop_instance_uid"):
@@ -144,6 +152,12 @@ def _conditions(narrowed: StudyFilter) -> list[sa.ColumnElement[bool]]:
 
 def _studies_of_results() -> sa.Select[tuple[str]]:
     return sa.select(result.c.study_instance_uid).join(result_object, result_object.c.result_id == result.c.result_id)
+
+
+def _is_like(name: str) -> sa.ColumnElement[bool]:
+    index = study.c.name_index
+    every_word = (sa.or_(*(index.contains(each, autoescape=True) for each in word)) for word in parts_of_index(name))
+    return sa.or_(index.is_(None), sa.and_(sa.true(), *every_word))
 
 
 def _like(pattern: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from services.backends.person_name import index_of
 from services.backends.store import history, summary
 from services.backends.store.columns import storable
 from services.backends.store.engine import insert_new, locked
@@ -46,7 +47,7 @@ def record(
     Studies are locked first, all of them, in one order.
     """
     attributes = {one.study.study_instance_uid: one.study for one, _ in reversed(instances)}
-    rows = [{**_columns(attributes[uid]), "received_at": now} for uid in sorted(attributes)]
+    rows = [{**_study_columns(attributes[uid]), "received_at": now} for uid in sorted(attributes)]
     insert_new(connection, study, rows)
     locked(connection, list(attributes))
     known = _known(connection, [one.header.sop_instance_uid for one, _ in instances])
@@ -136,7 +137,7 @@ class _Book:
         connection.execute(sa.insert(instance), self._rows)
         if self._attributes is not None:
             where = study.c.study_instance_uid == self._uid
-            connection.execute(sa.update(study).where(where).values(_columns(self._attributes)))
+            connection.execute(sa.update(study).where(where).values(_study_columns(self._attributes)))
             connection.execute(
                 sa.update(study_version)
                 .where(study_version.c.study_instance_uid == self._uid, study_version.c.number == self._number)
@@ -174,6 +175,10 @@ class _Book:
 
     def _note(self, kind: str, subject: str, actor: str, what: str, cause: str) -> None:
         self._lines.append(history.line(self._uid, kind, subject, time=self._now, actor=actor, what=what, cause=cause))
+
+
+def _study_columns(attributes: StudyAttributes) -> dict[str, str]:
+    return {**_columns(attributes), "name_index": index_of(attributes.patient_name)}
 
 
 def _columns(attributes: StudyAttributes) -> dict[str, str]:

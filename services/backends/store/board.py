@@ -11,6 +11,7 @@ from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
 from services.triage.result import DeliveryState, ObjectKind, Recall
 from services.triage.study import Event, StudyAttributes, StudyState
+from services.triage.workitem import ProcedureStepState
 
 
 class ShownState(StrEnum):
@@ -40,6 +41,7 @@ class StudyRow:
     outcome to largest_long_axis_mm: of the leading result (highest flag, then score) of the newest version that has
     any; `result_version` tells which that is: smaller than `version` while a newer one is on its way.
     already_reported: an earlier result of the same images was delivered, and gives the study its place in the list.
+    review: how far the review of that result is; None where it asks for none.
     recalled: that result, and every other of its version, was recalled; then nothing of what it said is told here.
     reason: why the study is out of scope, or its first not_analysed or failed result is.
     received_at, last_instance_at: first and newest instance. frozen_at: of the newest result. All times UTC.
@@ -64,6 +66,7 @@ class StudyRow:
     model: ModelIdentity | None = None
     recalled: bool = False
     already_reported: bool = False
+    review: ProcedureStepState | None = None
     lesion_count: int = 0
     largest_long_axis_mm: float | None = None
     reason: Reason | None = None

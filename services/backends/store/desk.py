@@ -18,10 +18,12 @@ from services.backends.store.tables import (
     result,
     result_object,
     study,
+    workitem,
 )
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobState, OrderPriority
 from services.triage.result import DeliveryState
+from services.triage.workitem import ProcedureStepState
 
 _SEARCHED = (
     study.c.study_instance_uid,
@@ -37,9 +39,10 @@ _LINES = (
         *(column.label(f"result_{column.name}") for column in result.c),
     )
     .join_from(board, study, board.c.study_instance_uid == study.c.study_instance_uid)
-    .add_columns(recall.c.recalled_at)
+    .add_columns(recall.c.recalled_at, workitem.c.state.label("review"))
     .outerjoin(result, board.c.result_id == result.c.result_id)
     .outerjoin(recall, board.c.result_id == recall.c.result_id)
+    .outerjoin(workitem, board.c.result_id == workitem.c.result_id)
 )
 
 
@@ -135,6 +138,7 @@ def _study_row(row: sa.Row[Any]) -> shown.StudyRow:
         else None,
         recalled=recalled,
         already_reported=row.board_already_reported,
+        review=ProcedureStepState(row.review) if row.review is not None else None,
         lesion_count=len(lesions),
         largest_long_axis_mm=max((lesion.long_axis_mm for lesion in lesions), default=None),
         reason=reason_of(row.board_reason_code, row.board_reason_text),

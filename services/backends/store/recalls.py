@@ -6,7 +6,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import deliveries, history, summary
+from services.backends.store import deliveries, history, reviews, summary
 from services.backends.store.engine import locked
 from services.backends.store.frozen import recall_of
 from services.backends.store.tables import delivery, job, recall, result, result_object
@@ -45,6 +45,7 @@ def enter(
     if note is not None:
         _owe(connection, result_id, *note, now=now)
     deliveries.withdraw(connection, result_id, RECALLED, actor=actor, now=now)
+    reviews.withdraw(connection, result_id, f"recalled: {reason}", actor=actor, now=now)
     _cancel(connection, result_id, actor=actor, now=now)
     summary.refresh(connection, uid)
     return Recall(recalled_at=now, actor=actor, reason=reason)

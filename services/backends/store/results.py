@@ -1,4 +1,4 @@
-"""Freezing a result, once, with a pending delivery for each destination."""
+"""Freezing a result, once, with a pending delivery for each destination, and its review as a task."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store import deliveries as deliveries_of
-from services.backends.store import history, summary
+from services.backends.store import history, reviews, summary
 from services.backends.store.engine import locked
 from services.backends.store.jobs import guarded_update, study_of
 from services.backends.store.tables import delivery, job, result, result_object
@@ -77,6 +77,7 @@ def freeze(
         cause = f"by result {result_id}"
         lines.append(history.line(uid, "job", superseded, time=now, actor=actor, what="superseded", cause=cause))
     history.write(connection, lines)
+    reviews.schedule(connection, result_id, rewritten=owner.reconciles is not None, actor=actor, now=now)
     if owner.reconciles is not None:
         deliveries_of.withdraw(connection, owner.reconciles, IDENTITY_CORRECTED, actor=actor, now=now)
     summary.refresh(connection, uid)

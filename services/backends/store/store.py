@@ -11,6 +11,7 @@ from services.backends.store.archive import Archive
 from services.backends.store.backlog import backlog
 from services.backends.store.desk import Board
 from services.backends.store.engine import reading, writing
+from services.backends.store.workitems import Workitems
 from services.triage.commitment import CommitmentReport
 from services.triage.errors import Reason
 from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, Plan
@@ -28,13 +29,17 @@ def never_the_same(_kept: str, _arrived: str) -> bool:
 
 
 class SqlStudyStore:
-    """`services.triage.ports.StudyStore`; `board` and `archive`: the reads of the desk and of DICOMweb."""
+    """`services.triage.ports.StudyStore`.
+
+    `board` and `archive`: the reads of the desk and of DICOMweb. `workitems`: what UPS-RS asks and changes.
+    """
 
     def __init__(self, engine: Engine, *, same_pixels: SamePixels) -> None:
         self._engine = engine
         self._same_pixels = same_pixels
         self.board = Board(engine)
         self.archive = Archive(engine)
+        self.workitems = Workitems(engine)
 
     def record(self, instances: Sequence[tuple[Instance, str]], *, now: datetime) -> list[Recorded]:
         if not instances:

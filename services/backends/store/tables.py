@@ -4,6 +4,8 @@ The study row is the lock of everything below it: whoever changes a study takes 
 `board` is a projection of the rest, rebuilt for a study by `summary.refresh` in the same transaction.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 
@@ -37,7 +39,8 @@ def _study() -> Column[str]:
 compatibility = sa.Table("compatibility", metadata, Column("oldest_revision", String(32), primary_key=True))
 
 # What is new in revision 0005 has a server default or may be NULL: writers of an earlier one leave it out.
-# The attributes are those of the newest image (before the first image: of the first instance).
+# The attributes are those of the newest image (before the first image: of the first instance). name_index:
+# `person_name.index_of` of the patient's name; NULL from a writer before revision 0011.
 study = sa.Table(
     "study",
     metadata,
@@ -58,6 +61,7 @@ study = sa.Table(
         )
     ),
     Column("issuer_of_patient_id", Words, nullable=False, server_default=""),
+    Column("name_index", Text),
     Column("received_at", UtcTime, nullable=False),
 )
 
@@ -221,6 +225,27 @@ commitment = sa.Table(
     Column("instances", AsJson(tuple[str, ...]), nullable=False),
     Column("asked_at", UtcTime, nullable=False),
     Column("answered_at", UtcTime),
+)
+
+# The task to review a result, a Unified Procedure Step (PS3.4 annex CC). transaction_uid: of whoever claimed it.
+# replaces: the workitem that this one takes the place of. told: what others set, in the DICOM JSON Model.
+# canceled_at, cancel_reason: by us, or as whoever asked for it gave it. Its place in the list is that of the board.
+workitem = sa.Table(
+    "workitem",
+    metadata,
+    Column("workitem_uid", UID, primary_key=True),
+    Column("result_id", WORD, ForeignKey("result.result_id"), nullable=False, unique=True),
+    _study(),
+    Column("state", WORD, nullable=False),
+    Column("transaction_uid", UID),
+    Column("replaces", UID),
+    Column("told", AsJson(dict[str, Any]), nullable=False),
+    Column("scheduled_at", UtcTime, nullable=False),
+    Column("modified_at", UtcTime, nullable=False),
+    Column("canceled_at", UtcTime),
+    Column("cancel_reason", Words),
+    Index(None, "study_instance_uid"),
+    Index(None, "state"),
 )
 
 # subject: "study" or "version", or the id of a job or a delivery.

@@ -11,6 +11,7 @@ class Level(StrEnum):
     STUDY = "study"
     SERIES = "series"
     INSTANCE = "instance"
+    WORKITEM = "workitem"
 
 
 def tag_of(keyword: str) -> str:
@@ -33,7 +34,7 @@ STUDY_TAGS = _tags(
 SERIES_TAGS = _tags("SeriesInstanceUID Modality SeriesNumber SeriesDescription NumberOfSeriesRelatedInstances")
 INSTANCE_TAGS = _tags("SOPClassUID SOPInstanceUID InstanceNumber NumberOfFrames Rows Columns BitsAllocated")
 
-BELOW = {Level.STUDY: SERIES_TAGS | INSTANCE_TAGS, Level.SERIES: INSTANCE_TAGS, Level.INSTANCE: frozenset[str]()}
+BELOW = {Level.STUDY: SERIES_TAGS | INSTANCE_TAGS, Level.SERIES: INSTANCE_TAGS}
 """What a search of a level cannot match: it would be an attribute of one instance taken for the whole."""
 
 EVERYWHERE = _tags("SpecificCharacterSet InstanceAvailability TimezoneOffsetFromUTC RetrieveURL")

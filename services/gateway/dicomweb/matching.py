@@ -6,6 +6,7 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import Any
 
+from services.backends.person_name import is_like
 from services.gateway.dicomweb.json_model import DicomJson, Element
 
 _DATES_AND_TIMES = frozenset({"DA", "DT", "TM"})
@@ -26,14 +27,17 @@ def elements(dataset: DicomJson, path: Sequence[str]) -> Iterator[Element]:
             yield from elements(item, path[1:])
 
 
-def matches(element: Element, key: str) -> bool:
+def matches(element: Element, key: str, *, fuzzy: bool = False) -> bool:
     """Whether any value of the element matches the key: a universal, single value, list, range or wildcard one.
 
-    Case counts, but for PN. A list is UIDs or code strings (CS), separated by commas or backslashes.
+    Case counts, but for PN. A list is UIDs or code strings (CS), separated by commas or backslashes. fuzzy: a name
+    (PN) that is like the key (`person_name`) matches as well.
     """
     if key in ("", "*"):
         return True
     vr = element["vr"]
+    if fuzzy and vr == "PN" and any(is_like(" ".join(_texts(value)), key) for value in element.get("Value", [])):
+        return True
     values = [text for value in element.get("Value", []) for text in _texts(value)]
     if vr in ("UI", "CS"):
         return any(_matches_one(vr, value, each.strip()) for each in re.split(r"[,\\]", key) for value in values)

@@ -57,12 +57,13 @@ class Query:
             series_instance_uids=[] if study else as_list(told.get(tag_of("SeriesInstanceUID"), "")),
             sop_instance_uids=as_list(told.get(tag_of("SOPInstanceUID"), "")),
             patterns={name: told[tag] for name, tag in _PATTERNS.items() if told.get(tag)},
+            name_like=told.get(_PATTERNS["patient_name"], "") if self.fuzzy else "",
             dates=_dates(told.get(tag_of("StudyDate"), "")),
             modalities=[] if any(map(has_wildcard, modalities)) else modalities,
         )
 
 
-def parse(level: Level, parameters: Sequence[tuple[str, str]]) -> Query:
+def parse(level: Level, parameters: Sequence[tuple[str, str]], *, page_limit: int = PAGE_LIMIT) -> Query:
     """Of the parameters of a request, in their order. Raises ProblemError (400)."""
     reserved = {name: value for name, value in parameters if name in _RESERVED}
     fields = [name.strip() for key, value in parameters if key == "includefield" for name in value.split(",")]
@@ -77,7 +78,7 @@ def parse(level: Level, parameters: Sequence[tuple[str, str]]) -> Query:
         keys=keys,
         include=frozenset(_path(name, "A field of includefield")[0] for name in fields if name and name != "all"),
         include_all="all" in fields,
-        limit=min(_count(reserved, "limit", PAGE_LIMIT), PAGE_LIMIT),
+        limit=min(_count(reserved, "limit", page_limit), page_limit),
         offset=_count(reserved, "offset", 0),
         fuzzy=reserved.get("fuzzymatching", "false").lower() == "true",
     )
@@ -101,7 +102,7 @@ def _check(level: Level, keys: Sequence[Key]) -> None:
     paths = [key.path for key in keys]
     if len(set(paths)) < len(paths):
         raise bad_request("repeated_key", "An attribute is given more than once.")
-    if any(key.path[0] in BELOW[level] and key.value not in ("", "*") for key in keys):
+    if any(key.path[0] in BELOW.get(level, ()) and key.value not in ("", "*") for key in keys):
         raise bad_request(
             "lower_level_key",
             f"A search for {level} level matches attributes of this level and of those above it.",

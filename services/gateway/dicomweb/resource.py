@@ -7,9 +7,9 @@ from fastapi import Request
 
 from services.backends.store.archive import StoredInstance
 from services.gateway.desk import Desk
+from services.gateway.dicomweb.root import ROOT, root_url
 from services.gateway.problems import ProblemError
 
-ROOT = "/dicom-web"
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
@@ -49,17 +49,10 @@ def url(request: Request, one: StoredInstance | None = None, *, study: str = "",
     """Where something is retrieved from, as this caller reaches us."""
     if one is not None:
         study, series = one.study_instance_uid, one.series_instance_uid
-    path = f"{ROOT}/studies/{study}"
+    path = f"/studies/{study}"
     path += f"/series/{series}" if series else ""
     path += f"/instances/{one.sop_instance_uid}" if one is not None else ""
-    return f"{request.url.scheme}://{_authority(request)}{path}"
-
-
-def _authority(request: Request) -> str:
-    """The Host that the caller named; some (dicomweb-client) leave out its port, which a proxy may do rightly."""
-    is_direct = not any(name in request.headers for name in ("forwarded", "via", "x-forwarded-for"))
-    _, port = request.scope.get("server") or ("", None)
-    return f"{request.url.netloc}:{port}" if port and is_direct and request.url.port is None else request.url.netloc
+    return root_url(request) + path
 
 
 def bad_request(

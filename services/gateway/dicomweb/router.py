@@ -1,20 +1,17 @@
-"""The paths of QIDO-RS and WADO-RS (PS3.18 10.1.1, 10.4.1, 10.6.1), below /dicom-web."""
+"""The paths of QIDO-RS and WADO-RS (PS3.18 10.1.1, 10.4.1, 10.6.1), below the root."""
 
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
-from services.gateway.desk import Desk, TheDesk
 from services.gateway.dicomweb.levels import Level
 from services.gateway.dicomweb.negotiate import DICOM, DICOM_JSON, JPEG, MULTIPART, OCTET_STREAM, PNG
 from services.gateway.dicomweb.query import PAGE_LIMIT
-from services.gateway.dicomweb.resource import ROOT
 from services.gateway.dicomweb.retrieve import bulk, frames, metadata, rendered, retrieve
+from services.gateway.dicomweb.route import Answer, add_read, described
 from services.gateway.dicomweb.search import search
-from services.gateway.problems import Problem
 
 _STUDY = "/studies/{study}"
 _SERIES = _STUDY + "/series/{series}"
@@ -28,7 +25,7 @@ _SEARCHES = {
     f"{_STUDY}/instances": (Level.INSTANCE, "Search for instances of a study"),
     f"{_SERIES}/instances": (Level.INSTANCE, "Search for instances of a series"),
 }
-_RETRIEVALS: dict[str, tuple[Callable[[Request, Desk], Response], str]] = {
+_RETRIEVALS: dict[str, tuple[Answer, str]] = {
     _STUDY: (retrieve, "All instances of a study"),
     _SERIES: (retrieve, "All instances of a series"),
     _INSTANCE: (retrieve, "An instance"),
@@ -54,7 +51,7 @@ _PARAMETERS: dict[Callable[..., Response], dict[str, str]] = {
         "limit": f"Matches in one answer; at most {PAGE_LIMIT}, which is the default.",
         "offset": "How many matches to leave out: those of earlier pages.",
         "includefield": "Attributes to return beside the required ones: keywords or tags with commas between, or all.",
-        "fuzzymatching": "Not supported: true is answered with a Warning, and matching is literal.",
+        "fuzzymatching": "true: names that are spelled or sound alike match too.",
     },
     rendered: {
         "window": "center,width,function: linear, linear-exact or sigmoid. Default: as the header says.",
@@ -73,44 +70,20 @@ _PROBLEMS = {
 
 def dicomweb_router() -> APIRouter:
     """The routes; each reads the store and the files of the application's desk."""
-    router = APIRouter(prefix=ROOT, tags=["dicomweb"])
+    router = APIRouter(tags=["dicomweb"])
     for path, (level, summary) in _SEARCHES.items():
         about = _about(path, search, "Any attribute is a query parameter too, by keyword or tag.")
-        router.add_api_route(path, _endpoint(partial(search, level=level)), summary=summary, **about)
+        add_read(router, path, partial(search, level=level), summary=summary, **about)
     for path, (answer, summary) in _RETRIEVALS.items():
-        router.add_api_route(path, _endpoint(answer), summary=summary, **_about(path, answer))
+        add_read(router, path, answer, summary=summary, **_about(path, answer))
     return router
 
 
-def _endpoint(answer: Callable[[Request, Desk], Response]) -> Callable[..., Response]:
-    def dicomweb(request: Request, desk: TheDesk) -> Response:
-        return answer(request, desk)
-
-    return dicomweb
-
-
 def _about(path: str, answer: Callable[..., Response], description: str = "") -> dict[str, Any]:
-    """What OpenAPI tells of a path."""
-    in_path = [(name, "path", "") for name in re.findall(r"{(\w+)", path)]
-    in_query = [(name, "query", text) for name, text in _PARAMETERS.get(answer, {}).items()]
-    problem = {"application/problem+json": {"schema": Problem.model_json_schema()}}
-    return {
-        "description": description,
-        "response_class": Response,
-        "responses": {
-            200: {"description": "As negotiated.", "content": {each: {} for each in _MEDIA_TYPES[answer]}},
-            **{status: {"description": text, "content": problem} for status, text in _PROBLEMS.items()},
-        },
-        "openapi_extra": {
-            "parameters": [
-                {
-                    "name": name,
-                    "in": place,
-                    "description": text,
-                    "required": place == "path",
-                    "schema": {"type": "string"},
-                }
-                for name, place, text in in_path + in_query
-            ]
-        },
-    }
+    return described(
+        path,
+        media_types=_MEDIA_TYPES[answer],
+        parameters=_PARAMETERS.get(answer),
+        problems=_PROBLEMS,
+        description=description,
+    )

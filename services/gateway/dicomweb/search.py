@@ -43,7 +43,7 @@ def search(request: Request, desk: Desk, level: Level) -> Response:
     return Response(
         json.dumps(page, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace"),
         media_type=media_type,
-        headers=_warnings(query, has_more=has_more),
+        headers=_warnings(has_more=has_more),
     )
 
 
@@ -60,7 +60,8 @@ class _Match:
     def fits(self, key: Key) -> bool:
         source = self.known if key.path[0] in self.known else self.in_file()
         found = list(elements(source, key.path))
-        return any(matches(element, key.value) for element in found) or not (found or key.value.strip("*"))
+        fuzzy = self.search.query.fuzzy
+        return any(matches(element, key.value, fuzzy=fuzzy) for element in found) or not (found or key.value.strip("*"))
 
     def in_file(self) -> DicomJson:
         if self._in_file is None:
@@ -91,20 +92,20 @@ class _Search:
 
     def __init__(self, desk: Desk, query: Query, within: Resource) -> None:
         self.desk = desk
-        self._query = query
+        self.query = query
         self._within = within
         self._headers = 0
 
     def matches(self) -> Iterator[_Match]:
         """All matches, always in the same order: studies by date, newest first, then by Series and Instance Number."""
-        of_study = tuple(key for key in self._query.keys if key.path[0] in STUDY_TAGS)
-        of_below = tuple(key for key in self._query.keys if key.path[0] not in STUDY_TAGS)
+        of_study = tuple(key for key in self.query.keys if key.path[0] in STUDY_TAGS)
+        of_below = tuple(key for key in self.query.keys if key.path[0] not in STUDY_TAGS)
         for stored in self._studies():
             uid = stored.attributes.study_instance_uid
             study = _Match(search=self, known=attributes.of_study(stored), study=uid)
             if not _fits(study, of_study):
                 continue
-            below = [study] if self._query.level is Level.STUDY else self._below(study)
+            below = [study] if self.query.level is Level.STUDY else self._below(study)
             yield from (match for match in below if _fits(match, of_below))
 
     def read(self, one: StoredInstance) -> DicomJson:
@@ -127,8 +128,8 @@ class _Search:
             return {}
 
     def _studies(self) -> Iterator[StoredStudy]:
-        narrowed = self._query.narrowed(self._within)
-        at_once = min(self._query.limit + 1, _STUDIES_AT_ONCE)
+        narrowed = self.query.narrowed(self._within)
+        at_once = min(self.query.limit + 1, _STUDIES_AT_ONCE)
         for offset in count(0, at_once):
             studies = self.desk.store.archive.studies(narrowed, limit=at_once, offset=offset)
             yield from studies
@@ -140,7 +141,7 @@ class _Search:
         for _, group in groupby(stored, key=lambda one: one.series_instance_uid):
             series = list(group)
             known = study.known | attributes.of_series(series)
-            if self._query.level is Level.SERIES:
+            if self.query.level is Level.SERIES:
                 yield _Match(search=self, known=known, study=study.study, instance=series[0])
                 continue
             for one in series:
@@ -152,11 +153,6 @@ def _fits(match: _Match, keys: tuple[Key, ...]) -> bool:
     return all(match.fits(key) for key in sorted(keys, key=lambda key: key.path[0] not in match.known))
 
 
-def _warnings(query: Query, *, has_more: bool) -> dict[str, str]:
+def _warnings(*, has_more: bool) -> dict[str, str]:
     """Warnings as PS3.18 8.3.4 and 10.6.3 have them."""
-    texts = []
-    if query.fuzzy:
-        texts.append("The fuzzymatching parameter is not supported. Only literal matching has been performed.")
-    if has_more:
-        texts.append("There are additional results that can be requested.")
-    return {"Warning": ", ".join(f'299 vigie "{text}"' for text in texts)} if texts else {}
+    return {"Warning": '299 vigie "There are additional results that can be requested."'} if has_more else {}

@@ -78,8 +78,8 @@ window.config = {
       configuration: {
         friendlyName: 'Vigie',
         name: 'vigie',
-        qidoRoot: location.origin + '/dicom-web',
-        wadoRoot: location.origin + '/dicom-web',
+        qidoRoot: location.origin + '/dicomweb',
+        wadoRoot: location.origin + '/dicomweb',
         qidoSupportsIncludeField: true,
         supportsFuzzyMatching: false,
         supportsWildcard: true,
