@@ -7,7 +7,7 @@ import typer
 from services.cli.flags import AeTitle, Data, Dicom, Http, QuietPeriod, settings_from
 from services.gateway.role import Role
 from services.logs import configure_logging
-from services.parts import GATEWAY
+from services.parts import GATEWAY, needed
 from services.supervisor import CannotStart, supervise
 
 
@@ -34,7 +34,7 @@ def gateway(
     configure_logging(settings.log_level)
     listens_on = (settings.http, settings.dicom) if role.is_door else (settings.http,)
     try:
-        supervise(GATEWAY[role], settings, listens_on=listens_on)
+        supervise(needed(GATEWAY[role], settings), settings, listens_on=listens_on)
     except CannotStart as error:
         typer.secho(f"vigie gateway: {error}", err=True, fg="red")
         raise typer.Exit(1) from error

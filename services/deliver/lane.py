@@ -1,6 +1,5 @@
 """What goes on without end between this process and one destination; several processes may do the same side by side."""
 
-import random
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import ClassVar
 import structlog
 
 from services.logs import Conditions
+from services.patience import pause_after
 from services.triage.errors import StoreUnavailable
 from services.triage.ports import DueDelivery, StudyStore
 from services.triage.result import Destination
@@ -86,15 +86,6 @@ class Lane(ABC):
     def pause(self, attempt: int) -> timedelta:
         """Before the next try, after the given number of them."""
         return timedelta(seconds=pause_after(attempt, first_s=self.retry_s, longest_s=self.retry_max_s))
-
-
-def pause_after(attempt: int, *, first_s: float, longest_s: float) -> float:
-    """Seconds to wait after the given attempt (from 1): doubling, at most `longest_s`, with up to a tenth taken off.
-
-    The jitter keeps many deliveries that failed together from coming back together.
-    """
-    pause_s = min(longest_s, first_s * 2.0 ** min(attempt - 1, 32))
-    return pause_s * random.uniform(0.9, 1)  # noqa: S311 - no secret
 
 
 def utc_now() -> datetime:
