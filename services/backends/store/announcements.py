@@ -132,15 +132,12 @@ def _since(connection: Connection, sop_instance_uids: Collection[str]) -> dict[s
     """SOP Instance UID -> the first version that has it, of those that are here."""
     found: dict[str, int] = {}
     for chunk in _chunks(sorted(sop_instance_uids)):
-        found.update(
-            connection.execute(
-                sa.select(instance.c.sop_instance_uid, sa.func.min(instance.c.since_version))
-                .where(instance.c.sop_instance_uid.in_(chunk))
-                .group_by(instance.c.sop_instance_uid)
-            )
-            .tuples()
-            .all()
+        rows = connection.execute(
+            sa.select(instance.c.sop_instance_uid, sa.func.min(instance.c.since_version))
+            .where(instance.c.sop_instance_uid.in_(chunk))
+            .group_by(instance.c.sop_instance_uid)
         )
+        found |= {uid: since for uid, since in rows}
     return found
 
 
