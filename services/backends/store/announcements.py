@@ -137,7 +137,7 @@ def _since(connection: Connection, sop_instance_uids: Collection[str]) -> dict[s
             .where(instance.c.sop_instance_uid.in_(chunk))
             .group_by(instance.c.sop_instance_uid)
         )
-        found |= {uid: since for uid, since in rows}
+        found.update((uid, since) for uid, since in rows)
     return found
 
 
