@@ -43,10 +43,19 @@ def settings_from(
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value is not None})
         routes(settings)
-        load_pacs(settings)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise typer.BadParameter(wrong) from error
-    except (ValueError, DestinationsRefused, PacsRefused) as error:
+    except (ValueError, DestinationsRefused) as error:
+        raise typer.BadParameter(str(error)) from error
+    return settings
+
+
+def gateway_settings_from(**flags: Any) -> Settings:
+    """As `settings_from`, for the commands that ask PACS. Raises BadParameter (exit code 2)."""
+    settings = settings_from(**flags)
+    try:
+        load_pacs(settings)
+    except PacsRefused as error:
         raise typer.BadParameter(str(error)) from error
     return settings

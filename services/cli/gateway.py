@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.flags import AeTitle, Data, Dicom, Http, QuietPeriod, settings_from
+from services.cli.flags import AeTitle, Data, Dicom, Http, QuietPeriod, gateway_settings_from
 from services.gateway.role import Role
 from services.logs import configure_logging
 from services.parts import GATEWAY, needed
@@ -30,7 +30,7 @@ def gateway(
     It starts whether or not database and broker are there: the door keeps what comes, the rest waits, and /readyz says
     what is missing. `vigie settings` lists the VIGIE_... variables.
     """
-    settings = settings_from(data=data, http=http, dicom=dicom, ae_title=ae_title, quiet_period=quiet_period)
+    settings = gateway_settings_from(data=data, http=http, dicom=dicom, ae_title=ae_title, quiet_period=quiet_period)
     configure_logging(settings.log_level)
     listens_on = (settings.http, settings.dicom) if role.is_door else (settings.http,)
     try:

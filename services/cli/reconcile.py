@@ -16,7 +16,7 @@ from services.backends.files import FolderStudyFiles
 from services.backends.pacs import Fetch, Pacs, load_pacs
 from services.backends.routing_file import load_rules
 from services.backends.store import open_store
-from services.cli.flags import Data, settings_from
+from services.cli.flags import Data, gateway_settings_from
 from services.gateway.daily import days_before
 from services.gateway.intake import Intake
 from services.gateway.reconciliation import Busy, Fate, Reconciliation, Report
@@ -52,8 +52,8 @@ def reconcile(
 
     Exit code: 0 nothing is missing, or all was fetched; 3 something is missing; 1 a PACS could not be asked; 2 usage.
     """
-    settings = settings_from(data=data)
-    configure_logging("ERROR")  # the table tells the rest
+    settings = gateway_settings_from(data=data)
+    configure_logging("CRITICAL")  # the table tells the rest
     among = _chosen(settings, pacs)
     days = _days(dates) if dates else None
     try:

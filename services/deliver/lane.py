@@ -2,14 +2,14 @@
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import structlog
 
+from services.keeping import keeping
 from services.logs import Conditions
 from services.patience import pause_after
 from services.triage.errors import StoreUnavailable
@@ -63,25 +63,13 @@ class Lane(ABC):
         """How long a claim lasts that is not renewed."""
         return timedelta(seconds=self.claim_s)
 
-    @contextmanager
-    def keeping(self, claimed: DueDelivery) -> Iterator[None]:
+    def keeping(self, claimed: DueDelivery) -> AbstractContextManager[None]:
         """Renew a claim until the block ends."""
-        done = threading.Event()
-
-        def renew() -> None:
-            while not done.wait(self.claim_s / 3):
-                try:
-                    self.store.renew_claim(claimed, now=utc_now(), duration=self.claim)
-                except StoreUnavailable:
-                    log.warning("claim_not_renewed", delivery=claimed.delivery_id)
-
-        thread = threading.Thread(target=renew, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+        return keeping(
+            lambda: self.store.renew_claim(claimed, now=utc_now(), duration=self.claim),
+            claim_s=self.claim_s,
+            what=claimed.delivery_id,
+        )
 
     def pause(self, attempt: int) -> timedelta:
         """Before the next try, after the given number of them."""

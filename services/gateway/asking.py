@@ -35,7 +35,7 @@ POLL_S = 0.3
 STORE_PAUSE_S = 2.0
 FIRST_AGAIN_S, LONGEST_AGAIN_S = 10.0, 120.0  # between questions about a study of which the PACS has more
 RETRY_S = 5.0  # before a PACS that could not be reached is tried again, for any study
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+CLAIM = timedelta(seconds=20)  # less than a PACS's grace: after a death there is time to ask again; twice is harmless
 
 
 def _now() -> datetime:
@@ -48,7 +48,8 @@ def run_asking(settings: Settings) -> None:
     store = wait_for("database", lambda: open_store(settings.store_url()))
     stop = stop_on_signals()
     asking = Asking(store, among, settings)
-    turns = [asking.run] * THREADS + [each.run for each in _daily(store, among, settings, stop)]
+    asks = [asking.run] * THREADS if any(each.completeness for each in among) else []
+    turns = [*asks, *(each.run for each in _daily(store, among, settings, stop)), _until_stopped]
     log.info("asking_started", pacs=[each.name for each in among])
     with ThreadPoolExecutor(len(turns)) as pool:
         running = [pool.submit(turn, stop) for turn in turns]
@@ -57,6 +58,11 @@ def run_asking(settings: Settings) -> None:
     log.info("asking_stopped")
     for each in running:
         each.result()
+
+
+def _until_stopped(stop: threading.Event) -> None:
+    """Keeps a process that has nothing else to do."""
+    stop.wait()
 
 
 def _daily(store: SqlStudyStore, among: Sequence[Pacs], settings: Settings, stop: threading.Event) -> list[Daily]:
@@ -85,9 +91,9 @@ class Asking:
         self._clock = clock
         self._settings = settings
         self._quiet_period = timedelta(seconds=settings.quiet_period_s)
-        self._claim = timedelta(seconds=settings.lease_s)
         self._conditions = Conditions(log)
-        self._away_until: dict[str, datetime] = {}  # PACS -> it is not tried before
+        self._away_until: dict[str, datetime] = {}  # PACS that was away -> it is not tried before
+        self._lock = threading.Lock()
 
     def run(self, stop: threading.Event) -> None:
         """Take turns until a stop is asked."""
@@ -104,7 +110,7 @@ class Asking:
 
     def turn(self) -> bool:
         """Ask about one version; False: none is due. Raises StoreUnavailable."""
-        due = self._store.inquiries.claim(now=self._clock(), quiet_period=self._quiet_period, duration=self._claim)
+        due = self._store.inquiries.claim(now=self._clock(), quiet_period=self._quiet_period, duration=CLAIM)
         if due is None:
             return False
         answer = self._answer(due)
@@ -122,7 +128,7 @@ class Asking:
         pacs = pacs_of(self._store.senders(due.version), self._among)
         if pacs is None:
             return Answer(outcome=Inquired.NOT_ASKED, text="no PACS is asked about studies of these senders")
-        if self._clock() < self._away_until.get(pacs.name, _LONG_AGO):
+        if not self._may_try(pacs):
             return Answer(outcome=Inquired.UNREACHABLE, text=f"{pacs.name} could not be reached a moment ago")
         try:
             answer = self._ask(pacs, uid)
@@ -136,9 +142,22 @@ class Asking:
             found = where(error)
             log.error("unforeseen_error", study_instance_uid=uid, pacs=pacs.name, **found)  # noqa: TRY400 - no values
             return Answer(outcome=Inquired.UNREACHABLE, text=f"unforeseen {found['error']} when {pacs.name} was asked")
+        self._away_until.pop(pacs.name, None)
         self._conditions.ends("pacs_unreachable", pacs.name, pacs=pacs.name)
         log.info("pacs_asked", study_instance_uid=uid, pacs=pacs.name, outcome=answer.outcome, said=answer.text)
         return answer
+
+    def _may_try(self, pacs: Pacs) -> bool:
+        """One thread at a time tries a PACS that was away: were it all, one that hangs would hold up the others."""
+        with self._lock:
+            until = self._away_until.get(pacs.name)
+            if until is None:
+                return True
+            if self._clock() < until:
+                return False
+            trying = pacs.link.connect_timeout_s + pacs.link.answer_timeout_s + RETRY_S
+            self._away_until[pacs.name] = self._clock() + timedelta(seconds=trying)
+            return True
 
     def _ask(self, pacs: Pacs, study_instance_uid: str) -> Answer:
         """One question, and for a study of which the PACS has more objects a second: whether they are images."""

@@ -15,9 +15,10 @@ import structlog
 from services.backends.headers import is_uid
 from services.backends.pacs import Fetch, Pacs, Retrieved, get, move, questions
 from services.backends.store import SqlStudyStore
-from services.backends.store.reconciliations import Reconciled
+from services.backends.store.reconciliations import Reconciled, Reconciliations
 from services.gateway.intake import Intake
 from services.gateway.storing import take_in
+from services.keeping import keeping
 from services.settings import Settings
 from services.triage.errors import RejectedError, StoreUnavailable, TransientError
 from services.triage.pacs import claimable, missing_here
@@ -25,8 +26,6 @@ from services.triage.ports import PacsQuestions
 from services.triage.routing import Rule
 
 log = structlog.get_logger(__name__)
-
-CLAIM = timedelta(minutes=15)
 
 
 class Fate(StrEnum):
@@ -84,7 +83,7 @@ class Busy(Exception):
 class Reconciliation:
     """Compares and fetches; a claim keeps a second process from doing the same at the same time.
 
-    stop: ends it before the next study.
+    stop: ends it before the next study, or while one is fetched.
     """
 
     store: SqlStudyStore
@@ -103,21 +102,24 @@ class Reconciliation:
         progress: Progress = lambda _: None,
     ) -> Report:
         """Look at the studies of these days. daily: it is the daily one of that day. Raises Busy, StoreUnavailable."""
-        claim = self.store.reconciliations.claim(pacs.name, now=_now(), duration=CLAIM)
+        lasts = timedelta(seconds=self.settings.lease_s)
+        reconciliations = self.store.reconciliations
+        claim = reconciliations.claim(pacs.name, now=_now(), duration=lasts)
         if claim is None:
             raise Busy(f"another process reconciles with {pacs.name} now")
+        renew = partial(_renew, reconciliations, claim, lasts)
         report: Report | None = None
         try:
-            report = self._reconcile(pacs, days, claim, fetch=fetch, progress=progress)
+            with keeping(renew, claim_s=self.settings.lease_s, what=pacs.name):
+                report = self._reconcile(pacs, days, fetch=fetch, progress=progress)
         finally:
             done = report is not None and not report.error and not self.stop.is_set()
             found = report.counts() if report and done else None
-            self.store.reconciliations.finish(claim, found, now=_now(), day=daily if done else None)
+            reconciliations.finish(claim, found, now=_now(), day=daily if done else None)
         _alarm(report)
         return report
 
-    def _reconcile(self, pacs: Pacs, days: Sequence[date], claim: str, *, fetch: bool, progress: Progress) -> Report:
-        keep = partial(self.store.reconciliations.renew, claim, duration=CLAIM)
+    def _reconcile(self, pacs: Pacs, days: Sequence[date], *, fetch: bool, progress: Progress) -> Report:
         shortfalls: list[Shortfall] = []
         studies = 0
         try:
@@ -129,7 +131,6 @@ class Reconciliation:
                     for number, uid in enumerate(listed, start=1):
                         if self.stop.is_set():
                             break
-                        keep(now=_now())
                         progress(f"{pacs.name}: study {number} of {len(listed)} of {day}")
                         if shortfall := self._shortfall(asked, day, uid):
                             shortfalls.append(shortfall)
@@ -138,7 +139,7 @@ class Reconciliation:
         except (TransientError, RejectedError) as error:
             return Report(pacs=pacs.name, studies=studies, shortfalls=shortfalls, error=str(error))
         if fetch and pacs.fetch is not Fetch.NO:
-            self._fetch(pacs, shortfalls, keep, progress)
+            self._fetch(pacs, shortfalls, progress)
         return Report(pacs=pacs.name, studies=studies, shortfalls=shortfalls)
 
     def _listed(self, asked: PacsQuestions, day: date) -> list[str]:
@@ -160,9 +161,7 @@ class Reconciliation:
             return None
         return Shortfall(day=day, study_instance_uid=study_instance_uid, missing=missing, here=sum(here.values()))
 
-    def _fetch(
-        self, pacs: Pacs, shortfalls: Sequence[Shortfall], keep: Callable[..., None], progress: Progress
-    ) -> None:
+    def _fetch(self, pacs: Pacs, shortfalls: Sequence[Shortfall], progress: Progress) -> None:
         """Have the missing series come; the door, or we, keep them as anything that is pushed.
 
         A study of which only some came does not count for `fetch_at_most`: it keeps no other back. What the PACS
@@ -172,7 +171,6 @@ class Reconciliation:
         for one in shortfalls:
             if self.stop.is_set() or fetched == pacs.fetch_at_most:
                 return
-            keep(now=_now())
             progress(f"{pacs.name}: fetching {one.images} images of study {fetched + 1} of {len(shortfalls)}")
             try:
                 retrieved = self._retrieve(pacs, one)
@@ -189,7 +187,7 @@ class Reconciliation:
     def _retrieve(self, pacs: Pacs, one: Shortfall) -> Retrieved:
         series = sorted(one.missing)
         if pacs.fetch is Fetch.MOVE:
-            return move(pacs, one.study_instance_uid, series)
+            return move(pacs, one.study_instance_uid, series, stopped=self.stop.is_set)
         with questions(pacs, self.settings) as asked:
             sop_classes = asked.sop_classes(one.study_instance_uid, series)
         return get(
@@ -198,6 +196,7 @@ class Reconciliation:
             series,
             sop_class_uids=sop_classes,
             store=lambda event: take_in(event, self.intake, received_from=pacs.address.partition("@")[0]),
+            stopped=self.stop.is_set,
         )
 
 
@@ -218,6 +217,10 @@ def _alarm(report: Report) -> None:
         counts = report.counts()
         fields = {name: getattr(counts, name) for name in Reconciled.__dataclass_fields__}
         log.info("reconciliation_finished", pacs=report.pacs, **fields)
+
+
+def _renew(reconciliations: Reconciliations, claim: str, lasts: timedelta) -> None:
+    reconciliations.renew(claim, now=_now(), duration=lasts)
 
 
 def _now() -> datetime:

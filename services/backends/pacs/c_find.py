@@ -86,7 +86,9 @@ class CFindQuestions:
 
     def _require_success(self, status: int | None) -> None:
         if status is None:
-            raise DestinationUnavailable(f"{self._peer} did not answer a C-FIND in time")
+            raise DestinationUnavailable(
+                f"{self._peer} gave no answer to a C-FIND: it does not know our AE title, or is slow"
+            )
         if status in _PENDING:
             raise DestinationUnavailable(f"{self._peer} sent a match of a C-FIND that cannot be read")
         if status == _OUT_OF_RESOURCES:

@@ -1,12 +1,12 @@
 """Fetching series: C-MOVE to our own storage SCP, or C-GET on the association of the request (PS3.4 C.4.2, C.4.3)."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pynetdicom import evt
+from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context, build_role
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelGet,
@@ -15,6 +15,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from services.backends.pacs.file import Pacs
 from services.backends.senders.association import MAX_CONTEXTS, established
+from services.backends.senders.link import Link
 from services.triage.errors import DestinationRefused, DestinationUnavailable
 
 PATIENCE_S = 600.0
@@ -52,6 +53,12 @@ _IMAGES = (
 _SUCCESS, _PENDING, _SOME_FAILED, _MOVE_DESTINATION_UNKNOWN = 0x0000, 0xFF00, 0xB000, 0xA801
 
 Store = Callable[[evt.Event], int | Dataset]
+Stopped = Callable[[], bool]
+
+
+def never() -> bool:
+    """Fetch to the end."""
+    return False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,16 +69,17 @@ class Retrieved:
     failed: int
 
 
-def move(pacs: Pacs, study_instance_uid: str, series_instance_uids: Sequence[str]) -> Retrieved:
+def move(
+    pacs: Pacs, study_instance_uid: str, series_instance_uids: Sequence[str], *, stopped: Stopped = never
+) -> Retrieved:
     """Have the PACS send series to our AE title, which it must know. Raises as `get`."""
     model = StudyRootQueryRetrieveInformationModelMove
     with established(pacs.address, pacs.calling_ae_title, [build_context(model)], link=_patient(pacs)) as association:
-        return _all_series(
-            pacs,
-            study_instance_uid,
-            series_instance_uids,
-            lambda query: association.send_c_move(query, pacs.called_ae_title, model),
+        requests = (
+            association.send_c_move(query, pacs.called_ae_title, model)
+            for query in _queries(study_instance_uid, series_instance_uids)
         )
+        return _to_the_end(requests, association, pacs, stopped)
 
 
 def get(
@@ -81,11 +89,12 @@ def get(
     *,
     sop_class_uids: Collection[str],
     store: Store,
+    stopped: Stopped = never,
 ) -> Retrieved:
     """Take series on the association of the request. Raises DestinationUnavailable, DestinationRefused.
 
     sop_class_uids: of their instances; of others the PACS sends nothing, and says that it failed. store: answers each
-    C-STORE with its status.
+    C-STORE with its status. stopped: looked at between two; then the association is aborted, which is harmless.
     """
     model, classes = StudyRootQueryRetrieveInformationModelGet, sorted(sop_class_uids) or _IMAGES
     with established(
@@ -96,9 +105,10 @@ def get(
         handlers=[(evt.EVT_C_STORE, store)],
         roles=[build_role(each, scp_role=True) for each in classes],
     ) as association:
-        return _all_series(
-            pacs, study_instance_uid, series_instance_uids, lambda query: association.send_c_get(query, model)
+        requests = (
+            association.send_c_get(query, model) for query in _queries(study_instance_uid, series_instance_uids)
         )
+        return _to_the_end(requests, association, pacs, stopped)
 
 
 def _storage_contexts(sop_class_uids: Sequence[str]) -> list[PresentationContext]:
@@ -107,36 +117,45 @@ def _storage_contexts(sop_class_uids: Sequence[str]) -> list[PresentationContext
     return [build_context(sop_class, syntax) for sop_class in sop_class_uids for syntax in _SYNTAXES[:each]]
 
 
-def _patient(pacs: Pacs) -> Any:
+def _patient(pacs: Pacs) -> Link:
     return replace(pacs.link, answer_timeout_s=max(pacs.link.answer_timeout_s, PATIENCE_S))
 
 
-def _all_series(
-    pacs: Pacs,
-    study_instance_uid: str,
-    series_instance_uids: Sequence[str],
-    request: Callable[[Dataset], Iterator[tuple[Dataset, Dataset | None]]],
-) -> Retrieved:
-    completed = failed = 0
+def _queries(study_instance_uid: str, series_instance_uids: Sequence[str]) -> Iterator[Dataset]:
     for series_instance_uid in series_instance_uids:
         query = Dataset()
         query.QueryRetrieveLevel = "SERIES"
         query.StudyInstanceUID = study_instance_uid
         query.SeriesInstanceUID = series_instance_uid
+        yield query
+
+
+def _to_the_end(
+    requests: Iterable[Iterator[tuple[Dataset, Dataset | None]]], association: Association, pacs: Pacs, stopped: Stopped
+) -> Retrieved:
+    """Make one request after the other, and add up what their last answers say."""
+    completed = failed = 0
+    for answers in requests:
+        last = Dataset()
         try:
-            *_, (answer, _) = request(query)
+            for answer, _ in answers:
+                last = answer
+                if stopped():
+                    association.abort()
+                    raise DestinationUnavailable(f"fetching from {pacs.address} was stopped")
         except RuntimeError as error:
             raise DestinationUnavailable(f"{pacs.address} ended the association") from error
-        _require_end(answer.get("Status"), pacs)
-        completed += int(answer.get("NumberOfCompletedSuboperations") or 0)
-        completed += int(answer.get("NumberOfWarningSuboperations") or 0)
-        failed += int(answer.get("NumberOfFailedSuboperations") or 0)
+        _require_end(last.get("Status"), pacs)
+        completed += int(last.get("NumberOfCompletedSuboperations") or 0)
+        completed += int(last.get("NumberOfWarningSuboperations") or 0)
+        failed += int(last.get("NumberOfFailedSuboperations") or 0)
     return Retrieved(completed=completed, failed=failed)
 
 
 def _require_end(status: int | None, pacs: Pacs) -> None:
     if status is None or status == _PENDING:
-        raise DestinationUnavailable(f"{pacs.address} did not end a retrieval: the association was lost")
+        text = f"{pacs.address} did not end a retrieval: it does not know our AE title, or the association was lost"
+        raise DestinationUnavailable(text)
     if status == _MOVE_DESTINATION_UNKNOWN:
         text = (
             f"{pacs.address} does not know the AE title {pacs.called_ae_title}: enter it there, with our host and port"
