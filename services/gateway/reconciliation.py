@@ -177,8 +177,9 @@ class Reconciliation:
             except (TransientError, RejectedError) as error:
                 one.fate, one.reason = Fate.FETCH_FAILED, str(error)
                 return
-            if retrieved.failed or retrieved.completed < one.images:
-                text = f"{retrieved.completed} images came, {retrieved.failed} failed"
+            came = one.images if retrieved.completed is None else retrieved.completed
+            if retrieved.failed or came < one.images:
+                text = f"not all of {one.images} images came: {retrieved.failed} failed"
                 one.fate, one.reason = Fate.FETCH_FAILED, text
             else:
                 one.fate = Fate.FETCHED

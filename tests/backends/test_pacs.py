@@ -9,9 +9,11 @@ import httpx
 import pytest
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, JPEG2000Lossless, SecondaryCaptureImageStorage, generate_uid
-from pynetdicom import evt
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
 
 from services.backends.pacs import Pacs, get, move, questions
+from services.backends.pacs.retrieve import _to_the_end, never
 from services.settings import Settings
 from services.triage.errors import DestinationRefused, DestinationUnavailable
 from services.triage.pacs import SeriesAtPacs, StudyAtPacs
@@ -150,6 +152,42 @@ def test_what_we_could_not_keep_is_not_taken(archive: tuple[Orthanc, list[list[D
     uids = str(first[0].StudyInstanceUID), [str(first[0].SeriesInstanceUID)]
     with pytest.raises(DestinationRefused, match="status 0x"):
         get(pacs, *uids, sop_class_uids=[CTImageStorage], store=lambda _: 0xA700)
+
+
+@pytest.mark.parametrize(
+    ("counted", "status", "completed", "failed"),
+    [
+        ({"NumberOfCompletedSuboperations": 4, "NumberOfWarningSuboperations": 1}, 0x0000, 10, 0),
+        ({"NumberOfCompletedSuboperations": 4, "NumberOfFailedSuboperations": 3}, 0xB000, 8, 6),
+        ({}, 0x0000, None, 0),
+        ({}, 0xB000, None, 2),
+    ],
+)
+def test_what_came_is_added_up_and_a_pacs_that_does_not_count_is_believed(
+    counted: dict[str, int], status: int, completed: int | None, failed: int, tmp_path: Path
+) -> None:
+    last = Dataset()
+    for keyword, value in {**counted, "Status": status}.items():
+        setattr(last, keyword, value)
+    pacs = one_pacs(tmp_path / "pacs.toml", "PACS@host:104")
+    two = [iter([(last, None)]), iter([(last, None)])]
+    retrieved = _to_the_end(two, Association(AE(), "requestor"), pacs, never)
+    assert (retrieved.completed, retrieved.failed) == (completed, failed)
+
+
+def test_fetching_can_be_stopped(archive: tuple[Orthanc, list[list[Dataset]]], tmp_path: Path) -> None:
+    orthanc_, (first, *_) = archive
+    pacs = one_pacs(tmp_path / "pacs.toml", orthanc_.address, fetch="get")
+    taken: list[object] = []
+
+    def store(event: evt.Event) -> int:
+        taken.append(event)
+        return 0x0000
+
+    uids = str(first[0].StudyInstanceUID), [str(first[0].SeriesInstanceUID)] * 5
+    with pytest.raises(DestinationUnavailable, match="was stopped"):
+        get(pacs, *uids, sop_class_uids=[CTImageStorage], store=store, stopped=lambda: len(taken) >= 2)
+    assert 2 <= len(taken) < 5 * len(first)
 
 
 def test_series_are_sent_to_our_door(archive: tuple[Orthanc, list[list[Dataset]]], tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """The contract of what MPPS and IAN announce: kept once, and what of it concerns a receiving version."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from services.backends.store import SqlStudyStore
-from services.backends.store.announcements import Changed, State
+from services.backends.store.announcements import KEPT, Changed, State
 from services.triage.completeness import Announced, Announcer
 from services.triage.job import OrderPriority
 from services.triage.study import VersionKey
@@ -123,6 +124,21 @@ def test_what_a_version_was_completed_without_is_waited_for_in_the_next(store: S
     complete(store, seen=1)
     store.record(sent(image(2)), now=after(100))
     assert announced(store, SECOND) == Announced(by=Announcer.MPPS, instances=3, missing=1, in_progress=False)
+
+
+def test_after_a_week_an_announcement_is_forgotten(store: SqlStudyStore) -> None:
+    begin(store)
+    end(store, 1, 2)
+    store.record(sent(image(1)), now=NOON)
+
+    def another(now: datetime) -> bool:
+        common = {"announcer": Announcer.IAN, "state": State.ONLINE, "instances": (), "received_from": "PACS"}
+        return store.announcements.add("1.2.826.0.6.1", ["1.2.404"], **common, now=now)  # type: ignore[arg-type]
+
+    another(NOON + KEPT)
+    assert announced(store)
+    assert another(NOON + 2 * KEPT + timedelta(seconds=1))
+    assert announced(store) is None
 
 
 def test_a_step_may_name_more_instances_than_a_statement_has_room_for(store: SqlStudyStore) -> None:

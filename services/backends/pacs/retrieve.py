@@ -63,9 +63,9 @@ def never() -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retrieved:
-    """How many sub-operations, each a C-STORE to us, ended well and did not."""
+    """How many sub-operations, each a C-STORE to us, ended well and did not; completed: None where none are counted."""
 
-    completed: int
+    completed: int | None
     failed: int
 
 
@@ -134,7 +134,8 @@ def _to_the_end(
     requests: Iterable[Iterator[tuple[Dataset, Dataset | None]]], association: Association, pacs: Pacs, stopped: Stopped
 ) -> Retrieved:
     """Make one request after the other, and add up what their last answers say."""
-    completed = failed = 0
+    completed: int | None = 0
+    failed = 0
     for answers in requests:
         last = Dataset()
         try:
@@ -146,9 +147,11 @@ def _to_the_end(
         except RuntimeError as error:
             raise DestinationUnavailable(f"{pacs.address} ended the association") from error
         _require_end(last.get("Status"), pacs)
-        completed += int(last.get("NumberOfCompletedSuboperations") or 0)
-        completed += int(last.get("NumberOfWarningSuboperations") or 0)
-        failed += int(last.get("NumberOfFailedSuboperations") or 0)
+        if completed is not None and "NumberOfCompletedSuboperations" in last:
+            completed += last.NumberOfCompletedSuboperations + (last.get("NumberOfWarningSuboperations") or 0)
+        else:
+            completed = None
+        failed += last.get("NumberOfFailedSuboperations") or last.Status == _SOME_FAILED
     return Retrieved(completed=completed, failed=failed)
 
 

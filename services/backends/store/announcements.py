@@ -5,7 +5,7 @@ as long as it names something that no earlier version had. So nothing has to be 
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import sqlalchemy as sa
@@ -15,6 +15,9 @@ from services.backends.store.engine import writing
 from services.backends.store.tables import announcement, instance, study_version
 from services.triage.completeness import Announced, Announcer
 from services.triage.study import StudyState, VersionKey
+
+KEPT = timedelta(days=7)
+"""So long an announcement waits for its images."""
 
 _CHUNK = 500  # bound variables in one statement
 
@@ -58,7 +61,10 @@ class Announcements:
         received_from: str,
         now: datetime,
     ) -> bool:
-        """Keep a new MPPS or IAN. False: there is one of this SOP Instance UID, and it stays as it is."""
+        """Keep a new MPPS or IAN. False: there is one of this SOP Instance UID, and it stays as it is.
+
+        Those that are older than `KEPT` are forgotten: of most, in a hospital, no image ever comes here.
+        """
         common = {
             "sop_instance_uid": sop_instance_uid,
             "announcer": announcer,
@@ -71,6 +77,7 @@ class Announcements:
         known = sa.select(sa.exists().where(announcement.c.sop_instance_uid == sop_instance_uid))
         try:
             with writing(self._engine) as connection:
+                connection.execute(sa.delete(announcement).where(announcement.c.received_at < now - KEPT))
                 if connection.scalar(known):
                     return False
                 connection.execute(sa.insert(announcement), rows)

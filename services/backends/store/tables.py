@@ -133,7 +133,7 @@ announcement = sa.Table(
     Column("state", WORD, nullable=False),
     Column("instances", AsJson(tuple[str, ...]), nullable=False),
     Column("received_from", Words, nullable=False),
-    Column("received_at", UtcTime, nullable=False),
+    Column("received_at", UtcTime, nullable=False, index=True),
 )
 
 # What a PACS has and Vigie has not. One row per PACS: who looks now, and what came of the last time. day: the local

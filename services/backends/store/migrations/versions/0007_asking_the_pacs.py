@@ -45,6 +45,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("sop_instance_uid", "study_instance_uid", name="pk_announcement"),
     )
     op.create_index("ix_announcement_study_instance_uid", "announcement", ["study_instance_uid"])
+    op.create_index("ix_announcement_received_at", "announcement", ["received_at"])
     op.create_table(
         "reconciliation",
         sa.Column("pacs", sa.Text(), nullable=False),
