@@ -16,7 +16,8 @@ def gateway(
         Role,
         typer.Option(
             envvar="VIGIE_ROLE",
-            help="door: C-STORE, STOW-RS and the dispatcher; desk: API, work list, QIDO-RS, WADO-RS; all: both.",
+            help="door: C-STORE, STOW-RS, the dispatcher, and what asks PACS; desk: API, work list, QIDO-RS, WADO-RS; "
+            "all: both.",
         ),
     ] = Role.ALL,
     data: Data = None,

@@ -12,14 +12,14 @@ from pydicom.uid import CTImageStorage, JPEG2000Lossless, SecondaryCaptureImageS
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
-from services.backends.pacs import Pacs, get, move, questions
+from services.backends.pacs import Pacs, Retrieved, get, move, questions
 from services.backends.pacs.retrieve import _to_the_end, never
 from services.settings import Settings
 from services.triage.errors import DestinationRefused, DestinationUnavailable
 from services.triage.pacs import SeriesAtPacs, StudyAtPacs
 from tests.support.orthanc import Orthanc, orthanc
-from tests.support.pacs import DAY, chest, one_pacs, picture, upload
-from tests.support.peers import free_port
+from tests.support.pacs import DAY, chest, one_pacs, picture, push, upload
+from tests.support.peers import dcmqrscp, free_port
 from tests.support.scu import open_door
 
 pytestmark = pytest.mark.system
@@ -73,15 +73,39 @@ def test_the_studies_of_a_day_and_a_modality_are_listed(
         assert asked.studies(DAY - timedelta(days=1), "CT") == []
 
 
-def test_series_that_a_pacs_does_not_count_are_listed_and_counted(
-    pacs: Pacs, archive: tuple[Orthanc, list[list[Dataset]]], monkeypatch: pytest.MonkeyPatch
+def test_series_that_a_dicomweb_server_does_not_count_are_listed_and_counted(
+    archive: tuple[Orthanc, list[list[Dataset]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for keys in ("c_find", "qido_rs"):
-        monkeypatch.setattr(f"services.backends.pacs.{keys}._number", lambda *_: None)
+    monkeypatch.setattr("services.backends.pacs.qido_rs._number", lambda *_: None)
     uid = str(archive[1][0][0].StudyInstanceUID)
-    with questions(pacs, Settings()) as asked:
+    with questions(one_pacs(tmp_path / "pacs.toml", archive[0].dicomweb), Settings()) as asked:
         assert asked.study(uid).instances is None  # type: ignore[union-attr]
         assert sorted(one.instances for one in asked.series(uid)) == [1, 3, 5]
+
+
+def test_an_archive_that_counts_nothing_and_tells_little_is_asked_image_by_image(tmp_path: Path) -> None:
+    first = chest(slices=5)
+    second = chest(slices=3, study_uid=first[0].StudyInstanceUID, series_number=4)
+    uid, series = str(first[0].StudyInstanceUID), [str(first[0].SeriesInstanceUID)]
+    taken: list[evt.Event] = []
+
+    def store(event: evt.Event) -> int:
+        taken.append(event)
+        return 0x0000
+
+    with open_door(tmp_path / "data") as door, dcmqrscp(tmp_path / "archive", door.port) as address:
+        for each in (first, second, picture(first[0])):
+            push(address, each, tmp_path)
+        pacs = one_pacs(tmp_path / "pacs.toml", address, fetch="get")
+        with questions(pacs, Settings()) as asked:
+            assert asked.study(uid) == StudyAtPacs(study_instance_uid=uid)
+            assert {(one.modality, one.instances) for one in asked.series(uid)} == {("CT", 5), ("CT", 3), ("OT", 1)}
+            assert [one.study_instance_uid for one in asked.studies(DAY, "CT")] == [uid]
+            assert asked.sop_classes(uid, series) == frozenset()
+        assert get(pacs, uid, series, sop_class_uids=(), store=store) == Retrieved(completed=5, failed=0)
+        assert len(taken) == 5
+        assert move(pacs, uid, series) == Retrieved(completed=5, failed=0)
+        assert len(list(door.files.pending())) == 5
 
 
 def test_many_matches_come_in_pages(

@@ -1,14 +1,18 @@
 """A study of several series for a PACS that is asked, and the PACS's table in a file of VIGIE_PACS."""
 
+import os
+import shutil
+import subprocess
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
 import httpx
 from pydicom import Dataset
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 
 from services.backends.pacs import Pacs, load_pacs
+from services.backends.senders.destinations import split_address
 from services.settings import Settings
 from tests.support.ct import ct_series, write_series
 from tests.support.orthanc import Orthanc
@@ -60,3 +64,13 @@ def _toml(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(_toml(each) for each in value)}]"
     return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def push(address: str, images: Sequence[Dataset], folder: Path, *, sender: str = "CT1") -> None:
+    """Send images to AET@HOST:PORT with dcmtk, as a scanner would."""
+    program = shutil.which("storescu")
+    assert program, "dcmtk is needed: apt-get install dcmtk"
+    called, host, port = split_address(address)
+    files = write_series(list(images), folder / generate_uid())
+    command = [program, "-aet", sender, "-aec", called, host, str(port), *map(str, files)]
+    subprocess.run(command, check=True, env=os.environ | {"TCP_NODELAY": "1"})

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,9 +20,8 @@ from pydicom.uid import generate_uid
 from pynetdicom import AE
 
 from services.gateway.signals import MPPS
-from tests.support.ct import write_series
 from tests.support.orthanc import Orthanc, orthanc
-from tests.support.pacs import chest, empty, pacs_file, picture, upload
+from tests.support.pacs import chest, empty, pacs_file, picture, push, upload
 from tests.support.peers import free_port, listens, wait_until
 from tests.support.standalone import Running, standalone
 from tests.support.steps import begun, ended
@@ -58,19 +56,10 @@ def vigie(folder: Path, archive: Orthanc | None = None, **settings: object) -> I
         yield running
 
 
-def push(running: Running, images: Sequence[Dataset], folder: Path, *, sender: str = "CT1") -> None:
-    """Send images with dcmtk, as a scanner would."""
-    program = shutil.which("storescu")
-    assert program, "dcmtk is needed: apt-get install dcmtk"
-    files = write_series(list(images), folder / generate_uid())
-    command = [program, "-aet", sender, "-aec", "VIGIE", "127.0.0.1", str(running.dicom_port), *map(str, files)]
-    subprocess.run(command, check=True, env=os.environ | {"TCP_NODELAY": "1"})
-
-
 def push_slowly(running: Running, series: Sequence[Dataset], folder: Path) -> None:
     """In three pieces, with pauses longer than the quiet period between them."""
     for start in range(0, 30, 10):
-        push(running, series[start : start + 10], folder)
+        push(running.address, series[start : start + 10], folder)
         time.sleep(PAUSE_S)
 
 
@@ -122,7 +111,7 @@ def test_a_study_that_stays_short_is_completed_in_the_end_and_it_is_said(pacs: O
     study = str(series[0].StudyInstanceUID)
     file = pacs_file(tmp_path / "pacs.toml", pacs.address)
     with vigie(tmp_path, pacs, pacs=file, longest_wait_s=6) as running:
-        push(running, series[:25], tmp_path)
+        push(running.address, series[:25], tmp_path)
         wait_until(lambda: "waits_for_pacs" in history(running, study), what="the study waiting")
         assert detail(running, study)["summary"]["state"] == "receiving"
         assert "vigie_studies_waiting_for_pacs 1.0" in metrics(running)
@@ -130,7 +119,7 @@ def test_a_study_that_stays_short_is_completed_in_the_end_and_it_is_said(pacs: O
         *_, said, _ = detail(running, study)["events"]
         assert said["what"] == "pacs_has_more"
         assert said["cause"] == "archive has 5 images of 1 series that are not here"
-        push(running, series[25:], tmp_path)
+        push(running.address, series[25:], tmp_path)
         wait_complete(running, study, versions=2)
 
 
@@ -139,7 +128,7 @@ def test_a_person_who_asks_for_completion_does_not_wait_for_the_pacs(pacs: Ortha
     upload(pacs, series, tmp_path)
     study = str(series[0].StudyInstanceUID)
     with vigie(tmp_path, pacs, pacs=pacs_file(tmp_path / "pacs.toml", pacs.address)) as running:
-        push(running, series[:25], tmp_path)
+        push(running.address, series[:25], tmp_path)
         wait_until(lambda: "waits_for_pacs" in history(running, study), what="the study waiting")
         api = f"http://127.0.0.1:{running.http_port}/api/studies/{study}/complete"
         httpx.post(api, json={}, timeout=30).raise_for_status()
@@ -152,11 +141,11 @@ def test_our_own_results_in_the_pacs_do_not_make_a_later_version_wait(pacs: Orth
     study = str(series[0].StudyInstanceUID)
     file = pacs_file(tmp_path / "pacs.toml", pacs.address)
     with vigie(tmp_path, pacs, pacs=file, send_to=[pacs.address]) as running:
-        push(running, series[:30], tmp_path)
+        push(running.address, series[:30], tmp_path)
         wait_until(lambda: running.events("delivered"), what="the result at the PACS")
         assert pacs.instances() > 30
         upload(pacs, series[30:], tmp_path)
-        push(running, series[30:], tmp_path)
+        push(running.address, series[30:], tmp_path)
         wait_complete(running, study, versions=2)
         assert history(running, study).count("pacs_agrees") == 2
 
@@ -172,8 +161,8 @@ def test_a_pacs_that_is_away_delays_a_study_by_the_grace_alone_and_no_other_stud
         content = file.read_text() + f'\n[archive]\naddress = "{pacs.address}"\n'
         file.write_text(content)
         with vigie(tmp_path, pacs, pacs=file, pacs_grace_s=3) as running:
-            push(running, series, tmp_path)
-            push(running, other, tmp_path, sender="CT2")
+            push(running.address, series, tmp_path)
+            push(running.address, other, tmp_path, sender="CT2")
             wait_complete(running, str(other[0].StudyInstanceUID))
             wait_complete(running, str(series[0].StudyInstanceUID), timeout_s=20)
             assert "pacs_unreachable" in history(running, str(series[0].StudyInstanceUID))
@@ -198,10 +187,10 @@ def test_who_asks_may_be_killed_while_a_study_waits(pacs: Orthanc, tmp_path: Pat
     upload(pacs, series, tmp_path)
     study = str(series[0].StudyInstanceUID)
     with vigie(tmp_path, pacs, pacs=pacs_file(tmp_path / "pacs.toml", pacs.address)) as running:
-        push(running, series[:20], tmp_path)
+        push(running.address, series[:20], tmp_path)
         wait_until(lambda: "waits_for_pacs" in history(running, study), what="the study waiting")
         os.kill(running.pid_of("asking"), signal.SIGKILL)
-        push(running, series[20:], tmp_path)
+        push(running.address, series[20:], tmp_path)
         wait_complete(running, study)
         assert history(running, study)[-2:] == ["pacs_agrees", "complete"]
 
@@ -215,12 +204,12 @@ def test_the_end_of_a_step_completes_a_study_as_soon_as_all_its_images_are_here(
         ae.add_requested_context(MPPS)
         modality = ae.associate("127.0.0.1", running.dicom_port)
         assert modality.send_n_create(begun(study), MPPS, step)[0].Status == 0x0000
-        push(running, series[:20], tmp_path)
+        push(running.address, series[:20], tmp_path)
         assert modality.send_n_set(ended(uids), MPPS, step)[0].Status == 0x0000
         modality.release()
         time.sleep(2)
         assert [one["state"] for one in detail(running, study)["versions"]] == ["receiving"]
-        push(running, series[20:], tmp_path)
+        push(running.address, series[20:], tmp_path)
         wait_complete(running, study, timeout_s=20)
         assert history(running, study)[-2:] == ["mpps_completed", "complete"]
 
@@ -233,7 +222,7 @@ def test_a_step_that_is_discontinued_completes_nothing_early_and_holds_nothing(t
         ae.add_requested_context(MPPS)
         modality = ae.associate("127.0.0.1", running.dicom_port)
         modality.send_n_create(begun(study), MPPS, step)
-        push(running, series[:20], tmp_path)
+        push(running.address, series[:20], tmp_path)
         uids = [str(one.SOPInstanceUID) for one in series]
         assert modality.send_n_set(ended(uids, status="DISCONTINUED"), MPPS, step)[0].Status == 0x0000
         modality.release()
@@ -270,8 +259,8 @@ def test_what_never_came_is_found_fetched_and_analysed(pacs: Orthanc, fetch: str
     allowed = pacs_file(tmp_path / "pacs.toml", pacs.address, completeness=False, fetch=fetch)
     forbidden = pacs_file(tmp_path / "told_only.toml", pacs.address, completeness=False)
     with vigie(tmp_path, pacs) as running:
-        push(running, whole, tmp_path)
-        push(running, short[:12], tmp_path)
+        push(running.address, whole, tmp_path)
+        push(running.address, short[:12], tmp_path)
         for series in (whole, short):
             wait_complete(running, str(series[0].StudyInstanceUID))
 
