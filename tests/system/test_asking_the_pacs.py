@@ -195,6 +195,21 @@ def test_who_asks_may_be_killed_while_a_study_waits(pacs: Orthanc, tmp_path: Pat
         assert history(running, study)[-2:] == ["pacs_agrees", "complete"]
 
 
+def test_everything_may_be_killed_while_a_study_waits(pacs: Orthanc, tmp_path: Path) -> None:
+    series = chest(slices=30)
+    upload(pacs, series, tmp_path)
+    study = str(series[0].StudyInstanceUID)
+    file = pacs_file(tmp_path / "pacs.toml", pacs.address)
+    with vigie(tmp_path, pacs, pacs=file) as running:
+        push(running.address, series[:20], tmp_path)
+        wait_until(lambda: "waits_for_pacs" in history(running, study), what="the study waiting")
+        running.kill_all()
+    with vigie(tmp_path, pacs, pacs=file) as running:
+        push(running.address, series[20:], tmp_path)
+        wait_complete(running, study)
+        assert history(running, study)[-2:] == ["pacs_agrees", "complete"]
+
+
 def test_the_end_of_a_step_completes_a_study_as_soon_as_all_its_images_are_here(tmp_path: Path) -> None:
     series = chest(slices=30)
     study, step = str(series[0].StudyInstanceUID), generate_uid()
