@@ -1,5 +1,7 @@
 """The parts that Vigie's processes are made of. Each runs until SIGTERM or SIGINT, and loads only what it needs."""
 
+from collections.abc import Sequence
+
 from services.backends.queue import open_queue
 from services.backends.store import open_store
 from services.gateway.role import Role
@@ -43,6 +45,13 @@ def dispatcher(settings: Settings) -> None:
     run_dispatcher(settings)
 
 
+def asking(settings: Settings) -> None:
+    """Asks PACS whether studies are complete, and for studies that never came."""
+    from services.gateway.asking import run_asking
+
+    run_asking(settings)
+
+
 def worker(settings: Settings) -> None:
     """Analyses; where the model runs, the settings say."""
     from services.backends.inference import open_segmenter
@@ -60,12 +69,18 @@ def deliver(settings: Settings) -> None:
     run_deliver(settings)
 
 
-STANDALONE: tuple[Part, ...] = (door, desk, dispatcher, worker, deliver)
+STANDALONE: tuple[Part, ...] = (door, desk, asking, dispatcher, worker, deliver)
 """In the order in which they are stopped: first who takes in, last who gives out."""
 
 GATEWAY: dict[Role, tuple[Part, ...]] = {
     # the dispatcher goes with the door: it settles the files that the door has kept, and must see the same folder
-    Role.DOOR: (door, stow, dispatcher),
+    # so does asking: what it fetches by C-GET it keeps there
+    Role.DOOR: (door, stow, asking, dispatcher),
     Role.DESK: (worklist,),
-    Role.ALL: (door, desk, dispatcher),
+    Role.ALL: (door, desk, asking, dispatcher),
 }
+
+
+def needed(parts: Sequence[Part], settings: Settings) -> tuple[Part, ...]:
+    """Those parts that have something to do with these settings."""
+    return tuple(part for part in parts if part is not asking or settings.pacs is not None)

@@ -50,6 +50,23 @@ class Settings(BaseSettings):
     )
     max_instance_mb: int = Field(4096, ge=1, description="An instance larger than this is refused (MB).")
     quiet_period_s: float = Field(15.0, ge=0, description="A study is complete when nothing arrived for so long.")
+    pacs: Path | None = Field(
+        None,
+        description="TOML file: PACS that are asked whether a study is complete, and for studies that never came "
+        "(deploy/pacs.toml).",
+    )
+    pacs_grace_s: float = Field(
+        30.0, ge=0, description="A PACS that cannot be reached delays the completion of a study by so long at most."
+    )
+    completion_signals: bool = Field(
+        False, description="Accept MPPS and Instance Availability Notifications, and complete studies on them."
+    )
+    longest_wait_s: float = Field(
+        900.0,
+        ge=0,
+        description="A study of which PACS, MPPS or notification tell more than came is complete so long after its "
+        "last image all the same.",
+    )
     ae_priorities: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Order priority by calling AE title: AET=stat, AET=high, comma-separated. A rule may raise it."
     )

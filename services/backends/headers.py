@@ -65,6 +65,11 @@ def read_instance(source: bytes | Path) -> Instance:
             return _read(view)
 
 
+def is_uid(text: str) -> bool:
+    """Whether it has the form of a UID, leniently: some that are in use break PS3.5 9.1 otherwise."""
+    return _UID.fullmatch(text) is not None
+
+
 def _read(content: memoryview) -> Instance:
     part10 = open_part10(content)
     with content[part10.data_set_offset :] as stored:
@@ -186,7 +191,7 @@ class _Values:
         uid = self._ascii(self._elements.get(tag))
         if not uid:
             raise InstanceRefused("missing_uid", f"no {name}")
-        if not _UID.fullmatch(uid):
+        if not is_uid(uid):
             raise InstanceRefused("invalid_uid", f"{name} is not a UID of digits and dots, at most 64 long")
         return uid
 

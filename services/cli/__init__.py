@@ -13,6 +13,7 @@ from services.cli import (
     models,
     process,
     queue,
+    reconcile,
     results,
     send,
     settings,
@@ -34,6 +35,7 @@ app.command("worker")(worker.worker)
 app.command("deliver")(deliver.deliver)
 app.command("process")(process.process)
 app.command("send")(send.send)
+app.command("reconcile")(reconcile.reconcile)
 app.add_typer(db.app, name="db")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(models.app, name="models")

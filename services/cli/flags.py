@@ -6,9 +6,10 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from services.backends.pacs import load_pacs
 from services.backends.senders import routes
 from services.settings import Settings
-from services.triage.errors import DestinationsRefused
+from services.triage.errors import DestinationsRefused, PacsRefused
 
 Data = Annotated[Path | None, typer.Option(help="Folder of everything that is kept.", file_okay=False)]
 Http = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The work list, the API, probes and metrics.")]
@@ -46,5 +47,15 @@ def settings_from(
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise typer.BadParameter(wrong) from error
     except (ValueError, DestinationsRefused) as error:
+        raise typer.BadParameter(str(error)) from error
+    return settings
+
+
+def gateway_settings_from(**flags: Any) -> Settings:
+    """As `settings_from`, for the commands that ask PACS. Raises BadParameter (exit code 2)."""
+    settings = settings_from(**flags)
+    try:
+        load_pacs(settings)
+    except PacsRefused as error:
         raise typer.BadParameter(str(error)) from error
     return settings

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.backends.senders import routes
-from services.cli.flags import AeTitle, Data, Dicom, Http, QuietPeriod, SendTo, settings_from
+from services.cli.flags import AeTitle, Data, Dicom, Http, QuietPeriod, SendTo, gateway_settings_from
 from services.settings import Settings
 from services.standalone import run_standalone
 from services.supervisor import CannotStart
@@ -23,7 +23,7 @@ def standalone(
 
     A flag wins over its VIGIE_... variable; `vigie settings` lists the variables and what is in force.
     """
-    settings = settings_from(
+    settings = gateway_settings_from(
         data=data, http=http, dicom=dicom, ae_title=ae_title, quiet_period=quiet_period, send_to=send_to
     )
     console = Console(stderr=True)

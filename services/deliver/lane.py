@@ -1,17 +1,17 @@
 """What goes on without end between this process and one destination; several processes may do the same side by side."""
 
-import random
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import structlog
 
+from services.keeping import keeping
 from services.logs import Conditions
+from services.patience import pause_after
 from services.triage.errors import StoreUnavailable
 from services.triage.ports import DueDelivery, StudyStore
 from services.triage.result import Destination
@@ -63,38 +63,17 @@ class Lane(ABC):
         """How long a claim lasts that is not renewed."""
         return timedelta(seconds=self.claim_s)
 
-    @contextmanager
-    def keeping(self, claimed: DueDelivery) -> Iterator[None]:
+    def keeping(self, claimed: DueDelivery) -> AbstractContextManager[None]:
         """Renew a claim until the block ends."""
-        done = threading.Event()
-
-        def renew() -> None:
-            while not done.wait(self.claim_s / 3):
-                try:
-                    self.store.renew_claim(claimed, now=utc_now(), duration=self.claim)
-                except StoreUnavailable:
-                    log.warning("claim_not_renewed", delivery=claimed.delivery_id)
-
-        thread = threading.Thread(target=renew, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+        return keeping(
+            lambda: self.store.renew_claim(claimed, now=utc_now(), duration=self.claim),
+            claim_s=self.claim_s,
+            what=claimed.delivery_id,
+        )
 
     def pause(self, attempt: int) -> timedelta:
         """Before the next try, after the given number of them."""
         return timedelta(seconds=pause_after(attempt, first_s=self.retry_s, longest_s=self.retry_max_s))
-
-
-def pause_after(attempt: int, *, first_s: float, longest_s: float) -> float:
-    """Seconds to wait after the given attempt (from 1): doubling, at most `longest_s`, with up to a tenth taken off.
-
-    The jitter keeps many deliveries that failed together from coming back together.
-    """
-    pause_s = min(longest_s, first_s * 2.0 ** min(attempt - 1, 32))
-    return pause_s * random.uniform(0.9, 1)  # noqa: S311 - no secret
 
 
 def utc_now() -> datetime:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.backends.files import FolderStudyFiles
 from services.backends.headers import read_instance
+from services.backends.pacs import load_pacs
 from services.backends.queue import open_queue
 from services.backends.routing_file import load_rules
 from services.backends.store import open_store
@@ -20,6 +21,7 @@ from services.lifetime import stop_on_signals
 from services.logs import Conditions, where
 from services.patience import wait_for
 from services.settings import Settings
+from services.triage.completeness import Completion, Patience, decide
 from services.triage.errors import InstanceRefused, Reason, TransientError
 from services.triage.job import JobMessage, JobPlan, Plan
 from services.triage.ports import Arrival, JobQueue, KeptFile, StudyFiles, StudyStore
@@ -66,6 +68,12 @@ class Dispatcher:
         self._queue = queue
         self._rules = rules
         self._quiet_period = timedelta(seconds=settings.quiet_period_s)
+        self._longest_wait = timedelta(seconds=settings.longest_wait_s)
+        # a file of which no table is about completeness asks nobody
+        asks = any(pacs.completeness for pacs in load_pacs(settings))
+        self._grace = timedelta(seconds=settings.pacs_grace_s) if asks else None
+        self._looks_for_signals = settings.completion_signals
+        self._since: datetime | None = None  # the first turn
         self._ae_priorities = settings.order_priorities()
         self._conditions = Conditions(log)
         self._set_aside: dict[str, datetime] = {}  # digest or study UID -> when to try again
@@ -73,6 +81,7 @@ class Dispatcher:
     def turn(self, now: datetime) -> None:
         """Settle what was kept, complete what is quiet, reissue what was abandoned, publish what is queued, look on."""
         self._set_aside = {name: until for name, until in self._set_aside.items() if until > now}
+        self._since = self._since or now
         steps: tuple[Callable[[datetime], None], ...] = (
             self._settle,
             self._complete,
@@ -129,7 +138,10 @@ class Dispatcher:
         return instance
 
     def _complete(self, now: datetime) -> None:
-        for version in self._store.quiet_versions(now=now, quiet_period=self._quiet_period):
+        candidates = self._store.quiet_versions(now=now, quiet_period=self._quiet_period)
+        if self._looks_for_signals:
+            candidates += self._store.announced_versions()
+        for version in dict.fromkeys(candidates):
             if version.study_instance_uid in self._set_aside:
                 continue
             try:
@@ -139,18 +151,38 @@ class Dispatcher:
                 self._set_aside[version.study_instance_uid] = now + _pause(error)
 
     def _complete_one(self, version: VersionKey, now: datetime) -> None:
+        completion = self._decide(version, now)
+        if completion is None:
+            return
+        said = completion.said
         instances = self._store.instances(version)
         planned = self._plan(version, instances)
         of_senders = [self._ae_priorities[ae] for ae in self._store.senders(version) if ae in self._ae_priorities]
         priority = order_priority(planned, self._rules, instances, of_senders)
-        if self._store.complete(version, planned, priority=priority, seen=len(instances), now=now):
+        if self._store.complete(version, planned, priority=priority, seen=len(instances), now=now, said=said):
             log.info(
                 "study_complete",
                 study_instance_uid=version.study_instance_uid,
                 version=version.number,
                 models=[job.model_name for job in planned.jobs],
                 out_of_scope=planned.out_of_scope and planned.out_of_scope.code,
+                **({"on": said.code, "said": said.text} if said else {}),
             )
+
+    def _decide(self, version: VersionKey, now: datetime) -> Completion | None:
+        """What is quiet, or was asked for, is complete, unless PACS or signals have a say."""
+        if self._grace is None and not self._looks_for_signals:
+            return Completion()
+        evidence = self._store.evidence(version)
+        if evidence is None:  # another gateway has completed it
+            return None
+        patience = Patience(
+            quiet_period=self._quiet_period,
+            grace=self._grace,
+            longest_wait=self._longest_wait,
+            since=self._since or now,
+        )
+        return decide(evidence, now=now, patience=patience)
 
     def _plan(self, version: VersionKey, instances: Sequence[Instance]) -> Plan:
         try:

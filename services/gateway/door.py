@@ -1,31 +1,29 @@
 """The DICOM listener: C-ECHO, C-STORE, and the answers to our requests for Storage Commitment (PS3.4 annexes A, B, J).
 
+Where they are switched on also MPPS and Instance Availability Notification (`services.gateway.signals`).
+
 Success is said once the instance, or the answer, is kept. Instances are taken in without a database; answers are not.
 """
 
 from datetime import UTC, datetime
-from typing import cast
 
 import structlog
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
-from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.presentation import VerificationPresentationContexts
+from pynetdicom.presentation import VerificationPresentationContexts, build_context
 
 from services.backends.files import FolderStudyFiles
-from services.backends.part10 import wrap
 from services.backends.storage_commitment import STORAGE_COMMITMENT, answer_report
 from services.backends.store import open_store
 from services.gateway.intake import Intake
 from services.gateway.scp import Listener
+from services.gateway.signals import SIGNALS, signal_handlers
+from services.gateway.storing import SUCCESS, take_in
 from services.settings import Settings
 from services.triage.commitment import CommitmentReport
-from services.triage.errors import InstanceRefused, OutOfResources
 
 log = structlog.get_logger(__name__)
 
-SUCCESS = 0x0000
-OUT_OF_RESOURCES = 0xA700
 _GRACE_S = 10.0
 
 
@@ -45,6 +43,9 @@ def run_door(settings: Settings) -> None:
         (evt.EVT_C_STORE, _store, [intake]),
         (evt.EVT_N_EVENT_REPORT, _committed, [settings]),
     ]
+    if settings.completion_signals:
+        ae.supported_contexts = [*ae.supported_contexts, *map(build_context, SIGNALS)]
+        handlers += signal_handlers(settings)
     listener = Listener(
         ae, (host.strip("[]"), int(port)), handlers=handlers, max_associations=settings.max_associations
     )
@@ -58,39 +59,16 @@ def _echo(_event: evt.Event) -> int:
 
 
 def _store(event: evt.Event, intake: Intake) -> int | Dataset:
-    """Answer one C-STORE request (PS3.4 B.2.3)."""
-    request = cast(C_STORE, event.request)
-    sop_class_uid, sop_instance_uid = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
-    calling_ae_title = event.assoc.requestor.ae_title or str(event.assoc.requestor.address)
-    content = wrap(
-        request.DataSet.getvalue() if request.DataSet else b"",
-        sop_class_uid=sop_class_uid,
-        sop_instance_uid=sop_instance_uid,
-        transfer_syntax_uid=event.context.transfer_syntax,
-        source_ae_title=calling_ae_title,
-    )
-    try:
-        instance = intake.understand(content, received_from=calling_ae_title)
-        intake.keep(
-            content,
-            instance,
-            received_from=calling_ae_title,
-            sop_class_uid=sop_class_uid,
-            sop_instance_uid=sop_instance_uid,
-        )
-    except InstanceRefused as refusal:
-        return _failure(refusal.status, refusal.reason.text)
-    except OutOfResources as error:
-        log.warning("out_of_resources", received_from=calling_ae_title, error=str(error))
-        return _failure(OUT_OF_RESOURCES, "no space left to keep the instance")
-    return SUCCESS
+    """Answer one C-STORE request."""
+    return take_in(event, intake, received_from=event.assoc.requestor.ae_title or str(event.assoc.requestor.address))
 
 
 def _require_role(event: evt.Event) -> None:
     """Storage Commitment only with a peer that proposes itself as its SCP (PS3.7 D.3.3.4): we commit for nobody."""
     role = event.assoc.requestor.role_selection.get(STORAGE_COMMITMENT)
     if role is None or not role.scp_role:
-        event.assoc.acceptor.supported_contexts = VerificationPresentationContexts
+        others = [one for one in event.assoc.acceptor.supported_contexts if one.abstract_syntax != STORAGE_COMMITMENT]
+        event.assoc.acceptor.supported_contexts = others
 
 
 def _committed(event: evt.Event, settings: Settings) -> tuple[int | Dataset, None]:
@@ -105,10 +83,3 @@ def _committed(event: evt.Event, settings: Settings) -> tuple[int | Dataset, Non
             store.close()
 
     return answer_report(event, record)
-
-
-def _failure(status: int, comment: str) -> Dataset:
-    answer = Dataset()
-    answer.Status = status
-    answer.ErrorComment = comment[:64]  # LO
-    return answer

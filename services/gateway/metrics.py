@@ -1,7 +1,7 @@
 """Prometheus metrics of the desk: counts come from the store at each scrape, so that a restart loses none."""
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from services import __version__
 from services.backends.store import SqlStudyStore
 from services.backends.store.board import Counts, ShownState
+from services.backends.store.reconciliations import Reconciled
 from services.gateway.desk import Desk
 from services.gateway.readiness import checks
 from services.triage.errors import StoreUnavailable
@@ -92,13 +93,14 @@ class StoreCollector(Collector):
         """All families, or vigie_store_up 0 alone."""
         help_text = "1 when the database answers. At 0 look at its server: studies wait on disk, none is lost."
         try:
-            counts = self.store.board.counts()
+            counts, reconciled = self.store.board.counts(), self.store.reconciliations.last()
         except StoreUnavailable:
             yield GaugeMetricFamily("vigie_store_up", help_text, value=0)
             return
         yield GaugeMetricFamily("vigie_store_up", help_text, value=1)
         yield from _families(counts)
         yield from _ages(counts, self.clock())
+        yield from _asked(counts, reconciled)
 
 
 class DiskCollector(Collector):
@@ -152,6 +154,42 @@ def _families(counts: Counts) -> Iterator[Metric]:
         "Results by destination and state. If pending grows the destination is down; given_up needs a person.",
         ["destination", "state"],
         counts.deliveries.items(),
+    )
+
+
+def _asked(counts: Counts, reconciled: Mapping[str, tuple[datetime, Reconciled]]) -> Iterator[Metric]:
+    """What PACS, MPPS and IAN said; empty where none is heard."""
+    yield _labelled(
+        CounterMetricFamily,
+        "vigie_completions",
+        "Studies complete on more than the quiet period. If pacs_unreachable grows look at the PACS; if pacs_has_more "
+        "or instances_missing, at what it sends us.",
+        ["on"],
+        {(code,): count for code, count in counts.completions.items()}.items(),
+    )
+    yield GaugeMetricFamily(
+        "vigie_studies_waiting_for_pacs",
+        "Quiet studies of which the PACS has more than came. If it stays above 0, look at what the PACS sends us.",
+        value=counts.waiting_for_pacs,
+    )
+    yield _labelled(
+        GaugeMetricFamily,
+        "vigie_reconciliation_studies",
+        "Last reconciliation: studies of the PACS that never came (missing) or lack images (incomplete), and fetched "
+        "of them. Above 0: 'vigie reconcile' names them.",
+        ["pacs", "state"],
+        {
+            (pacs, state): getattr(found, state)
+            for pacs, (_, found) in reconciled.items()
+            for state in ("missing", "incomplete", "fetched")
+        }.items(),
+    )
+    yield _labelled(
+        GaugeMetricFamily,
+        "vigie_reconciliation_timestamp_seconds",
+        "When the last reconciliation was finished. Older than a day: look for reconciliation_failed in the log.",
+        ["pacs"],
+        {(pacs,): int(at.timestamp()) for pacs, (at, _) in reconciled.items()}.items(),
     )
 
 

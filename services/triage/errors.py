@@ -18,6 +18,7 @@ VigieError
 │   ├── ModelRefused            a bundle cannot be used
 │   ├── RulesRefused            a file of routing rules cannot be used
 │   ├── DestinationsRefused     a file of destinations cannot be used
+│   ├── PacsRefused             a file of PACS that are asked cannot be used
 │   ├── SchemaRefused           a database is newer than this program can use
 │   ├── DestinationRefused      a PACS answers that it will not take an object
 │   └── WorkitemRefused         a workitem is in another state, or another's
@@ -143,6 +144,10 @@ class RulesRefused(RejectedError):
 
 class DestinationsRefused(RejectedError):
     """A file of destinations cannot be used: the text names file, destination and field."""
+
+
+class PacsRefused(RejectedError):
+    """A file of PACS that are asked cannot be used: the text names file, PACS and field."""
 
 
 class SchemaRefused(RejectedError):

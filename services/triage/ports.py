@@ -5,15 +5,17 @@ One contract suite per port (tests/contracts) runs over every implementation, ov
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from services.triage.commitment import CommitmentReport
+from services.triage.completeness import Evidence
 from services.triage.errors import Reason
 from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, Plan
 from services.triage.model import Model
+from services.triage.pacs import SeriesAtPacs, StudyAtPacs
 from services.triage.result import DeliveryState, Destination, FrozenResult, ObjectKind, Recall, Result, ResultObject
 from services.triage.study import Instance, VersionKey
 from services.triage.volume import Segmentation, Volume
@@ -136,6 +138,12 @@ class StudyStore(Protocol):
     def quiet_versions(self, *, now: datetime, quiet_period: timedelta) -> list[VersionKey]:
         """Receiving versions in which no routable image arrived for the quiet period, or whose completion was asked."""
 
+    def announced_versions(self) -> list[VersionKey]:
+        """Receiving versions of studies of which MPPS or IAN named instances, quiet or not."""
+
+    def evidence(self, version: VersionKey) -> Evidence | None:
+        """What is known of whether a version is complete; None: it is not receiving any more."""
+
     def instances(self, version: VersionKey) -> tuple[Instance, ...]:
         """The instances of a version: all of the study so far, the newest where one UID has two contents."""
 
@@ -165,13 +173,14 @@ class StudyStore(Protocol):
         seen: int,
         now: datetime,
         traceparent: str | None = None,
+        said: Reason | None = None,
     ) -> bool:
         """Close a version with its plan; its jobs are queued in the same transaction (outbox).
 
         Where only patient or order data changed since a result, its job is to write that again (`Job.reconciles`), once
         the images agree (triage.identity.agree); until then, and when it was recalled, there is no job and it stands.
         `seen`: how many instances the plan was made from. `priority`: what was asked with the completion wins if it is
-        more urgent. `traceparent`: is handed to whoever works on the jobs.
+        more urgent. `traceparent`: is handed to whoever works on the jobs. `said`: see `Completion`.
         False, and nothing changes, when another gateway was first or an instance has arrived since.
         """
 
@@ -399,3 +408,19 @@ class ResultSender(Protocol):
         Sending again is harmless: the bytes are the same. Raises DestinationUnavailable (retry) or
         DestinationRefused (it answered that it will not take an object).
         """
+
+
+class PacsQuestions(Protocol):
+    """What a PACS is asked, by C-FIND or QIDO-RS. Each raises DestinationUnavailable or DestinationRefused."""
+
+    def study(self, study_instance_uid: str) -> StudyAtPacs | None:
+        """A study, None if the PACS does not have it."""
+
+    def studies(self, day: date, modality: str) -> list[StudyAtPacs]:
+        """The studies of a StudyDate with a series of a modality; with others too, where the PACS ignores that key."""
+
+    def series(self, study_instance_uid: str) -> list[SeriesAtPacs]:
+        """The series of a study; where the PACS does not count the instances of one, they were listed and counted."""
+
+    def sop_classes(self, study_instance_uid: str, series_instance_uids: Sequence[str]) -> frozenset[str]:
+        """The SOP Class UIDs of the instances of some series; empty where the PACS does not tell them."""

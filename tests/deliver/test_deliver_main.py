@@ -7,7 +7,7 @@ import pytest
 from pydicom import dcmread
 
 from services.backends.part10 import digest
-from services.deliver.lane import pause_after
+from services.patience import pause_after
 from services.triage.errors import DestinationUnavailable
 from services.triage.result import DeliveryState
 from tests.support.delivering import delivering, states

@@ -21,6 +21,7 @@ from services.triage.ports import Recorded
 from services.triage.routing import plan
 from services.triage.study import Instance, Series
 from tests.support.ct import ct_series, write_series
+from tests.support.pacs import pacs_file
 from tests.support.records import NOON, after
 
 QUIET_S = 15.0
@@ -284,3 +285,28 @@ def test_an_outage_is_said_once_and_so_is_its_end(house: House) -> None:
         dispatcher.turn(after(3 * QUIET_S))
     told = [one["event"] for one in logged if one.get("step") == "publish"]
     assert told == ["step_postponed", "step_postponed_over"]
+
+
+def test_a_study_waits_for_the_grace_where_a_pacs_is_to_be_asked_and_nobody_asks_it(
+    house: House, tmp_path: Path
+) -> None:
+    study = house.keep(chest())
+    file = pacs_file(tmp_path / "pacs.toml", "PACS@127.0.0.1:104")
+    dispatcher = house.dispatcher(pacs=file, pacs_grace_s=30)
+    dispatcher.turn(NOON)
+    dispatcher.turn(after(QUIET_S + 29))
+    assert not house.messages()
+    dispatcher.turn(after(QUIET_S + 30))
+    assert house.leased_studies(after(QUIET_S + 30)) == [study]
+    detail = house.store.board.study(study)
+    assert detail
+    assert [event.what for event in detail.events] == ["receiving", "pacs_unreachable", "complete"]
+
+
+def test_a_file_of_pacs_that_are_not_asked_about_completeness_delays_nothing(house: House, tmp_path: Path) -> None:
+    study = house.keep(chest())
+    file = pacs_file(tmp_path / "pacs.toml", "PACS@127.0.0.1:104", completeness=False)
+    dispatcher = house.dispatcher(pacs=file)
+    dispatcher.turn(NOON)
+    dispatcher.turn(after(QUIET_S))
+    assert house.leased_studies(after(QUIET_S)) == [study]

@@ -18,7 +18,7 @@ from services.backends.store import open_store
 from services.triage.job import OrderPriority
 from services.triage.study import VersionKey
 from tests.support.queues import queue_at
-from tests.support.records import LEASE, after, image, one_job, sent
+from tests.support.records import LEASE, QUIET, after, image, one_job, sent
 
 # A fresh server forks the others: nothing of the test's own process is inherited, and each starts in milliseconds.
 FRESH = multiprocessing.get_context("forkserver")
@@ -68,6 +68,15 @@ def claim_all(url: str, destination: str) -> list[str]:
     claimed = []
     while (one := store.claim_delivery(destination, now=after(100), duration=LEASE)) is not None:
         claimed.append(one.delivery_id)
+    return claimed
+
+
+def claim_inquiries(url: str) -> list[str]:
+    """Claim what a PACS is to be asked about until nothing is due; the studies that this process got."""
+    store = open_store(url)
+    claimed = []
+    while (one := store.inquiries.claim(now=after(100), quiet_period=QUIET, duration=LEASE)) is not None:
+        claimed.append(one.version.study_instance_uid)
     return claimed
 
 

@@ -47,6 +47,28 @@ def storescp(folder: Path, port: int, *options: str) -> Iterator[str]:
             process.kill()
 
 
+@contextmanager
+def dcmqrscp(folder: Path, move_to: int) -> Iterator[str]:
+    """Run dcmtk's archive, which counts nothing and tells no SOP classes; VIGIE is at the port `move_to`."""
+    program = shutil.which("dcmqrscp")
+    assert program, "dcmtk is needed: apt-get install dcmtk"
+    (folder / "archive").mkdir(parents=True)
+    port = free_port()
+    (folder / "dcmqrscp.cfg").write_text(
+        f"NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n"
+        f"HostTable BEGIN\nvigie = (VIGIE, 127.0.0.1, {move_to})\nHostTable END\n"
+        "VendorTable BEGIN\nVendorTable END\n"
+        f"AETable BEGIN\nARCHIVE {folder / 'archive'} RW (200, 1024mb) ANY\nAETable END\n"
+    )
+    command = [program, "--config", str(folder / "dcmqrscp.cfg")]
+    with subprocess.Popen(command, env={"TCP_NODELAY": "1"}, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: listens(port), what="dcmqrscp listening")
+            yield f"ARCHIVE@127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
 def received(folder: Path) -> Sequence[Path]:
     """Files that a storescp has kept."""
     return sorted(path for path in folder.iterdir() if path.is_file())

@@ -20,7 +20,7 @@ _FAILED, _OTHER_FAILURES, _REFERENCED = "00081198", "0008119A", "00081199"
 _SOP_INSTANCE_UID, _FAILURE_REASON = "00081155", "00081197"
 _NO_REASON = 0x0110  # processing failure: what a server means that names none
 # It is not the object that these refuse: credentials, proxy, timeout, too early, too many. A person or time mends them.
-_NOT_NOW = frozenset({401, 403, 407, 408, 425, 429})
+NOT_NOW = frozenset({401, 403, 407, 408, 425, 429})
 
 Instance = tuple[str, str, Path]
 
@@ -47,15 +47,17 @@ class StowSender:
             "Accept": _DICOM_JSON,
         }
         try:
-            with httpx.Client(verify=self._tls(), auth=self._auth(), timeout=_TIMEOUT, trust_env=False) as client:
+            with self.client(_TIMEOUT) as client:
                 answer = client.post(f"{self.url}/studies", content=_body(boundary, files), headers=headers)
         except (httpx.HTTPError, OSError) as error:
             # its text may quote what a server sent
             raise DestinationUnavailable(f"{self.url} cannot be reached: {type(error).__name__}") from error
         _judge(answer, self.url, files)
 
-    def _tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=self.ca)
+    def client(self, timeout: httpx.Timeout) -> httpx.Client:
+        """For any request to the service. Raises DestinationUnavailable (the credentials cannot be read), OSError."""
+        tls = ssl.create_default_context(cafile=self.ca)
+        return httpx.Client(verify=tls, auth=self._auth(), timeout=timeout, trust_env=False)
 
     def _auth(self) -> httpx.Auth | None:
         if self.credentials is None:
@@ -109,7 +111,7 @@ def _judge(answer: httpx.Response, url: str, files: Sequence[Instance]) -> None:
     status = answer.status_code
     if status == httpx.codes.OK and not answer.content:
         return
-    if answer.is_server_error or status in _NOT_NOW:
+    if answer.is_server_error or status in NOT_NOW:
         raise DestinationUnavailable(f"{url} answered HTTP {status}")
     found = _dataset(answer)
     reasons = {_text(item, _SOP_INSTANCE_UID): _reason(item) for item in _items(found, _FAILED)}

@@ -194,6 +194,8 @@ class Counts:
     studies: by shown state. jobs: by job state. deliveries: by (destination name, state).
     outcomes: frozen results by (model name, outcome, flag). oldest_...: since when the oldest that is queued, that is
     queued or analysing, or that is a pending delivery has been so; None when there is none.
+    completions: complete versions by what told that they are (`Completion`), but for the quiet period and people.
+    waiting_for_pacs: receiving versions of which a PACS has more.
     """
 
     studies: dict[str, int]
@@ -203,3 +205,5 @@ class Counts:
     oldest_queued_at: datetime | None
     oldest_unfinished_at: datetime | None
     oldest_pending_delivery_at: datetime | None
+    completions: dict[str, int]
+    waiting_for_pacs: int

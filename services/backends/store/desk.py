@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from services.backends.store import board as shown
-from services.backends.store import versions
+from services.backends.store import inquiries, versions
 from services.backends.store.detail import model_of, reason_of, study_detail
 from services.backends.store.engine import reading
 from services.backends.store.tables import (
@@ -18,6 +18,7 @@ from services.backends.store.tables import (
     result,
     result_object,
     study,
+    study_version,
     workitem,
 )
 from services.triage.finding import Flag, Outcome
@@ -104,6 +105,10 @@ class Board:
                 oldest_pending_delivery_at=connection.scalar(
                     sa.select(sa.func.min(delivery.c.created_at)).where(delivery.c.state == DeliveryState.PENDING)
                 ),
+                completions={
+                    code: n for (code,), n in _count_by(connection, study_version.c.completed_on).items() if code
+                },
+                waiting_for_pacs=inquiries.waiting(connection),
             )
 
 

@@ -6,13 +6,28 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
-from services.backends.store import arrivals, commitments, deliveries, frozen, jobs, recalls, results, versions
+from services.backends.store import (
+    announcements,
+    arrivals,
+    commitments,
+    deliveries,
+    frozen,
+    inquiries,
+    jobs,
+    recalls,
+    results,
+    versions,
+)
+from services.backends.store.announcements import Announcements
 from services.backends.store.archive import Archive
 from services.backends.store.backlog import backlog
 from services.backends.store.desk import Board
 from services.backends.store.engine import reading, writing
+from services.backends.store.inquiries import Inquiries
+from services.backends.store.reconciliations import Reconciliations
 from services.backends.store.workitems import Workitems
 from services.triage.commitment import CommitmentReport
+from services.triage.completeness import Evidence
 from services.triage.errors import Reason
 from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, Plan
 from services.triage.ports import DeliveryLine, DueCommitment, DueDelivery, Recorded
@@ -29,9 +44,10 @@ def never_the_same(_kept: str, _arrived: str) -> bool:
 
 
 class SqlStudyStore:
-    """`services.triage.ports.StudyStore`.
+    """`services.triage.ports.StudyStore`, and what only one caller needs.
 
-    `board` and `archive`: the reads of the desk and of DICOMweb. `workitems`: what UPS-RS asks and changes.
+    `board` and `archive`: the reads of the desk and of DICOMweb. `inquiries`, `reconciliations`: for who asks a PACS.
+    `announcements`: what the door hears of MPPS and IAN. `workitems`: what UPS-RS asks and changes.
     """
 
     def __init__(self, engine: Engine, *, same_pixels: SamePixels) -> None:
@@ -40,6 +56,9 @@ class SqlStudyStore:
         self.board = Board(engine)
         self.archive = Archive(engine)
         self.workitems = Workitems(engine)
+        self.inquiries = Inquiries(engine)
+        self.announcements = Announcements(engine)
+        self.reconciliations = Reconciliations(engine)
 
     def record(self, instances: Sequence[tuple[Instance, str]], *, now: datetime) -> list[Recorded]:
         if not instances:
@@ -54,6 +73,14 @@ class SqlStudyStore:
     def quiet_versions(self, *, now: datetime, quiet_period: timedelta) -> list[VersionKey]:
         with reading(self._engine) as connection:
             return versions.quiet(connection, now=now, quiet_period=quiet_period)
+
+    def announced_versions(self) -> list[VersionKey]:
+        with reading(self._engine) as connection:
+            return announcements.receiving(connection)
+
+    def evidence(self, version: VersionKey) -> Evidence | None:
+        with reading(self._engine) as connection:
+            return inquiries.evidence(connection, version)
 
     def instances(self, version: VersionKey) -> tuple[Instance, ...]:
         with reading(self._engine) as connection:
@@ -82,10 +109,11 @@ class SqlStudyStore:
         seen: int,
         now: datetime,
         traceparent: str | None = None,
+        said: Reason | None = None,
     ) -> bool:
         with writing(self._engine) as connection:
             return versions.complete(
-                connection, version, plan, priority=priority, seen=seen, now=now, traceparent=traceparent
+                connection, version, plan, priority=priority, seen=seen, now=now, traceparent=traceparent, said=said
             )
 
     def unpublished(self, *, limit: int) -> list[JobMessage]:

@@ -38,7 +38,7 @@ def _study() -> Column[str]:
 # One row: the oldest revision whose program can work on these tables. A migration that breaks older programs raises it.
 compatibility = sa.Table("compatibility", metadata, Column("oldest_revision", String(32), primary_key=True))
 
-# What is new in revision 0005 has a server default or may be NULL: writers of an earlier one leave it out.
+# What is new since revision 0005 has a server default or may be NULL: writers of an earlier one leave it out.
 # The attributes are those of the newest image (before the first image: of the first instance). name_index:
 # `person_name.index_of` of the patient's name; NULL from a writer before revision 0011.
 study = sa.Table(
@@ -87,6 +87,7 @@ instance = sa.Table(
 
 # images_since: the first version with the same images, pixels and routing; what changed since is only whose they are.
 # NULL from a writer before revision 0005: this one. rerun: a person asked for it, so that models look once more.
+# completed_on: the code of what told that it is complete; NULL: the quiet period, or a person.
 study_version = sa.Table(
     "study_version",
     metadata,
@@ -102,7 +103,57 @@ study_version = sa.Table(
     Column("out_of_scope_text", Text),
     Column("images_since", Integer),
     Column("rerun", Boolean, nullable=False, server_default=sa.false()),
+    Column("completed_on", WORD),
     Index(None, "state", "last_image_at"),
+)
+
+# What a PACS was asked about a receiving version, as of its last image: once another came, it is asked anew.
+# asked: how often since then. outcome, text: the newest answer. next_at: when to ask again; NULL: never.
+inquiry = sa.Table(
+    "inquiry",
+    metadata,
+    Column("study_instance_uid", UID, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("as_of", UtcTime, nullable=False),
+    Column("asked", Integer, nullable=False, default=0),
+    Column("outcome", WORD),
+    Column("text", Text),
+    Column("next_at", UtcTime),
+    Column("claim", WORD),
+    Column("claim_expires_at", UtcTime),
+    sa.ForeignKeyConstraint(
+        ["study_instance_uid", "number"], ["study_version.study_instance_uid", "study_version.number"]
+    ),
+)
+
+# One MPPS or IAN, for one study that it names, which need not be here yet. state: Performed Procedure Step Status
+# (0040,0252), or ONLINE. instances: the SOP Instance UIDs that it names.
+announcement = sa.Table(
+    "announcement",
+    metadata,
+    Column("sop_instance_uid", UID, primary_key=True),
+    Column("study_instance_uid", UID, primary_key=True, index=True),
+    Column("announcer", WORD, nullable=False),
+    Column("state", WORD, nullable=False),
+    Column("instances", AsJson(tuple[str, ...]), nullable=False),
+    Column("received_from", Words, nullable=False),
+    Column("received_at", UtcTime, nullable=False, index=True),
+)
+
+# What a PACS has and Vigie has not. One row per PACS: who looks now, and what came of the last time. day: the local
+# date of the last daily one. missing, incomplete: studies; fetched: of these.
+reconciliation = sa.Table(
+    "reconciliation",
+    metadata,
+    Column("pacs", Text, primary_key=True),
+    Column("claim", WORD),
+    Column("claim_expires_at", UtcTime),
+    Column("day", WORD),
+    Column("finished_at", UtcTime),
+    Column("studies", Integer, nullable=False, default=0),
+    Column("missing", Integer, nullable=False, default=0),
+    Column("incomplete", Integer, nullable=False, default=0),
+    Column("fetched", Integer, nullable=False, default=0),
 )
 
 # outbox: a message is owed to the queue. token: grows with each lease. attempt: leases so far. not_before: a postponed

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from services.backends.store import corrections, history, summary
 from services.backends.store.engine import locked
 from services.backends.store.tables import instance, job, study, study_version
+from services.triage.errors import Reason
 from services.triage.identity import NOT_AGREED, agree
 from services.triage.job import JobPlan, JobState, OrderPriority, Plan, rank
 from services.triage.result import RECALLED
@@ -140,6 +141,7 @@ def complete(
     seen: int,
     now: datetime,
     traceparent: str | None,
+    said: Reason | None,
 ) -> bool:
     """See `StudyStore.complete`.
 
@@ -171,13 +173,15 @@ def complete(
             priority=priority,
             out_of_scope_code=reason.code if reason else None,
             out_of_scope_text=reason.text if reason else None,
+            completed_on=said.code if said else None,
         )
     )
     if closed.rowcount == 0:
         return False
     cause = reason.code if reason else f"{seen} instances"
-    line = history.line(uid, "version", str(version.number), time=now, actor="gateway", what="complete", cause=cause)
-    history.write(connection, [line])
+    note = partial(history.line, uid, "version", str(version.number), time=now, actor="gateway")
+    lines = [note(what=said.code, cause=said.text)] if said else []
+    history.write(connection, [*lines, note(what="complete", cause=cause)])
     _queue(connection, version, plan.jobs, priority=priority, now=now, traceparent=traceparent)
     summary.refresh(connection, uid)
     return True
