@@ -6,7 +6,17 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
-from services.backends.store import arrivals, commitments, deliveries, frozen, jobs, recalls, results, versions
+from services.backends.store import (
+    arrivals,
+    commitments,
+    deliveries,
+    frozen,
+    jobs,
+    notifications,
+    recalls,
+    results,
+    versions,
+)
 from services.backends.store.archive import Archive
 from services.backends.store.backlog import backlog
 from services.backends.store.desk import Board
@@ -14,6 +24,7 @@ from services.backends.store.engine import reading, writing
 from services.triage.commitment import CommitmentReport
 from services.triage.errors import Reason
 from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, Plan
+from services.triage.notification import Notification
 from services.triage.ports import DeliveryLine, DueCommitment, DueDelivery, Recorded
 from services.triage.result import DeliveryState, Destination, FrozenResult, Recall, Result, ResultObject
 from services.triage.study import Instance, VersionKey
@@ -145,6 +156,10 @@ class SqlStudyStore:
                 return None
         with writing(self._engine) as connection:
             return deliveries.claim(connection, destination_name, DeliveryState.PENDING, now=now, duration=duration)
+
+    def notification(self, delivery_id: str) -> Notification:
+        with reading(self._engine) as connection:
+            return notifications.notification(connection, delivery_id)
 
     def renew_claim(self, claimed: DueDelivery, *, now: datetime, duration: timedelta) -> None:
         with writing(self._engine) as connection:
