@@ -11,6 +11,7 @@ from services.cli import (
     deliveries,
     gateway,
     models,
+    notifications,
     process,
     queue,
     results,
@@ -37,6 +38,7 @@ app.command("send")(send.send)
 app.add_typer(db.app, name="db")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(models.app, name="models")
+app.add_typer(notifications.app, name="notifications")
 app.add_typer(queue.app, name="queue")
 app.add_typer(results.app, name="results")
 app.command("settings")(settings.settings)

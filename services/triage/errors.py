@@ -17,7 +17,7 @@ VigieError
 │   ├── AnalysisFailed          the analysis was tried and broke
 │   ├── ModelRefused            a bundle cannot be used
 │   ├── RulesRefused            a file of routing rules cannot be used
-│   ├── DestinationsRefused     a file of destinations cannot be used
+│   ├── DestinationsRefused     a file of destinations or receivers cannot be used
 │   ├── SchemaRefused           a database is newer than this program can use
 │   └── DestinationRefused      a PACS answers that it will not take an object
 ├── LeaseLost                   another worker holds the job now: stop, write nothing
@@ -141,7 +141,7 @@ class RulesRefused(RejectedError):
 
 
 class DestinationsRefused(RejectedError):
-    """A file of destinations cannot be used: the text names file, destination and field."""
+    """A file of destinations, or of receivers, cannot be used: the text names file, destination and field."""
 
 
 class SchemaRefused(RejectedError):

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from services.backends.senders.destinations import DICOM, check_ae_title, parse_destination
-from services.backends.senders.link import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, PLAIN, Link, Tls
+from services.backends.senders.link import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, PLAIN, Link
+from services.backends.senders.tables import Table, TlsTable, faults
 from services.settings import Settings
 from services.triage.errors import DestinationsRefused
 from services.triage.result import ALWAYS, Destination, ObjectKind
@@ -73,37 +74,13 @@ AeTitle = Annotated[str, AfterValidator(check_ae_title)]
 Kind = Annotated[ObjectKind, BeforeValidator(_object_kind)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class _Tls(_Table):
-    """The table `tls` of a destination."""
-
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-    check_server_name: bool = True
-
-    @model_validator(mode="after")
-    def _both_or_none(self) -> "_Tls":
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key come together")
-        return self
-
-    def tls(self, folder: Path) -> Tls:
-        """With paths that are relative to the file's folder."""
-        ca, certificate, key = (path and folder / path for path in (self.ca, self.certificate, self.key))
-        return Tls(ca=ca, certificate=certificate, key=key, check_server_name=self.check_server_name)
-
-
-class _Entry(_Table):
+class _Entry(Table):
     """One destination's table."""
 
     address: Address
     objects: list[Kind] = Field(sorted(ALWAYS), min_length=1)
     calling_ae_title: AeTitle | None = None
-    tls: _Tls | None = None
+    tls: TlsTable | None = None
     connect_timeout_s: float = Field(CONNECT_TIMEOUT_S, gt=0)
     answer_timeout_s: float = Field(ANSWER_TIMEOUT_S, gt=0)
     storage_commitment: bool = False
@@ -153,8 +130,7 @@ def _route(path: Path, name: str, table: Any) -> Route:
         entry = _Entry.model_validate({"address": named, **table} if named else table)
         return entry.route(named or name, path.parent)
     except ValidationError as error:
-        told = "; ".join(_told(detail["loc"], detail["msg"]) for detail in error.errors())
-        raise _refused(path, name, told) from error
+        raise _refused(path, name, faults(error)) from error
 
 
 def _address_in(name: str) -> str | None:
@@ -163,11 +139,6 @@ def _address_in(name: str) -> str | None:
         return parse_destination(name).name
     except ValueError:
         return None
-
-
-def _told(place: tuple[int | str, ...], message: str) -> str:
-    message = message.removeprefix("Value error, ")
-    return f"field '{'.'.join(map(str, place))}': {message}" if place else message
 
 
 def _require_different(path: Path, plain: tuple[Route, ...], chosen: tuple[Route, ...]) -> None:
