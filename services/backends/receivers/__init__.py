@@ -1,4 +1,4 @@
-"""Who is told of results, and how: HL7 v2 over MLLP, FHIR R4B, signed webhooks. Off unless VIGIE_NOTIFICATIONS says so."""
+"""Who is told of results, and how: HL7 v2 over MLLP, FHIR R4B, signed webhooks. Nobody without VIGIE_NOTIFICATIONS."""
 
 from services.backends.receivers.file import Receiver, receivers
 from services.backends.receivers.tables import FhirTable, Hl7Table

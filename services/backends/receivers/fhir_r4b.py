@@ -1,4 +1,4 @@
-"""A notification as a FHIR R4B transaction: DiagnosticReport, Observations, ImagingStudy, Device, and a Task for review.
+"""A notification as a FHIR R4B transaction: DiagnosticReport, Observations, ImagingStudy, Device, Task for review.
 
 All of it is preliminary. Resources are found by identifiers, never by a server's ids: what is ours is updated
 (`PUT ?identifier=`), what may be another's is created only where it is missing (`ifNoneExist`), and so is the Task,
@@ -29,6 +29,7 @@ from services.triage.wording import score_text
 
 Resource = dict[str, Any]
 _UIDS = "urn:dicom:uid"  # PS3.20 and FHIR: the value is urn:oid:UID
+_ESCAPES = str.maketrans({character: f"\\{character}" for character in "\\,$|"})
 _WRONG, _PRELIMINARY = "entered-in-error", "preliminary"
 
 
@@ -276,8 +277,9 @@ def _entry(resource: Resource, request: Resource) -> Resource:
 
 
 def _search(resource: Resource) -> str:
-    identifier = resource["identifier"][0]
-    return f"identifier={quote(identifier['system'] + '|' + identifier['value'], safe='|:/')}"
+    """By its identifier, with what a search takes for delimiters escaped (FHIR R4B 3.1.1.4.0.1)."""
+    system, value = (resource["identifier"][0][key].translate(_ESCAPES) for key in ("system", "value"))
+    return f"identifier={quote(f'{system}|{value}', safe='|:/')}"
 
 
 def _reference(resource: Resource) -> Resource:

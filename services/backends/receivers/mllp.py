@@ -7,8 +7,7 @@ from typing import NoReturn
 
 import hl7
 from hl7.exceptions import HL7Exception
-from hl7.mllp import open_hl7_connection
-from hl7.mllp.exceptions import MLLPException
+from hl7.mllp import InvalidBlockError, open_hl7_connection
 
 from services.backends.receivers.hl7_oru import control_id, oru_message
 from services.backends.receivers.source import values_of
@@ -44,7 +43,7 @@ class MllpNotifier:
             answer = asyncio.run(self._exchange(message.encode(self.site.encoding, "replace")))
         except TimeoutError as error:
             raise DestinationUnavailable(f"{self.site.address} did not answer in time") from error
-        except (OSError, EOFError, ValueError, MLLPException) as error:
+        except (OSError, EOFError, ValueError, InvalidBlockError) as error:
             raise DestinationUnavailable(f"{self.site.address}: {_obstacle(error)}") from error
         judge(answer.decode(self.site.encoding, "replace"), control_id(notification), self.site.address)
 
@@ -89,10 +88,11 @@ def _refuse(code: str, error_code: str, peer: str) -> NoReturn:
 
 def _error_code(acknowledgement: hl7.Message) -> str:
     """The code of table 0357: ERR-3 since v2.5, before it ERR-1.4 or MSA-6. Never the text: it may tell anything."""
-    for segment, field, component in (("ERR", 3, 1), ("ERR", 1, 4), ("MSA", 6, 1)):
+    for segment, field, component in (("ERR", 3, 0), ("ERR", 1, 3), ("MSA", 6, 0)):
         try:
-            found = str(acknowledgement.segment(segment)(field)(1)(component)(1))
-        except (HL7Exception, KeyError, IndexError, TypeError):
+            first = str(acknowledgement.segment(segment)[field]).partition("~")[0]
+            found = first.split("^")[component].partition("&")[0]
+        except (KeyError, IndexError):
             continue
         if found in _PASSING | _LASTING:
             return found

@@ -74,6 +74,6 @@ def sample(*, withdrawn: bool = False) -> Notification:
             sha256s=(),
         ),
         frozen_at=_SEEN,
-        instances=(Instance(header=_HEADER, study=_STUDY, digest=""),),
+        instances=(Instance(header=_HEADER, study=_STUDY, digest="0" * 64),),
         withdrawn=Reason(code=RECALLED.code, text="it segments the diaphragm") if withdrawn else None,
     )

@@ -3,7 +3,7 @@
 from services import __version__
 from services.triage.errors import DestinationRefused, Reason
 from services.triage.finding import two_digits
-from services.triage.identity import TWO_PATIENTS
+from services.triage.identity import TWO_PATIENTS, two_patients
 from services.triage.lesion import Lesion
 from services.triage.notification import Notification
 from services.triage.result import IDENTITY_CORRECTED
@@ -43,6 +43,5 @@ def percent(score: float) -> int:
 
 def require_one_patient(notification: Notification) -> None:
     """Raises DestinationRefused: whoever a message named, it would speak of the other's images too."""
-    reason = notification.result.finding.reason
-    if reason is not None and reason.code == TWO_PATIENTS:
+    if two_patients(notification.instances) is not None:
         raise DestinationRefused(TWO_PATIENTS, "a message would name one patient and speak of the images of two")

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 from standardwebhooks import Webhook
+from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 from services.backends.receivers.saying import require_one_patient
 from services.backends.receivers.tables import WebhookTable
@@ -60,7 +61,7 @@ class WebhookNotifier:
         found = credentials(self.credentials, self.name).get("secret", [])
         try:
             secrets = [Webhook(str(secret)) for secret in ([found] if isinstance(found, str) else found)]
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, EmptyWebhookSecretError) as error:
             raise DestinationUnavailable(f"the secret of '{self.name}' is not whsec_ and base64") from error
         if not secrets:
             text = f"VIGIE_NOTIFICATION_CREDENTIALS has no secret for '{self.name}': nothing is sent unsigned"
