@@ -84,6 +84,14 @@ def test_the_images_are_named_but_not_changed_where_the_site_has_them(server, te
     assert server.one("ImagingStudy")["description"] == "theirs"
 
 
+def test_images_that_vigie_alone_tells_of_follow_a_corrected_identity(server, tmp_path):
+    tell = notifier(server.url, tmp_path, imaging_study="update").notify
+    tell(sample())
+    tell(with_study(sample(), patient_id="CORRECTED"))
+    for kind in ("ImagingStudy", "DiagnosticReport"):
+        assert server.one(kind)["subject"]["identifier"]["value"] == "CORRECTED"
+
+
 def test_a_replacement_corrects_the_report_and_strikes_what_is_no_longer_seen(server, tell):
     first = with_finding(sample(), lesions=(lesion(1), lesion(2)))
     tell(first)

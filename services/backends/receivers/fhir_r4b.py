@@ -61,7 +61,7 @@ class _Transaction:
         vanished = self.notification.vanished if withdrawn is None else ()
         return [
             _create(self._device()),
-            _create(self._imaging_study()),
+            (_update if self.site.imaging_study == "update" else _create)(self._imaging_study()),
             _update(self._summary(status)),
             *map(_update, lesions),
             *(_update(self._lesion(lesion, _WRONG)) for lesion in vanished),

@@ -124,12 +124,16 @@ class Hl7Table(CodedTable):
 
 
 class FhirTable(CodedTable):
-    """A FHIR R4B server, by its base URL. systems: URIs of coding schemes, beside those that are known."""
+    """A FHIR R4B server, by its base URL. systems: URIs of coding schemes, beside those that are known.
+
+    imaging_study: created where there is none (the PACS has its own), or updated (nobody else tells of images).
+    """
 
     kind: Literal["fhir"]
     address: Annotated[str, AfterValidator(_url)]
     identifier_system: str = "urn:vigie"
     order_system: str = ""
+    imaging_study: Literal["create", "update"] = "create"
     systems: dict[str, str] = Field(default_factory=dict)
 
     def system(self, scheme: str) -> str:
