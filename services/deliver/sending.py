@@ -9,7 +9,7 @@ import structlog
 
 from services.deliver.lane import POLL_S, Lane, utc_now
 from services.logs import where
-from services.triage.errors import DestinationRefused, Reason, TransientError
+from services.triage.errors import DestinationRefused, Reason, StoreUnavailable, TransientError
 from services.triage.ports import DueDelivery, Notifier, ResultSender, StudyFiles
 from services.triage.result import OVERTAKEN
 
@@ -45,6 +45,8 @@ class _Outgoing(Lane):
         """Try once. False: the destination is not there now."""
         try:
             self.hand_over(delivery)
+        except StoreUnavailable:
+            raise
         except TransientError as error:
             self._was_down.set()
             self._try_again(delivery, error.reason)

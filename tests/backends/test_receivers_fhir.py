@@ -134,6 +134,22 @@ def test_what_was_not_looked_at_is_reported_without_a_score_and_without_a_review
     assert server.all("Task") == []
 
 
+def test_odd_dates_and_numbers_are_left_out(server, tell):
+    odd = with_study(sample(), study_date="20261399", patient_birth_date="unknown")
+    header = replace(odd.instances[0].header, series_number=-1, series_description=" ")
+    tell(replace(odd, instances=(replace(odd.instances[0], header=header),)))
+    assert "started" not in server.one("ImagingStudy")
+    assert "number" not in server.one("ImagingStudy")["series"][0]
+
+
+def test_what_r4b_cannot_tell_is_given_up_and_no_value_is_repeated():
+    header = replace(sample().instances[0].header, modality="C T\n  secret")
+    odd = replace(sample(), instances=(replace(sample().instances[0], header=header),))
+    with pytest.raises(DestinationRefused, match="modality") as error:
+        transaction(odd, value_of(odd), fhir_table())
+    assert "secret" not in str(error.value)
+
+
 def test_a_study_without_patient_order_or_date_is_told_all_the_same(server, tell):
     empty = dict.fromkeys(
         ("patient_id", "issuer_of_patient_id", "accession_number", "study_date", "study_description"), ""

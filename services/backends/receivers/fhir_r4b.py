@@ -10,17 +10,21 @@ that replace one another; what was taken back, or is no longer seen, becomes `en
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 from uuid import NAMESPACE_OID, uuid5
 
+from pydantic import ValidationError
+
 from services import __version__
 from services.backends.receivers.codes import Concept, urgency
 from services.backends.receivers.saying import impression, lesion_text, percent, require_one_patient, withdrawal
-from services.backends.receivers.source import ValueOf
+from services.backends.receivers.source import ValueOf, date_of
 from services.backends.receivers.tables import FhirTable
 from services.triage.completeness import OWN_MANUFACTURER
 from services.triage.concepts import FINDINGS_SUMMARIES, LESION, MM, MM3, PERCENT, URGENT
+from services.triage.errors import DestinationRefused
 from services.triage.lesion import Lesion
 from services.triage.model import Code
 from services.triage.notification import Notification
@@ -34,7 +38,10 @@ _WRONG, _PRELIMINARY = "entered-in-error", "preliminary"
 
 
 def transaction(notification: Notification, value_of: ValueOf, site: FhirTable) -> str:
-    """The Bundle as JSON, checked against R4B. Raises DestinationRefused: it would name one of two patients."""
+    """The Bundle as JSON, checked against R4B.
+
+    Raises DestinationRefused: it would name one of two patients, or cannot be told in R4B.
+    """
     # 0.2 s, that only delivery spends, and only where somebody is told by FHIR
     from fhir.resources.R4B.bundle import Bundle
 
@@ -45,7 +52,13 @@ def transaction(notification: Notification, value_of: ValueOf, site: FhirTable) 
         "type": "transaction",
         "entry": [_without_empty(entry) for entry in entries],
     }
-    return str(Bundle.model_validate(bundle).model_dump_json(indent=2))
+    try:
+        return str(Bundle.model_validate(bundle).model_dump_json(indent=2))
+    except ValidationError as error:
+        places = sorted({".".join(map(str, each["loc"])) for each in error.errors(include_input=False)})
+        raise DestinationRefused(
+            "no_fhir", f"the images tell what R4B does not allow at {', '.join(places)}"
+        ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +73,8 @@ class _Transaction:
         lesions = [self._lesion(lesion, status) for lesion in finding.lesions]
         vanished = self.notification.vanished if withdrawn is None else ()
         return [
-            _create(self._device()),
-            (_update if self.site.imaging_study == "update" else _create)(self._imaging_study()),
+            _create(self._device),
+            (_update if self.site.imaging_study == "update" else _create)(self._imaging_study),
             _update(self._summary(status)),
             *map(_update, lesions),
             *(_update(self._lesion(lesion, _WRONG)) for lesion in vanished),
@@ -69,6 +82,7 @@ class _Transaction:
             *self._tasks(),
         ]
 
+    @cached_property
     def _device(self) -> Resource:
         model = self.notification.result.model
         return self._resource(
@@ -81,12 +95,13 @@ class _Transaction:
             note=[{"text": f"weights SHA-256 {model.weights_sha256}"}],
         )
 
+    @cached_property
     def _imaging_study(self) -> Resource:
         study = self.notification.study
         series = [
             {
                 "uid": one.series_instance_uid,
-                "number": one.header.series_number,
+                "number": _unsigned(one.header.series_number),
                 "modality": {"system": self.site.system("DCM"), "code": one.header.modality or "OT"},
                 "description": one.header.series_description,
                 "numberOfInstances": len(one.instances),
@@ -97,9 +112,9 @@ class _Transaction:
             "resourceType": "ImagingStudy",
             "identifier": [_uid(study.study_instance_uid)],
             "status": "available",
-            "subject": self._patient(),
+            "subject": self._patient,
             "started": _date(study.study_date),
-            "basedOn": self._order(),
+            "basedOn": self._order,
             "numberOfSeries": len(series),
             "numberOfInstances": len(self.notification.instances),
             "description": study.study_description,
@@ -145,22 +160,23 @@ class _Transaction:
     def _report(self, status: str, lesions: Sequence[Resource]) -> Resource:
         notification, study = self.notification, self.notification.study
         lines = impression(notification) if notification.withdrawn is None else [withdrawal(notification.withdrawn)]
+        code = self._concept(FINDINGS_SUMMARIES[notification.result.finding.outcome])
         if link := self.site.link_to(study.study_instance_uid):
             lines.append(f"Images and overlay: {link}")
         return self._resource(
             "DiagnosticReport",
             f"report:{self._about}",
             status=status,
-            basedOn=self._order(),
+            basedOn=self._order,
             category=[{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": "RAD"}]}],
             code=self._coded(Concept.REPORT),
-            subject=self._patient(),
+            subject=self._patient,
             effectiveDateTime=_date(study.study_date),
             issued=notification.owed_at.isoformat(),
-            imagingStudy=[_reference(self._imaging_study())],
+            imagingStudy=[_reference(self._imaging_study)],
             result=[_reference(one) for one in (self._summary(status), *lesions)],
             conclusion="\n".join(lines),
-            conclusionCode=[self._concept(FINDINGS_SUMMARIES[notification.result.finding.outcome])],
+            conclusionCode=[code] if notification.withdrawn is None else [],
         )
 
     def _tasks(self) -> list[Resource]:
@@ -190,9 +206,9 @@ class _Transaction:
             priority="urgent" if is_urgent else "routine",
             code={"text": "Review of a preliminary AI result"},
             focus=_reference(self._resource("DiagnosticReport", f"report:{self._about}")),
-            **{"for": self._patient()},
+            **{"for": self._patient},
             authoredOn=self.notification.owed_at.isoformat(),
-            requester=_reference(self._device()),
+            requester=_reference(self._device),
         )
 
     @property
@@ -209,11 +225,11 @@ class _Transaction:
             identifier,
             status=status,
             category=[{"coding": [category]}],
-            subject=self._patient(),
+            subject=self._patient,
             effectiveDateTime=_date(self.notification.study.study_date),
             issued=self.notification.frozen_at.isoformat(),
-            device=_reference(self._device()),
-            derivedFrom=[_reference(self._imaging_study())],
+            device=_reference(self._device),
+            derivedFrom=[_reference(self._imaging_study)],
             **content,
         )
 
@@ -237,6 +253,7 @@ class _Transaction:
         coding = {"system": self.site.system(code.scheme), "code": code.value, "display": code.meaning}
         return {"coding": [coding], "text": text}
 
+    @cached_property
     def _patient(self) -> Resource:
         """By its number: the patient is the site's to create. Without a number nobody is named."""
         study = self.notification.study
@@ -248,6 +265,7 @@ class _Transaction:
         )
         return {"type": "Patient", "identifier": {"system": system, "value": study.patient_id}}
 
+    @cached_property
     def _order(self) -> list[Resource]:
         found = []
         for kind, keyword in (("PLAC", self.site.placer_order_number), ("FILL", self.site.filler_order_number)):
@@ -297,7 +315,12 @@ def _uid(uid: str) -> Resource:
 
 def _date(text: str) -> str | None:
     """A DICOM date as FHIR writes it. Without the time: its zone is not known."""
-    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 and text.isdigit() else None
+    date = date_of(text)
+    return date.isoformat() if date else None
+
+
+def _unsigned(number: int | None) -> int | None:
+    return number if number is not None and number >= 0 else None
 
 
 def _without_empty(value: Any) -> Any:

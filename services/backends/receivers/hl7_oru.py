@@ -13,7 +13,7 @@ from pydicom.valuerep import PersonName
 
 from services.backends.receivers.codes import OWN_SCHEME, Concept, urgency
 from services.backends.receivers.saying import impression, lesion_text, percent, require_one_patient, withdrawal
-from services.backends.receivers.source import ValueOf
+from services.backends.receivers.source import ValueOf, date_of
 from services.backends.receivers.tables import Hl7Table
 from services.triage.concepts import ARTIFICIAL_INTELLIGENCE, FINDINGS_SUMMARIES, MM, MM3, PERCENT
 from services.triage.finding import Flag, Outcome
@@ -55,7 +55,13 @@ def oru_message(notification: Notification, value_of: ValueOf, site: Hl7Table) -
         _header(notification, site),
         _segment(
             "PID",
-            {1: "1", 3: _patient_id(study, site), 5: _names(study), 7: study.patient_birth_date, 8: study.patient_sex},
+            {
+                1: "1",
+                3: _patient_id(study, site),
+                5: _names(study),
+                7: _date(study.patient_birth_date),
+                8: _text(study.patient_sex),
+            },
         ),
         _segment("PV1", {1: "1", 2: "U"}),
         _segment("ORC", {1: "RE", 2: placer, 3: filler}),
@@ -255,10 +261,14 @@ def _code(code: Code, local: Code | None = None) -> str:
 
 def _study_time(study: StudyAttributes) -> str:
     """StudyDate and StudyTime as TS, to the second; empty where the date is none."""
-    date, time = study.study_date, study.study_time.partition(".")[0]
-    if not (len(date) == 8 and date.isdigit()):
-        return ""
-    return date + (time if time.isdigit() and len(time) in (2, 4, 6) else "")
+    time = study.study_time.partition(".")[0]
+    date = _date(study.study_date)
+    return date + time if date and time.isdigit() and len(time) in (2, 4, 6) else date
+
+
+def _date(text: str) -> str:
+    date = date_of(text)
+    return f"{date:%Y%m%d}" if date else ""
 
 
 def _time(moment: datetime) -> str:

@@ -1,6 +1,7 @@
 """What messages repeat of patient and order: as kept with the study, and from the header of one of its images."""
 
 from collections.abc import Callable
+from datetime import date, datetime
 
 import pydicom
 from pydicom.datadict import tag_for_keyword
@@ -45,6 +46,14 @@ def values_of(notification: Notification, files: StudyFiles) -> ValueOf:
         return str(header.get(keyword) or requests[0].get(keyword) or "")
 
     return value_of
+
+
+def date_of(text: str) -> date | None:
+    """A date (VR DA), None for what is none."""
+    try:
+        return datetime.strptime(text, "%Y%m%d").date()  # noqa: DTZ007 - a date has no zone
+    except ValueError:
+        return None
 
 
 def kept(study: StudyAttributes, keyword: str) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -68,8 +68,17 @@ CodeText = Annotated[Code, BeforeValidator(_code)]
 Field7 = Annotated[str, AfterValidator(_no_delimiter)]
 
 
+def _uri(text: str) -> str:
+    if re.search(r"\s", text):
+        raise ValueError(f"'{text}' is no URI")
+    return text
+
+
+Uri = Annotated[str, AfterValidator(_uri)]
+
+
 class ReceiverTable(Table):
-    """What all receivers have. issuers: IssuerOfPatientID -> what the site calls it; "" is that of images without."""
+    """What all receivers have. link: to where a person looks, with {StudyInstanceUID} to be filled in."""
 
     tell: Annotated[frozenset[Occasion], BeforeValidator(_occasions)] = Field(EVERY_RESULT, min_length=1)
     tls: TlsTable | None = None
@@ -93,7 +102,6 @@ class ReceiverTable(Table):
 class CodedTable(ReceiverTable):
     """A receiver that is told patient, order and codes. order numbers: DICOM keywords of where the images tell them."""
 
-    issuers: dict[str, Field7] = Field(default_factory=dict)
     codes: dict[Concept, CodeText] = Field(default_factory=dict)
     placer_order_number: Keyword = "PlacerOrderNumberImagingServiceRequest"
     filler_order_number: Keyword = "AccessionNumber"
@@ -104,10 +112,11 @@ class CodedTable(ReceiverTable):
 
 
 class Hl7Table(CodedTable):
-    """A receiver of HL7 v2 messages over MLLP."""
+    """A receiver of HL7 v2 messages over MLLP. issuers: IssuerOfPatientID -> PID-3.4; "" is that of images without."""
 
     kind: Literal["hl7"]
     address: Annotated[str, AfterValidator(_host_port)]
+    issuers: dict[str, Field7] = Field(default_factory=dict)
     sending_application: Field7 = "VIGIE"
     sending_facility: Field7 = ""
     receiving_application: Field7 = ""
@@ -126,20 +135,23 @@ class Hl7Table(CodedTable):
 class FhirTable(CodedTable):
     """A FHIR R4B server, by its base URL. systems: URIs of coding schemes, beside those that are known.
 
+    issuers: IssuerOfPatientID -> the system of the patient's number; "" is that of images without.
+
     imaging_study: created where there is none (the PACS has its own), or updated (nobody else tells of images).
     """
 
     kind: Literal["fhir"]
     address: Annotated[str, AfterValidator(_url)]
-    identifier_system: str = "urn:vigie"
-    order_system: str = ""
+    identifier_system: Uri = Field("urn:vigie", min_length=1)
+    issuers: dict[str, Uri] = Field(default_factory=dict)
+    order_system: Uri = ""
     imaging_study: Literal["create", "update"] = "create"
-    systems: dict[str, str] = Field(default_factory=dict)
+    systems: dict[str, Uri] = Field(default_factory=dict)
 
     def system(self, scheme: str) -> str:
         """The URI of a coding scheme; of one that nobody named, a URN in our own system."""
         known: Mapping[str, str] = {**SYSTEMS, **self.systems}
-        return known.get(scheme, f"{self.identifier_system}:scheme:{scheme}")
+        return known.get(scheme, f"{self.identifier_system}:scheme:{quote(scheme)}")
 
 
 class WebhookTable(ReceiverTable):
