@@ -102,7 +102,7 @@ class _Transaction:
             {
                 "uid": one.series_instance_uid,
                 "number": _unsigned(one.header.series_number),
-                "modality": {"system": self.site.system("DCM"), "code": one.header.modality or "OT"},
+                "modality": {"system": self.site.system("DCM"), "code": one.header.modality.strip() or "OT"},
                 "description": one.header.series_description,
                 "numberOfInstances": len(one.instances),
             }
@@ -324,7 +324,9 @@ def _unsigned(number: int | None) -> int | None:
 
 
 def _without_empty(value: Any) -> Any:
-    """FHIR has no empty strings, lists or objects."""
+    """FHIR has no empty or blank strings, no empty lists and objects."""
     if isinstance(value, dict):
         return {key: kept for key, each in value.items() if (kept := _without_empty(each)) not in (None, "", [], {})}
-    return [_without_empty(each) for each in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_without_empty(each) for each in value]
+    return value.strip() if isinstance(value, str) else value
