@@ -78,6 +78,15 @@ class Settings(BaseSettings):
         description="TOML file: more destinations, a table each, with their objects, TLS and storage commitment "
         "(deploy/destinations.toml).",
     )
+    notifications: Path | None = Field(
+        None,
+        description="TOML file: who is told of results, a table each: HL7 v2, FHIR or a signed webhook "
+        "(deploy/notifications.toml).",
+    )
+    notification_credentials: Path | None = Field(
+        None,
+        description="TOML file: per receiver a table [NAME] of secret (webhook), token, or user and password (FHIR).",
+    )
     recall_notes: bool = Field(
         False,
         description="Reject recalled results at the destinations that have them, by a Key Object Selection (IHE IOCM).",

@@ -11,6 +11,7 @@ from services.cli import (
     deliveries,
     gateway,
     models,
+    notifications,
     process,
     queue,
     reconcile,
@@ -39,6 +40,7 @@ app.command("reconcile")(reconcile.reconcile)
 app.add_typer(db.app, name="db")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(models.app, name="models")
+app.add_typer(notifications.app, name="notifications")
 app.add_typer(queue.app, name="queue")
 app.add_typer(results.app, name="results")
 app.command("settings")(settings.settings)

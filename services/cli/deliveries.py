@@ -1,4 +1,4 @@
-"""`vigie deliveries list|resend`: results that did not reach a destination, for the person who mends it."""
+"""`vigie deliveries list|resend`: what did not reach a destination or a receiver, for the person who mends it."""
 
 import getpass
 from datetime import UTC, datetime
@@ -15,7 +15,9 @@ from services.triage.errors import VigieError
 from services.triage.ports import DeliveryLine
 from services.triage.result import WITHDRAWN, DeliveryState
 
-app = typer.Typer(help="Results on their way to their destinations.", no_args_is_help=True)
+app = typer.Typer(
+    help="Results on their way to their destinations, and notifications to receivers.", no_args_is_help=True
+)
 
 Destination = Annotated[
     str | None, typer.Option("--destination", metavar="DESTINATION", help="Only those of this destination.")
@@ -38,7 +40,7 @@ def list_deliveries(
             line.delivery_id,
             line.study_instance_uid,
             line.destination_name,
-            ", ".join(kind.upper() for kind in line.objects),
+            _what(line),
             line.state,
             str(line.attempt),
             since,
@@ -67,6 +69,10 @@ def resend(
     typer.echo(f"{len(done)} of {len(wanted)} will be sent again")
     if len(done) < len(wanted):
         raise typer.Exit(1)
+
+
+def _what(line: DeliveryLine) -> str:
+    return ", ".join(kind.upper() for kind in line.objects) or ("withdrawal" if line.note else "notification")
 
 
 def _given_up(store: SqlStudyStore, destination: str | None) -> list[DeliveryLine]:

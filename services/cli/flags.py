@@ -7,7 +7,7 @@ import typer
 from pydantic import ValidationError
 
 from services.backends.pacs import load_pacs
-from services.backends.senders import routes
+from services.backends.receivers import addressees
 from services.settings import Settings
 from services.triage.errors import DestinationsRefused, PacsRefused
 
@@ -42,7 +42,7 @@ def settings_from(
     }
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value is not None})
-        routes(settings)
+        addressees(settings)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise typer.BadParameter(wrong) from error

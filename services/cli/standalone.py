@@ -4,6 +4,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from services.backends.receivers import receivers
 from services.backends.senders import routes
 from services.cli.flags import AeTitle, Data, Dicom, Http, QuietPeriod, SendTo, gateway_settings_from
 from services.settings import Settings
@@ -41,6 +42,8 @@ def _welcome(settings: Settings) -> Table:
     table.add_row("Work list", f"http://{settings.http}/")
     table.add_row("Data", str(settings.data))
     table.add_row("Results go to", _destinations(settings) or "nowhere else: see the work list")
+    if told := ", ".join(receiver.destination.name for receiver in receivers(settings)):
+        table.add_row("Told of results", told)
     table.add_row("Stop", "Ctrl+C")
     return table
 

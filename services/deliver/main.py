@@ -1,4 +1,4 @@
-"""Delivery: frozen results to their destinations, a thread for each and its work, so that none waits for another."""
+"""Delivery: results to destinations, notifications to receivers; a thread for each, none waits for another."""
 
 import threading
 from collections.abc import Iterator
@@ -6,27 +6,30 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
 from services.backends.files import FolderStudyFiles
+from services.backends.receivers import Receiver, notifier_for, receivers
 from services.backends.senders import Route, commitment_user_for, routes, sender_for
 from services.backends.store import open_store
 from services.deliver.commitment import Committing
 from services.deliver.lane import Lane
-from services.deliver.sending import Sending
+from services.deliver.sending import Sending, Telling
 from services.lifetime import stop_on_signals
 from services.patience import wait_for
 from services.settings import Settings
 from services.triage.ports import StudyFiles, StudyStore
+from services.triage.result import Destination
 
 
 def run_deliver(settings: Settings) -> None:
     """Deliver until SIGTERM or SIGINT; the result in hand is sent to its end."""
-    ways = routes(settings)
+    ways, told = routes(settings), receivers(settings)
     store = wait_for("database", lambda: open_store(settings.store_url()))
     stop = stop_on_signals()
-    if not ways:
+    if not ways and not told:
         stop.wait()
         return
     files = FolderStudyFiles(settings.data)
     lanes = [lane for route in ways for lane in _lanes(route, settings, store, files, stop)]
+    lanes += [_telling(receiver, settings, store, files, stop) for receiver in told]
     with ThreadPoolExecutor(len(lanes)) as pool:
         running = [pool.submit(lane.run) for lane in lanes]
         wait(running, return_when=FIRST_EXCEPTION)
@@ -38,14 +41,7 @@ def run_deliver(settings: Settings) -> None:
 def _lanes(
     route: Route, settings: Settings, store: StudyStore, files: StudyFiles, stop: threading.Event
 ) -> Iterator[Lane]:
-    common: dict[str, Any] = {
-        "store": store,
-        "destination": route.destination,
-        "claim_s": settings.lease_s,
-        "retry_s": settings.delivery_retry_s,
-        "retry_max_s": settings.delivery_retry_max_s,
-        "stop": stop,
-    }
+    common = _common(route.destination, settings, store, stop)
     sender, commitment = sender_for(route, settings), route.commitment
     yield Sending(**common, files=files, sender=sender, ask_commitment=commitment is not None)
     if commitment is not None:
@@ -55,3 +51,21 @@ def _lanes(
             answer_within_s=commitment.answer_within_s,
             max_requests=commitment.max_requests,
         )
+
+
+def _telling(
+    receiver: Receiver, settings: Settings, store: StudyStore, files: StudyFiles, stop: threading.Event
+) -> Lane:
+    notifier = notifier_for(receiver, settings, files)
+    return Telling(**_common(receiver.destination, settings, store, stop), notifier=notifier)
+
+
+def _common(destination: Destination, settings: Settings, store: StudyStore, stop: threading.Event) -> dict[str, Any]:
+    return {
+        "store": store,
+        "destination": destination,
+        "claim_s": settings.lease_s,
+        "retry_s": settings.delivery_retry_s,
+        "retry_max_s": settings.delivery_retry_max_s,
+        "stop": stop,
+    }

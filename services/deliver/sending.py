@@ -1,6 +1,7 @@
-"""Frozen results to one destination."""
+"""Frozen results to one destination: their objects, or what a receiver is told of them."""
 
 import threading
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -8,20 +9,17 @@ import structlog
 
 from services.deliver.lane import POLL_S, Lane, utc_now
 from services.logs import where
-from services.triage.errors import DestinationRefused, Reason, TransientError
-from services.triage.ports import DueDelivery, ResultSender, StudyFiles
+from services.triage.errors import DestinationRefused, Reason, StoreUnavailable, TransientError
+from services.triage.ports import DueDelivery, Notifier, ResultSender, StudyFiles
+from services.triage.result import OVERTAKEN
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sending(Lane):
-    """Sends what is due. ask_commitment: what was sent is then asked about (`services.deliver.commitment`)."""
+class _Outgoing(Lane):
+    """Hands over what is due. ask_commitment: it is then asked about (`services.deliver.commitment`)."""
 
-    work: ClassVar[str] = "delivery"
-
-    files: StudyFiles
-    sender: ResultSender
     ask_commitment: bool = False
     # also at start: what an earlier process left waiting is brought forward by the first success
     _was_down: threading.Event = field(default_factory=threading.Event, init=False)
@@ -39,10 +37,16 @@ class Sending(Lane):
         # Others would now wait out the same timeout one by one; each delivery's own pause grows with its tries.
         return 0 if arrived else self.retry_s
 
+    @abstractmethod
+    def hand_over(self, delivery: DueDelivery) -> None:
+        """Return once the destination has it. Raises DestinationUnavailable, DestinationRefused."""
+
     def _deliver(self, delivery: DueDelivery) -> bool:
         """Try once. False: the destination is not there now."""
         try:
-            self.sender.send([(cls, uid, self.files.result_path(sha256)) for cls, uid, sha256 in delivery.objects])
+            self.hand_over(delivery)
+        except StoreUnavailable:
+            raise
         except TransientError as error:
             self._was_down.set()
             self._try_again(delivery, error.reason)
@@ -67,3 +71,33 @@ class Sending(Lane):
         now, pause = utc_now(), self.pause(delivery.attempt)
         log.warning("delivery_failed", delivery=delivery.delivery_id, reason=reason.text, retry_in_s=pause.seconds)
         self.store.delivery_failed(delivery, reason, now=now, retry_at=now + pause)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sending(_Outgoing):
+    """Sends the objects of results."""
+
+    work: ClassVar[str] = "delivery"
+
+    files: StudyFiles
+    sender: ResultSender
+
+    def hand_over(self, delivery: DueDelivery) -> None:
+        """See ResultSender."""
+        self.sender.send([(cls, uid, self.files.result_path(sha256)) for cls, uid, sha256 in delivery.objects])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Telling(_Outgoing):
+    """Tells a receiver of results."""
+
+    work: ClassVar[str] = "notification"
+
+    notifier: Notifier
+
+    def hand_over(self, delivery: DueDelivery) -> None:
+        """See Notifier. What the receiver knows better by now is not said."""
+        notification = self.store.notification(delivery.delivery_id)
+        if notification.overtaken:
+            raise DestinationRefused(OVERTAKEN.code, OVERTAKEN.text)
+        self.notifier.notify(notification)

@@ -151,7 +151,7 @@ def _families(counts: Counts) -> Iterator[Metric]:
     yield _labelled(
         GaugeMetricFamily,
         "vigie_deliveries",
-        "Results by destination and state. If pending grows the destination is down; given_up needs a person.",
+        "Results and notifications by destination and state. If pending grows it is down; given_up needs a person.",
         ["destination", "state"],
         counts.deliveries.items(),
     )

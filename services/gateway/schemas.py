@@ -142,7 +142,10 @@ class ObjectOut(_Schema):
 
 
 class DeliveryOut(_Schema):
-    """One result on its way to one destination: which of its objects go; `reason` is of the last failed try."""
+    """One result on its way to one destination: which of its objects go; `reason` is of the last failed try.
+
+    To a receiver that is told of it in a message, no object goes.
+    """
 
     delivery_id: str
     destination: str
@@ -152,7 +155,7 @@ class DeliveryOut(_Schema):
     attempt: int
     next_at: datetime | None
     reason: ReasonOut | None
-    note: bool = Field(description="Of the rejection note, not of the result.")
+    note: bool = Field(description="Of the rejection note, or the withdrawal, not of the result.")
     events: list[EventOut]
 
 

@@ -17,8 +17,8 @@ VigieError
 │   ├── AnalysisFailed          the analysis was tried and broke
 │   ├── ModelRefused            a bundle cannot be used
 │   ├── RulesRefused            a file of routing rules cannot be used
-│   ├── DestinationsRefused     a file of destinations cannot be used
 │   ├── PacsRefused             a file of PACS that are asked cannot be used
+│   ├── DestinationsRefused     a file of destinations or receivers cannot be used
 │   ├── SchemaRefused           a database is newer than this program can use
 │   ├── DestinationRefused      a PACS answers that it will not take an object
 │   └── WorkitemRefused         a workitem is in another state, or another's
@@ -143,7 +143,7 @@ class RulesRefused(RejectedError):
 
 
 class DestinationsRefused(RejectedError):
-    """A file of destinations cannot be used: the text names file, destination and field."""
+    """A file of destinations, or of receivers, cannot be used: the text names file, destination and field."""
 
 
 class PacsRefused(RejectedError):

@@ -24,6 +24,17 @@ class Outcome(StrEnum):
         return self not in (Outcome.NOT_ANALYSED, Outcome.FAILED)
 
 
+class Occasion(StrEnum):
+    """What somebody may ask to be told of: an outcome, or any flag above routine."""
+
+    FLAGGED = "flagged"
+    FOUND = "found"
+    NOTHING_FOUND = "nothing_found"
+    EQUIVOCAL = "equivocal"
+    NOT_ANALYSED = "not_analysed"
+    FAILED = "failed"
+
+
 class Flag(StrEnum):
     """The AI's flag; it only ever moves a study up."""
 
@@ -46,6 +57,12 @@ class Finding:
     calibrated: bool
     lesions: tuple[Lesion, ...] = ()
     reason: Reason | None = None
+
+    @property
+    def occasions(self) -> frozenset[Occasion]:
+        """Of which occasions it is one."""
+        flagged = {Occasion.FLAGGED} if self.flag is not Flag.ROUTINE else set()
+        return frozenset({Occasion(self.outcome)} | flagged)
 
 
 def two_digits(score: float) -> str:

@@ -15,6 +15,7 @@ from services.triage.completeness import Evidence
 from services.triage.errors import Reason
 from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, Plan
 from services.triage.model import Model
+from services.triage.notification import Notification
 from services.triage.pacs import SeriesAtPacs, StudyAtPacs
 from services.triage.result import DeliveryState, Destination, FrozenResult, ObjectKind, Recall, Result, ResultObject
 from services.triage.study import Instance, VersionKey
@@ -108,12 +109,16 @@ class DueCommitment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeliveryLine:
-    """One delivery as an operator sees it. objects: what goes. attempt: failed tries; `reason`: of the last."""
+    """One delivery as an operator sees it. attempt: failed tries; `reason`: of the last.
+
+    objects: what goes, nothing in a notification. note: it takes a result back.
+    """
 
     delivery_id: str
     study_instance_uid: str
     destination_name: str
     objects: tuple[ObjectKind, ...]
+    note: bool
     state: DeliveryState
     attempt: int
     created_at: datetime
@@ -221,6 +226,9 @@ class StudyStore(Protocol):
         """Commit a result once, with one pending delivery per destination that takes any of its objects.
 
         A destination that takes none of them is named in the job's history. Answers the result id.
+        A receiver (`Destination.told_of`) is owed a notification when the result is one of its occasions, or replaces
+        one that it was told of. A result that is written again under other patient or order data is first withdrawn
+        from the receivers that may know it.
 
         The objects' bytes are already kept; `sha256s` names them, in their order.
         Raises LeaseLost when the token is no longer the job's, or the job was cancelled.
@@ -238,15 +246,19 @@ class StudyStore(Protocol):
         """Take a result back: it leads no study, is sent no more, and no job writes it again. None: it is unknown.
 
         `note`: a rejection note and the SHA-256 of its bytes, which are kept already; it is owed to each destination
-        that may have something of the result. Of a result that was recalled before it answers that recall, and
-        changes nothing.
+        that may have something of the result. Receivers that may have been told of it are owed its withdrawal.
+        Of a result that was recalled before it answers that recall, and changes nothing.
         """
 
     def claim_delivery(self, destination_name: str, *, now: datetime, duration: timedelta) -> DueDelivery | None:
         """Take the first due delivery of a destination that nobody has: by order priority, then age. None: none is due.
 
-        A claim that ran out (its process died) is free again.
+        A claim that ran out (its process died) is free again. Notifications of one study keep their order: none is
+        given out while an earlier one is pending, or on its way.
         """
+
+    def notification(self, delivery_id: str) -> Notification:
+        """What a delivery to a receiver tells."""
 
     def renew_claim(self, claimed: DueDelivery, *, now: datetime, duration: timedelta) -> None:
         """Keep a claim for longer; one that another process has taken meanwhile is left to it."""
@@ -396,6 +408,17 @@ class CommitmentUser(Protocol):
         is asked. `record` keeps an answer that comes at once (`StudyStore.commitment_reported`); most come later, to
         the door. Raises DestinationUnavailable, DestinationRefused: context_rejected (it does not have the service),
         commitment_refused; and what `begin` raises.
+        """
+
+
+class Notifier(Protocol):
+    """Tells one receiver of results, in messages."""
+
+    def notify(self, notification: Notification) -> None:
+        """Returns when the receiver has said that it has it. Saying it again is harmless: it has the same identifier.
+
+        Raises DestinationUnavailable (retry) or DestinationRefused (it answered that it will not take it, or it must
+        not be said).
         """
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from services.triage.errors import Reason
-from services.triage.finding import Finding
+from services.triage.finding import Finding, Occasion
 from services.triage.model import ModelIdentity
 
 
@@ -94,8 +94,17 @@ class FrozenResult:
 
 IDENTITY_CORRECTED = Reason(code="identity_corrected", text="sent under the corrected patient or order data instead")
 RECALLED = Reason(code="recalled", text="the result was recalled")
-WITHDRAWN = frozenset({IDENTITY_CORRECTED.code, RECALLED.code})
+OVERTAKEN = Reason(code="overtaken", text="the receiver was told of a later result already")
+WITHDRAWN = frozenset({IDENTITY_CORRECTED.code, RECALLED.code, OVERTAKEN.code})
 """Why a delivery was given up for good: a person who sends again what was given up must not send these."""
+
+
+class ReceiverKind(StrEnum):
+    """How somebody is told of a result: an HL7 v2 message, FHIR resources, or a signed HTTP request."""
+
+    HL7 = "hl7"
+    FHIR = "fhir"
+    WEBHOOK = "webhook"
 
 
 class DeliveryState(StrEnum):
@@ -129,10 +138,12 @@ def reached_from(state: DeliveryState) -> list[DeliveryState]:
 class Destination:
     """Where results go, and its `name`: `dicom` is AET@HOST:PORT, `dicomweb` a URL, `folder` a directory.
 
-    objects: the kinds that it gets, of those that a result has.
+    objects: the kinds that it gets, of those that a result has. A receiver of notifications (`ReceiverKind`) gets none
+    and is told; `told_of`: of which results.
     """
 
     name: str
     kind: str
     address: str
     objects: frozenset[ObjectKind] = ALWAYS
+    told_of: frozenset[Occasion] = frozenset()

@@ -181,7 +181,7 @@ class Attempts:
 
     def _freeze(self, lease: Lease, result: Result) -> None:
         sha256s = [self.files.keep_result(each.content) for each in result.objects]
-        destinations = self.destinations if result.objects else ()
+        destinations = [one for one in self.destinations if result.objects or one.told_of]
         self.store.freeze(lease, result, sha256s=sha256s, destinations=destinations, now=_now())
         log.info("frozen", job=lease.job_id, outcome=result.finding.outcome.value, objects=len(sha256s))
 

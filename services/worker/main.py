@@ -15,7 +15,7 @@ import structlog
 
 from services.backends.files import FolderStudyFiles
 from services.backends.queue import open_queue
-from services.backends.senders import routes
+from services.backends.receivers import addressees
 from services.backends.store import open_store
 from services.lifetime import stop_on_signals
 from services.logs import Conditions
@@ -54,7 +54,7 @@ def work(
         store=store,
         files=files,
         segmenter=segmenter,
-        destinations=[route.destination for route in routes(settings)],
+        destinations=addressees(settings),
         stop=stop,
         lease_s=settings.lease_s,
         max_attempts=settings.max_attempts,

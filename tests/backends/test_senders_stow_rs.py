@@ -3,10 +3,9 @@
 import json
 import ssl
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from services.backends.senders import StowSender
 from services.triage.errors import DestinationRefused, DestinationUnavailable
 from tests.support.ct import ct_series, write_series
+from tests.support.http_server import Server, serving
 from tests.support.peers import free_port
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -24,36 +24,6 @@ def files(tmp_path: Path) -> list[tuple[str, str, Path]]:
     series = ct_series(slices=2)
     paths = write_series(series, tmp_path / "frozen")
     return [(ds.SOPClassUID, ds.SOPInstanceUID, path) for ds, path in zip(series, paths, strict=True)]
-
-
-class Server:
-    """Answers each request with `status` and `body`, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.status, self.body = 200, b""
-        self.path, self.headers, self.content = "", {}, b""
-
-
-@contextmanager
-def serving(server: Server) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            server.path, server.headers = self.path, dict(self.headers)
-            server.content = self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(server.status)
-            self.send_header("Content-Length", str(len(server.body)))
-            self.end_headers()
-            self.wfile.write(server.body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_address[1]}/dicom-web"
-        http.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -64,6 +64,17 @@ def test_all_of_one_destination_are_asked_for_again(house):
     assert [line.delivery_id for line in house.store.deliveries({DeliveryState.GIVEN_UP})] == [other]
 
 
+def test_a_notification_is_listed_and_asked_for_again_as_a_result_is(tmp_path, house):
+    receivers = tmp_path / "notifications.toml"
+    receivers.write_text('[ris]\nkind = "hl7"\naddress = "ris:2575"\n')
+    told = House(data=house.data, notifications=receivers)
+    uid, delivery = give_up(told, "ris")
+    (line,) = [line for line in vigie("list").stdout.splitlines() if delivery in line]
+    assert "notification" in line
+    assert vigie("resend", "--all", "--destination", "ris").stdout == "1 of 1 will be sent again\n"
+    assert state(told, uid, "ris") is DeliveryState.PENDING
+
+
 @pytest.mark.parametrize("words", [["resend"], ["resend", "--all", "0123"]])
 def test_it_must_be_said_which(house, words):
     assert vigie(*words).exit_code == 2

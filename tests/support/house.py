@@ -14,8 +14,8 @@ from pydicom.dataset import Dataset
 from services.backends.files import FolderStudyFiles
 from services.backends.headers import read_instance
 from services.backends.queue import EmbeddedJobQueue
+from services.backends.receivers import addressees
 from services.backends.routing_file import load_rules
-from services.backends.senders import routes
 from services.backends.store import SqlStudyStore, open_store
 from services.backends.store.board import JobRow, ResultRow
 from services.gateway.dispatcher import Dispatcher
@@ -41,6 +41,7 @@ class House:
     data: Path
     send_to: tuple[str, ...] = ()
     destinations: Path | None = None
+    notifications: Path | None = None
     lease_s: float = 60.0
     max_attempts: int = 3
     model_name: str = "ct_lung_lesion"
@@ -52,6 +53,7 @@ class House:
             data=self.data,
             send_to=self.send_to,
             destinations=self.destinations,
+            notifications=self.notifications,
             lease_s=self.lease_s,
             max_attempts=self.max_attempts,
         )
@@ -144,7 +146,7 @@ class House:
             store=self.store,
             files=self.files,
             segmenter=segmenter or BrightSegmenter(),
-            destinations=[route.destination for route in routes(self.settings)],
+            destinations=addressees(self.settings),
             stop=threading.Event(),
             lease_s=self.lease_s,
             max_attempts=self.max_attempts,

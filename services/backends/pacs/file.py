@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from services.backends.senders.destinations import DICOM, FOLDER, parse_destination
 from services.backends.senders.link import Link
-from services.backends.senders.tables import AeTitle, Table, TlsTable, told_of
+from services.backends.senders.tables import AeTitle, Table, TlsTable, faults
 from services.settings import Settings
 from services.triage.errors import PacsRefused
 
@@ -123,8 +123,7 @@ def _pacs(path: Path, name: str, table: Any, ae_title: str) -> Pacs:
     try:
         return _Entry.model_validate(table).pacs(name, path.parent, ae_title)
     except ValidationError as error:
-        told = "; ".join(told_of(detail["loc"], detail["msg"]) for detail in error.errors())
-        raise _refused(path, name, told) from error
+        raise _refused(path, name, faults(error)) from error
 
 
 def _refused(path: Path, name: str, told: str) -> PacsRefused:

@@ -8,8 +8,9 @@ from typing import Any
 
 import httpx
 
+from services.backends import web
 from services.backends.pacs.file import Pacs
-from services.backends.senders.stow_rs import NOT_NOW, StowSender
+from services.backends.senders.link import Tls
 from services.triage.errors import DestinationRefused, DestinationUnavailable
 from services.triage.pacs import SeriesAtPacs, StudyAtPacs
 
@@ -23,11 +24,8 @@ _INSTANCES_OF_STUDY, _INSTANCES_OF_SERIES = "00201208", "00201209"
 def searching(pacs: Pacs, *, ca: Path | None, credentials: Path | None) -> Iterator["QidoQuestions"]:
     """Ask with the certificates and credentials that STOW-RS has for the same root. Raises DestinationUnavailable."""
     timeout = httpx.Timeout(pacs.link.answer_timeout_s, connect=pacs.link.connect_timeout_s)
-    try:
-        client = StowSender(url=pacs.address, ca=ca, credentials=credentials).client(timeout)
-    except OSError as error:
-        raise DestinationUnavailable(f"{pacs.address} cannot be reached: {type(error).__name__}") from error
-    with client:
+    auth = web.auth_from(web.credentials(credentials, pacs.address))
+    with web.client(tls=Tls(ca=ca).context(), auth=auth, timeout=timeout) as client:
         yield QidoQuestions(client, pacs.address)
 
 
@@ -83,15 +81,10 @@ class QidoQuestions:
             found |= new
 
     def _page(self, path: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
-        try:
-            headers = {"Accept": "application/dicom+json"}
-            answer = self._client.get(f"{self._root}/{path}", params=asked, headers=headers)
-        except httpx.HTTPError as error:
-            # its text may quote what a server sent
-            raise DestinationUnavailable(f"{self._root} cannot be reached: {type(error).__name__}") from error
+        headers = {"Accept": "application/dicom+json"}
+        url = f"{self._root}/{path}"
+        answer = web.answer_of(lambda: self._client.get(url, params=asked, headers=headers), peer=self._root)
         status = answer.status_code
-        if answer.is_server_error or status in NOT_NOW:
-            raise DestinationUnavailable(f"{self._root} answered HTTP {status} to a QIDO-RS search")
         if status in (httpx.codes.NO_CONTENT, httpx.codes.NOT_FOUND):
             return []
         if not answer.is_success:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from services.backends.senders.destinations import DICOM, parse_destination
 from services.backends.senders.link import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, PLAIN, Link
-from services.backends.senders.tables import AeTitle, Table, TlsTable, told_of
+from services.backends.senders.tables import AeTitle, Table, TlsTable, faults
 from services.settings import Settings
 from services.triage.errors import DestinationsRefused
 from services.triage.result import ALWAYS, Destination, ObjectKind
@@ -129,8 +129,7 @@ def _route(path: Path, name: str, table: Any) -> Route:
         entry = _Entry.model_validate({"address": named, **table} if named else table)
         return entry.route(named or name, path.parent)
     except ValidationError as error:
-        told = "; ".join(told_of(detail["loc"], detail["msg"]) for detail in error.errors())
-        raise _refused(path, name, told) from error
+        raise _refused(path, name, faults(error)) from error
 
 
 def _address_in(name: str) -> str | None:

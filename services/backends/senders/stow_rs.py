@@ -1,7 +1,5 @@
 """ResultSender to a DICOMweb server: STOW-RS (PS3.18 section 10.5), all objects of a result in one request."""
 
-import ssl
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +8,16 @@ from uuid import uuid4
 
 import httpx
 
+from services.backends.senders.link import Tls
 from services.backends.senders.status import all_of, judge
-from services.triage.errors import DestinationRefused, DestinationUnavailable
+from services.backends.web import auth_from, credentials, post
+from services.triage.errors import DestinationRefused
 
 _DICOM_JSON = "application/dicom+json"
 _CHUNK_BYTES = 1 << 20
-_TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _FAILED, _OTHER_FAILURES, _REFERENCED = "00081198", "0008119A", "00081199"
 _SOP_INSTANCE_UID, _FAILURE_REASON = "00081155", "00081197"
 _NO_REASON = 0x0110  # processing failure: what a server means that names none
-# It is not the object that these refuse: credentials, proxy, timeout, too early, too many. A person or time mends them.
-NOT_NOW = frozenset({401, 403, 407, 408, 425, 429})
 
 Instance = tuple[str, str, Path]
 
@@ -46,38 +43,15 @@ class StowSender:
             "Content-Length": str(sum(len(piece) for piece in _frame(boundary, files)) + _size(files)),
             "Accept": _DICOM_JSON,
         }
-        try:
-            with self.client(_TIMEOUT) as client:
-                answer = client.post(f"{self.url}/studies", content=_body(boundary, files), headers=headers)
-        except (httpx.HTTPError, OSError) as error:
-            # its text may quote what a server sent
-            raise DestinationUnavailable(f"{self.url} cannot be reached: {type(error).__name__}") from error
+        answer = post(
+            f"{self.url}/studies",
+            content=_body(boundary, files),
+            headers=headers,
+            peer=self.url,
+            tls=Tls(ca=self.ca).context(),
+            auth=auth_from(credentials(self.credentials, self.url)),
+        )
         _judge(answer, self.url, files)
-
-    def client(self, timeout: httpx.Timeout) -> httpx.Client:
-        """For any request to the service. Raises DestinationUnavailable (the credentials cannot be read), OSError."""
-        tls = ssl.create_default_context(cafile=self.ca)
-        return httpx.Client(verify=tls, auth=self._auth(), timeout=timeout, trust_env=False)
-
-    def _auth(self) -> httpx.Auth | None:
-        if self.credentials is None:
-            return None
-        try:
-            mine = tomllib.loads(self.credentials.read_text()).get(self.url, {})
-        except (OSError, ValueError) as error:
-            raise DestinationUnavailable(f"the file of credentials cannot be read: {type(error).__name__}") from error
-        if "token" in mine:
-            return _Bearer(str(mine["token"]))
-        return httpx.BasicAuth(str(mine["user"]), str(mine.get("password", ""))) if "user" in mine else None
-
-
-class _Bearer(httpx.Auth):
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        yield request
 
 
 def _frame(boundary: str, files: Sequence[Instance]) -> Iterator[bytes]:
@@ -111,8 +85,6 @@ def _judge(answer: httpx.Response, url: str, files: Sequence[Instance]) -> None:
     status = answer.status_code
     if status == httpx.codes.OK and not answer.content:
         return
-    if answer.is_server_error or status in NOT_NOW:
-        raise DestinationUnavailable(f"{url} answered HTTP {status}")
     found = _dataset(answer)
     reasons = {_text(item, _SOP_INSTANCE_UID): _reason(item) for item in _items(found, _FAILED)}
     others = [_reason(item) for item in _items(found, _OTHER_FAILURES)]

@@ -1,9 +1,9 @@
-"""What the tables of destinations and of PACS have in common."""
+"""What the tables of our TOML files have in common."""
 
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
 from services.backends.senders.destinations import check_ae_title
 from services.backends.senders.link import Tls
@@ -12,7 +12,7 @@ AeTitle = Annotated[str, AfterValidator(check_ae_title)]
 
 
 class Table(BaseModel):
-    """A table of a TOML file; an unknown key is refused."""
+    """A table; a key that is not known is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,7 +37,11 @@ class TlsTable(Table):
         return Tls(ca=ca, certificate=certificate, key=key, check_server_name=self.check_server_name)
 
 
-def told_of(place: tuple[int | str, ...], message: str) -> str:
-    """One of pydantic's errors, for a person."""
+def faults(error: ValidationError) -> str:
+    """What is wrong in a table, field by field."""
+    return "; ".join(_told(detail["loc"], detail["msg"]) for detail in error.errors())
+
+
+def _told(place: tuple[int | str, ...], message: str) -> str:
     message = message.removeprefix("Value error, ")
     return f"field '{'.'.join(map(str, place))}': {message}" if place else message

@@ -111,7 +111,10 @@ class ObjectRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeliveryRow:
-    """A result, or its rejection note, on its way to a destination. objects: what goes. reason: of the last failure."""
+    """A result, or what takes it back, on its way to a destination. reason: of the last failure.
+
+    objects: what goes; nothing where a receiver is told in a message.
+    """
 
     delivery_id: str
     destination: str

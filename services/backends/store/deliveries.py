@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from services.backends.store import history
 from services.backends.store.columns import UtcTime
+from services.backends.store.notifications import in_turn
 from services.backends.store.tables import delivery, result_object
 from services.triage.errors import Reason
 from services.triage.ports import DeliveryLine, DueDelivery
@@ -93,7 +94,8 @@ def delivered(connection: Connection, delivery_id: str, *, now: datetime, ask_co
     )
     if done.rowcount:
         went = wanted_by(tuple(ObjectKind), [sop_class for sop_class, _, _ in uncommitted(connection, row)])
-        note(connection, row, now, DeliveryState.SENT, ", ".join(kind.upper() for kind in went))
+        told = "the withdrawal of the result" if row.note else "the result"
+        note(connection, row, now, DeliveryState.SENT, ", ".join(kind.upper() for kind in went) or told)
 
 
 def failed(
@@ -158,6 +160,7 @@ def listed(
             study_instance_uid=row.study_instance_uid,
             destination_name=row.destination,
             objects=kinds(connection, row),
+            note=row.note,
             state=DeliveryState(row.state),
             attempt=row.attempt,
             created_at=row.created_at,
@@ -187,7 +190,8 @@ def withdraw(connection: Connection, result_id: str, reason: Reason, *, actor: s
     """Give up the deliveries of a result that have not gone out, for good: `resend` leaves them.
 
     Those that went out are asked about no more, so that nothing of them is sent again. One that is on its way at this
-    moment may arrive all the same, and is then noted as sent.
+    moment may arrive all the same, and is then noted as sent; it stays claimed, so that a notification of the
+    withdrawal does not overtake it.
     """
     of_result = delivery.c.result_id == result_id, sa.not_(delivery.c.note)
     connection.execute(
@@ -208,7 +212,6 @@ def withdraw(connection: Connection, result_id: str, reason: Reason, *, actor: s
                 reason_code=reason.code,
                 reason_text=reason.text,
                 transaction_uid=None,
-                **UNCLAIMED,
             )
         )
         note(connection, row, now, DeliveryState.GIVEN_UP, f"{reason.text} [{reason.code}]", actor=actor)
@@ -229,7 +232,9 @@ def note(connection: Connection, row: Any, now: datetime, what: str, cause: str,
 
 def kinds(connection: Connection, row: Any) -> tuple[ObjectKind, ...]:
     """What goes with a delivery."""
-    return row.objects or wanted_by(tuple(ObjectKind), [sop_class for sop_class, _, _ in going(connection, row)])
+    if row.objects is not None:
+        return tuple(row.objects)
+    return wanted_by(tuple(ObjectKind), [sop_class for sop_class, _, _ in going(connection, row)])
 
 
 def _row(connection: Connection, delivery_id: str) -> Any:
@@ -245,6 +250,7 @@ def _next(destination_name: str, state: DeliveryState, now: datetime) -> sa.Sele
             delivery.c.state == state,
             delivery.c.next_at <= now,
             free,
+            in_turn(now),
         )
         .order_by(delivery.c.priority, delivery.c.created_at, delivery.c.delivery_id)
         .limit(1)

@@ -1,17 +1,17 @@
 """Recalling a result: once, for good, with its rejection note where one was written."""
 
 from datetime import datetime
-from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import deliveries, history, reviews, summary
+from services.backends.store import deliveries, history, notifications, reviews, summary
 from services.backends.store.engine import locked
 from services.backends.store.frozen import recall_of
+from services.backends.store.owed import may_have_arrived, owe, same
 from services.backends.store.tables import delivery, job, recall, result, result_object
 from services.triage.job import JobState
-from services.triage.result import RECALLED, DeliveryState, Recall, ResultObject
+from services.triage.result import RECALLED, Recall, ResultObject
 
 
 def enter(
@@ -44,6 +44,7 @@ def enter(
     history.write(connection, lines)
     if note is not None:
         _owe(connection, result_id, *note, now=now)
+    notifications.owe_withdrawal(connection, result_id, actor=actor, now=now)
     deliveries.withdraw(connection, result_id, RECALLED, actor=actor, now=now)
     reviews.withdraw(connection, result_id, f"recalled: {reason}", actor=actor, now=now)
     _cancel(connection, result_id, actor=actor, now=now)
@@ -53,11 +54,13 @@ def enter(
 
 def _owe(connection: Connection, result_id: str, note: ResultObject, sha256: str, *, now: datetime) -> None:
     """Owe the note to every destination that may have something of the result."""
-    nothing_left = sa.and_(
-        delivery.c.state == DeliveryState.PENDING, delivery.c.attempt == 0, delivery.c.claim.is_(None)
-    )
     rows = connection.execute(
-        sa.select(delivery).where(delivery.c.result_id == result_id, sa.not_(delivery.c.note), sa.not_(nothing_left))
+        sa.select(delivery).where(
+            delivery.c.result_id == result_id,
+            sa.not_(delivery.c.note),
+            sa.not_(notifications.IS_NOTIFICATION),
+            may_have_arrived(),
+        )
     ).all()
     if not rows:
         return
@@ -75,23 +78,7 @@ def _owe(connection: Connection, result_id: str, note: ResultObject, sha256: str
         )
     )
     for row in rows:
-        delivery_id = uuid4().hex
-        owed = {"delivery_id": delivery_id, "state": DeliveryState.PENDING, "created_at": now, "next_at": now}
-        same = {
-            name: getattr(row, name)
-            for name in ("result_id", "study_instance_uid", "destination", "kind", "address", "priority")
-        }
-        connection.execute(sa.insert(delivery).values(**owed, **same, note=True))
-        line = history.line(
-            row.study_instance_uid,
-            "delivery",
-            delivery_id,
-            time=now,
-            actor="store",
-            what=DeliveryState.PENDING,
-            cause=row.destination,
-        )
-        history.write(connection, [line])
+        owe(connection, created_at=now, actor="store", note=True, **same(row))
 
 
 def _objects(connection: Connection, result_id: str) -> int:

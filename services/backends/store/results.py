@@ -9,13 +9,14 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store import deliveries as deliveries_of
-from services.backends.store import history, reviews, summary
+from services.backends.store import history, notifications, reviews, summary
 from services.backends.store.engine import locked
 from services.backends.store.jobs import guarded_update, study_of
-from services.backends.store.tables import delivery, job, result, result_object
+from services.backends.store.owed import owe
+from services.backends.store.tables import job, result, result_object
 from services.triage.errors import LeaseLost
 from services.triage.job import JobState, Lease
-from services.triage.result import IDENTITY_CORRECTED, DeliveryState, Destination, ObjectKind, Result, wanted_by
+from services.triage.result import IDENTITY_CORRECTED, Destination, Result, wanted_by
 
 
 def freeze(
@@ -54,20 +55,9 @@ def freeze(
     if objects:
         connection.execute(sa.insert(result_object), objects)
     sop_class_uids = [one.sop_class_uid for one in frozen.objects]
-    goes = {one: wanted_by(one.objects, sop_class_uids) for one in destinations}
-    deliveries = [
-        _delivery_row(uid, result_id, one, kinds, owner.priority, now) for one, kinds in goes.items() if kinds
-    ]
-    if deliveries:
-        connection.execute(sa.insert(delivery), deliveries)
+    goes = {one: wanted_by(one.objects, sop_class_uids) for one in destinations if not one.told_of}
     actor = lease.worker
     lines = [history.line(uid, "job", lease.job_id, time=now, actor=actor, what="frozen", cause=frozen.finding.outcome)]
-    lines += [
-        history.line(
-            uid, "delivery", one["delivery_id"], time=now, actor=actor, what="pending", cause=one["destination"]
-        )
-        for one in deliveries
-    ]
     lines += [
         history.line(uid, "job", lease.job_id, time=now, actor=actor, what="nothing_to_deliver", cause=one.name)
         for one, kinds in goes.items()
@@ -78,8 +68,27 @@ def freeze(
         lines.append(history.line(uid, "job", superseded, time=now, actor=actor, what="superseded", cause=cause))
     history.write(connection, lines)
     reviews.schedule(connection, result_id, rewritten=owner.reconciles is not None, actor=actor, now=now)
+    for one, kinds in goes.items():
+        if kinds:
+            owe(
+                connection,
+                created_at=now,
+                actor=actor,
+                result_id=result_id,
+                study_instance_uid=uid,
+                destination=one.name,
+                kind=one.kind,
+                address=one.address,
+                objects=kinds,
+                priority=owner.priority,
+            )
     if owner.reconciles is not None:
+        notifications.owe_withdrawal(connection, owner.reconciles, actor=actor, now=now)
         deliveries_of.withdraw(connection, owner.reconciles, IDENTITY_CORRECTED, actor=actor, now=now)
+    receivers = [one for one in destinations if one.told_of]
+    notifications.owe_result(
+        connection, result_id, frozen.finding, receivers, priority=owner.priority, actor=actor, now=now
+    )
     summary.refresh(connection, uid)
     return result_id
 
@@ -127,21 +136,3 @@ def _object_rows(result_id: str, frozen: Result, sha256s: Sequence[str]) -> list
         }
         for position, (one, sha256) in enumerate(zip(frozen.objects, sha256s, strict=True))
     ]
-
-
-def _delivery_row(
-    uid: str, result_id: str, destination: Destination, kinds: tuple[ObjectKind, ...], priority: int, now: datetime
-) -> dict[str, Any]:
-    return {
-        "delivery_id": uuid4().hex,
-        "result_id": result_id,
-        "study_instance_uid": uid,
-        "destination": destination.name,
-        "kind": destination.kind,
-        "address": destination.address,
-        "objects": kinds,
-        "state": DeliveryState.PENDING,
-        "priority": priority,
-        "created_at": now,
-        "next_at": now,
-    }

@@ -14,6 +14,7 @@ from services.backends.store import (
     frozen,
     inquiries,
     jobs,
+    notifications,
     recalls,
     results,
     versions,
@@ -30,6 +31,7 @@ from services.triage.commitment import CommitmentReport
 from services.triage.completeness import Evidence
 from services.triage.errors import Reason
 from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, Plan
+from services.triage.notification import Notification
 from services.triage.ports import DeliveryLine, DueCommitment, DueDelivery, Recorded
 from services.triage.result import DeliveryState, Destination, FrozenResult, Recall, Result, ResultObject
 from services.triage.study import Instance, VersionKey
@@ -178,6 +180,10 @@ class SqlStudyStore:
                 return None
         with writing(self._engine) as connection:
             return deliveries.claim(connection, destination_name, DeliveryState.PENDING, now=now, duration=duration)
+
+    def notification(self, delivery_id: str) -> Notification:
+        with reading(self._engine) as connection:
+            return notifications.notification(connection, delivery_id)
 
     def renew_claim(self, claimed: DueDelivery, *, now: datetime, duration: timedelta) -> None:
         with writing(self._engine) as connection:

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store.board import ShownState
+from services.backends.store.notifications import IS_NOTIFICATION
 from services.backends.store.tables import board, delivery, instance, job, recall, result, study, study_version
 from services.triage.finding import Flag, Outcome
 from services.triage.identity import NOT_AGREED
@@ -119,7 +120,11 @@ def _already_reported(connection: Connection, newest: sa.Row[Any]) -> list[Any]:
     )
     if since is None or since == newest.version:
         return []
-    arrived = delivery.c.state.in_([DeliveryState.SENT, DeliveryState.COMMITTED]), sa.not_(delivery.c.note)
+    arrived = (
+        delivery.c.state.in_([DeliveryState.SENT, DeliveryState.COMMITTED]),
+        sa.not_(delivery.c.note),
+        sa.not_(IS_NOTIFICATION),
+    )
     first = connection.scalar(
         sa.select(sa.func.min(result.c.version))
         .join(delivery, delivery.c.result_id == result.c.result_id)

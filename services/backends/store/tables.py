@@ -236,7 +236,9 @@ result_object = sa.Table(
     Column("note", Boolean, nullable=False, server_default=sa.false()),
 )
 
-# attempt: tries so far. claim: of the process that sends it now. note: the rejection note is sent, not the result.
+# A result on its way to a destination, or in a notification to a receiver (kind: a `ReceiverKind`; no objects).
+# attempt: tries so far. claim: of the process that sends it now. note: the result is taken back: its rejection note is
+# sent, or its withdrawal told.
 # The address is the one at freezing, for the record; the sender uses today's.
 # objects: the kinds that go (from a writer of revision 0003: null, and all do). transaction_uid: the Storage Commitment
 # transaction asked in since the last sending. requests: how many there were. uncommitted: SOP Instance UIDs; null: all.
@@ -265,6 +267,7 @@ delivery = sa.Table(
     Column("note", Boolean, nullable=False, server_default=sa.false()),
     UniqueConstraint("result_id", "destination", "note"),
     Index(None, "destination", "state", "next_at"),
+    Index(None, "study_instance_uid", "destination", "created_at"),
 )
 
 # A Storage Commitment transaction (PS3.4 annex J); instances: the SOP Instance UIDs asked for.

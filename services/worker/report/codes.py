@@ -2,27 +2,33 @@
 
 from pydicom.sr.coding import Code
 
+from services.triage import concepts
 from services.triage.finding import Outcome
 from services.triage.model import Code as ModelCode
 
+
+def of_model(code: ModelCode) -> Code:
+    """A code of a model's metadata, or of `triage.concepts`."""
+    return Code(code.value, code.scheme, code.meaning)
+
+
 ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
-# not Neoplasm: nobody has proven it
-LESION = Code("52988006", "SCT", "Lesion")
-ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
-REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+LESION = of_model(concepts.LESION)
+ARTIFICIAL_INTELLIGENCE = of_model(concepts.ARTIFICIAL_INTELLIGENCE)
+REPORT = of_model(concepts.REPORT)
 OF_INTEREST = Code("113000", "DCM", "Of Interest")
 PROCESSED_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
 
-VOLUME = Code("118565006", "SCT", "Volume")
-LONG_AXIS = Code("103339001", "SCT", "Long axis")
-SHORT_AXIS = Code("103340004", "SCT", "Short axis")
+VOLUME = of_model(concepts.VOLUME)
+LONG_AXIS = of_model(concepts.LONG_AXIS)
+SHORT_AXIS = of_model(concepts.SHORT_AXIS)
 ATTENUATION = Code("112031", "DCM", "Attenuation Coefficient")
 MEAN = Code("373098007", "SCT", "Mean")
-CERTAINTY = Code("111012", "DCM", "Certainty of Finding")
-MM = Code("mm", "UCUM", "millimeter")
-MM3 = Code("mm3", "UCUM", "cubic millimeter")
+CERTAINTY = of_model(concepts.CERTAINTY)
+MM = of_model(concepts.MM)
+MM3 = of_model(concepts.MM3)
 HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
-PERCENT = Code("%", "UCUM", "Percent")
+PERCENT = of_model(concepts.PERCENT)
 PIXELS = Code("{pixels}", "UCUM", "Pixels")
 
 ILLUSTRATION = Code("121200", "DCM", "Illustration of ROI")
@@ -37,26 +43,17 @@ PIXEL_ROWS = Code("110910", "DCM", "Pixel Data Rows")
 PIXEL_COLUMNS = Code("110911", "DCM", "Pixel Data Columns")
 
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
-FINDINGS_SUMMARY = Code("111017", "DCM", "CAD Processing and Findings Summary")
+FINDINGS_SUMMARY = of_model(concepts.FINDINGS_SUMMARY)
 SUMMARY_OF_ANALYSES = Code("111065", "DCM", "Summary of Analyses")
-PRIORITY = Code("260870009", "SCT", "Priority")
-URGENT = Code("103391001", "SCT", "Urgent Procedure")
+PRIORITY = of_model(concepts.PRIORITY)
+URGENT = of_model(concepts.URGENT)
 COMMENT = Code("121106", "DCM", "Comment")
 
 PRESENT = Code("52101004", "SCT", "Present")
 UNDETERMINED = Code("373068000", "SCT", "Undetermined")
 ABSENT = Code("272519000", "SCT", "Absent")
 
-_WITH_FINDINGS = Code("111242", "DCM", "All algorithms succeeded; with findings")
-_WITHOUT_FINDINGS = Code("111241", "DCM", "All algorithms succeeded; without findings")
-_NONE_SUCCEEDED = Code("111245", "DCM", "No algorithms succeeded; without findings")
-FINDINGS_SUMMARIES = {
-    Outcome.FOUND: _WITH_FINDINGS,
-    Outcome.EQUIVOCAL: _WITH_FINDINGS,
-    Outcome.NOTHING_FOUND: _WITHOUT_FINDINGS,
-    Outcome.FAILED: _NONE_SUCCEEDED,
-    Outcome.NOT_ANALYSED: _NONE_SUCCEEDED,
-}
+FINDINGS_SUMMARIES = {outcome: of_model(code) for outcome, code in concepts.FINDINGS_SUMMARIES.items()}
 _SUCCEEDED = Code("111222", "DCM", "Succeeded")
 ANALYSES = {
     Outcome.FOUND: _SUCCEEDED,
@@ -96,8 +93,3 @@ def procedure(modality: str) -> Code:
 def modality(value: str) -> Code:
     """The modality of an image (CID 29)."""
     return Code(value, "DCM", _MODALITIES.get(value, value))
-
-
-def of_model(code: ModelCode) -> Code:
-    """A code of a model's metadata."""
-    return Code(code.value, code.scheme, code.meaning)

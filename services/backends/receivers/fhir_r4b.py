@@ -1,0 +1,332 @@
+"""A notification as a FHIR R4B transaction: DiagnosticReport, Observations, ImagingStudy, Device, Task for review.
+
+All of it is preliminary. Resources are found by identifiers, never by a server's ids: what is ours is updated
+(`PUT ?identifier=`), what may be another's is created only where it is missing (`ifNoneExist`), and so is the Task,
+which a person may have ended meanwhile. Repeating the transaction therefore changes nothing.
+
+One DiagnosticReport per study and model, and one Observation per lesion (its Tracking UID), live on through results
+that replace one another; what was taken back, or is no longer seen, becomes `entered-in-error`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote
+from uuid import NAMESPACE_OID, uuid5
+
+from pydantic import ValidationError
+
+from services import __version__
+from services.backends.receivers.codes import Concept, urgency
+from services.backends.receivers.saying import impression, lesion_text, percent, require_one_patient, withdrawal
+from services.backends.receivers.source import ValueOf, date_of
+from services.backends.receivers.tables import FhirTable
+from services.triage.completeness import OWN_MANUFACTURER
+from services.triage.concepts import FINDINGS_SUMMARIES, LESION, MM, MM3, PERCENT, URGENT
+from services.triage.errors import DestinationRefused
+from services.triage.lesion import Lesion
+from services.triage.model import Code
+from services.triage.notification import Notification
+from services.triage.study import by_series
+from services.triage.wording import score_text
+
+Resource = dict[str, Any]
+_UIDS = "urn:dicom:uid"  # PS3.20 and FHIR: the value is urn:oid:UID
+_ESCAPES = str.maketrans({character: f"\\{character}" for character in "\\,$|"})
+_WRONG, _PRELIMINARY = "entered-in-error", "preliminary"
+
+
+def transaction(notification: Notification, value_of: ValueOf, site: FhirTable) -> str:
+    """The Bundle as JSON, checked against R4B.
+
+    Raises DestinationRefused: it would name one of two patients, or cannot be told in R4B.
+    """
+    # 0.2 s, that only delivery spends, and only where somebody is told by FHIR
+    from fhir.resources.R4B.bundle import Bundle
+
+    require_one_patient(notification)
+    entries = _Transaction(notification=notification, value_of=value_of, site=site).entries()
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "entry": [_without_empty(entry) for entry in entries],
+    }
+    try:
+        return str(Bundle.model_validate(bundle).model_dump_json(indent=2))
+    except ValidationError as error:
+        places = sorted({".".join(map(str, each["loc"])) for each in error.errors(include_input=False)})
+        raise DestinationRefused(
+            "no_fhir", f"the images tell what R4B does not allow at {', '.join(places)}"
+        ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Transaction:
+    notification: Notification
+    value_of: ValueOf
+    site: FhirTable
+
+    def entries(self) -> list[Resource]:
+        finding, withdrawn = self.notification.result.finding, self.notification.withdrawn
+        status = _PRELIMINARY if withdrawn is None else _WRONG
+        lesions = [self._lesion(lesion, status) for lesion in finding.lesions]
+        vanished = self.notification.vanished if withdrawn is None else ()
+        return [
+            _create(self._device),
+            (_update if self.site.imaging_study == "update" else _create)(self._imaging_study),
+            _update(self._summary(status)),
+            *map(_update, lesions),
+            *(_update(self._lesion(lesion, _WRONG)) for lesion in vanished),
+            _update(self._report(status, lesions)),
+            *self._tasks(),
+        ]
+
+    @cached_property
+    def _device(self) -> Resource:
+        model = self.notification.result.model
+        return self._resource(
+            "Device",
+            f"device:{model.name}/{model.version}/{model.weights_sha256}",
+            manufacturer=OWN_MANUFACTURER,
+            deviceName=[{"name": f"{OWN_MANUFACTURER} {model.name}", "type": "model-name"}],
+            modelNumber=model.name,
+            version=[{"value": model.version}, {"type": {"text": "software"}, "value": __version__}],
+            note=[{"text": f"weights SHA-256 {model.weights_sha256}"}],
+        )
+
+    @cached_property
+    def _imaging_study(self) -> Resource:
+        study = self.notification.study
+        series = [
+            {
+                "uid": one.series_instance_uid,
+                "number": _unsigned(one.header.series_number),
+                "modality": {"system": self.site.system("DCM"), "code": one.header.modality.strip() or "OT"},
+                "description": one.header.series_description,
+                "numberOfInstances": len(one.instances),
+            }
+            for one in by_series(self.notification.instances)
+        ]
+        return {
+            "resourceType": "ImagingStudy",
+            "identifier": [_uid(study.study_instance_uid)],
+            "status": "available",
+            "subject": self._patient,
+            "started": _date(study.study_date),
+            "basedOn": self._order,
+            "numberOfSeries": len(series),
+            "numberOfInstances": len(self.notification.instances),
+            "description": study.study_description,
+            "series": series,
+        }
+
+    def _summary(self, status: str) -> Resource:
+        """What the model says of the whole study."""
+        finding = self.notification.result.finding
+        flag = [
+            self._component(Concept.PRIORITY, valueCodeableConcept=self._concept(urgency(finding.flag), finding.flag))
+        ]
+        score = [] if finding.score is None else [self._certainty(finding.score)]
+        return self._observation(
+            f"summary:{self._about}",
+            status,
+            code=self._coded(Concept.OUTCOME),
+            valueCodeableConcept=self._concept(FINDINGS_SUMMARIES[finding.outcome], finding.outcome),
+            component=[*(flag if finding.outcome.analysed else []), *score],
+            note=self._score_note(finding.score),
+        )
+
+    def _lesion(self, lesion: Lesion, status: str) -> Resource:
+        quantities = [
+            (Concept.VOLUME, round(lesion.volume_ml * 1000), MM3),
+            (Concept.LONG_AXIS, round(lesion.long_axis_mm, 1), MM),
+            (Concept.SHORT_AXIS, round(lesion.short_axis_mm, 1), MM),
+        ]
+        measured = [
+            self._component(concept, valueQuantity=self._quantity(value, unit)) for concept, value, unit in quantities
+        ]
+        calibrated = self.notification.result.finding.calibrated
+        observation = self._observation(
+            lesion.tracking_uid,
+            status,
+            code=self._coded(Concept.FINDING),
+            valueCodeableConcept=self._concept(LESION, lesion.label),
+            component=[*measured, self._certainty(lesion.score)],
+            note=[{"text": lesion_text(lesion, calibrated=calibrated)}],
+        )
+        return observation | {"identifier": [_uid(lesion.tracking_uid)]}
+
+    def _report(self, status: str, lesions: Sequence[Resource]) -> Resource:
+        notification, study = self.notification, self.notification.study
+        lines = impression(notification) if notification.withdrawn is None else [withdrawal(notification.withdrawn)]
+        code = self._concept(FINDINGS_SUMMARIES[notification.result.finding.outcome])
+        if link := self.site.link_to(study.study_instance_uid):
+            lines.append(f"Images and overlay: {link}")
+        return self._resource(
+            "DiagnosticReport",
+            f"report:{self._about}",
+            status=status,
+            basedOn=self._order,
+            category=[{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": "RAD"}]}],
+            code=self._coded(Concept.REPORT),
+            subject=self._patient,
+            effectiveDateTime=_date(study.study_date),
+            issued=notification.owed_at.isoformat(),
+            imagingStudy=[_reference(self._imaging_study)],
+            result=[_reference(one) for one in (self._summary(status), *lesions)],
+            conclusion="\n".join(lines),
+            conclusionCode=[code] if notification.withdrawn is None else [],
+        )
+
+    def _tasks(self) -> list[Resource]:
+        """The review of the result; of one that is replaced, or taken back, nobody need do it any more."""
+        notification = self.notification
+        entries = []
+        if notification.earlier is not None and notification.earlier.finding.outcome.analysed:
+            entries.append(
+                _update(self._task(notification.earlier.result_id, "cancelled", "replaced by a newer result"))
+            )
+        if notification.result.finding.outcome.analysed:
+            if notification.withdrawn is not None:
+                why = withdrawal(notification.withdrawn)
+                entries.append(_update(self._task(notification.result.result_id, "cancelled", why)))
+            else:
+                entries.append(_create(self._task(notification.result.result_id, "requested", "")))
+        return entries
+
+    def _task(self, result_id: str, status: str, why: str) -> Resource:
+        is_urgent = urgency(self.notification.result.finding.flag) is URGENT
+        return self._resource(
+            "Task",
+            f"review:{result_id}",
+            status=status,
+            statusReason={"text": why} if why else None,
+            intent="proposal",
+            priority="urgent" if is_urgent else "routine",
+            code={"text": "Review of a preliminary AI result"},
+            focus=_reference(self._resource("DiagnosticReport", f"report:{self._about}")),
+            **{"for": self._patient},
+            authoredOn=self.notification.owed_at.isoformat(),
+            requester=_reference(self._device),
+        )
+
+    @property
+    def _about(self) -> str:
+        return f"{self.notification.study.study_instance_uid}/{self.notification.result.model.name}"
+
+    def _resource(self, kind: str, identifier: str, **content: Any) -> Resource:
+        return {"resourceType": kind, "identifier": [self._identifier(identifier)], **content}
+
+    def _observation(self, identifier: str, status: str, **content: Any) -> Resource:
+        category = {"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "imaging"}
+        return self._resource(
+            "Observation",
+            identifier,
+            status=status,
+            category=[{"coding": [category]}],
+            subject=self._patient,
+            effectiveDateTime=_date(self.notification.study.study_date),
+            issued=self.notification.frozen_at.isoformat(),
+            device=_reference(self._device),
+            derivedFrom=[_reference(self._imaging_study)],
+            **content,
+        )
+
+    def _component(self, concept: Concept, **value: Any) -> Resource:
+        return {"code": self._coded(concept), **value}
+
+    def _certainty(self, score: float) -> Resource:
+        return self._component(Concept.CERTAINTY, valueQuantity=self._quantity(percent(score), PERCENT))
+
+    def _score_note(self, score: float | None) -> list[Resource]:
+        calibrated = self.notification.result.finding.calibrated
+        return [] if score is None else [{"text": score_text(score, calibrated=calibrated)}]
+
+    def _quantity(self, value: float, unit: Code) -> Resource:
+        return {"value": value, "unit": unit.value, "system": self.site.system("UCUM"), "code": unit.value}
+
+    def _coded(self, concept: Concept) -> Resource:
+        return self._concept(self.site.code(concept))
+
+    def _concept(self, code: Code, text: str = "") -> Resource:
+        coding = {"system": self.site.system(code.scheme), "code": code.value, "display": code.meaning}
+        return {"coding": [coding], "text": text}
+
+    @cached_property
+    def _patient(self) -> Resource:
+        """By its number: the patient is the site's to create. Without a number nobody is named."""
+        study = self.notification.study
+        if not study.patient_id:
+            return {"type": "Patient", "display": "unknown: the images tell no PatientID"}
+        issuer = study.issuer_of_patient_id
+        system = self.site.issuers.get(
+            issuer, f"{self.site.identifier_system}:issuer:{quote(issuer)}" if issuer else ""
+        )
+        return {"type": "Patient", "identifier": {"system": system, "value": study.patient_id}}
+
+    @cached_property
+    def _order(self) -> list[Resource]:
+        found = []
+        for kind, keyword in (("PLAC", self.site.placer_order_number), ("FILL", self.site.filler_order_number)):
+            if number := self.value_of(keyword):
+                coding = {"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": kind}
+                identifier = {"type": {"coding": [coding]}, "system": self.site.order_system, "value": number}
+                found.append({"type": "ServiceRequest", "identifier": identifier})
+        return found
+
+    def _identifier(self, value: str) -> Resource:
+        return {"system": self.site.identifier_system, "value": value}
+
+
+def _create(resource: Resource) -> Resource:
+    """Where there is none with its identifier."""
+    kind, wanted = resource["resourceType"], _search(resource)
+    return _entry(resource, {"method": "POST", "url": kind, "ifNoneExist": wanted})
+
+
+def _update(resource: Resource) -> Resource:
+    """Whether there is one with its identifier, or not."""
+    return _entry(resource, {"method": "PUT", "url": f"{resource['resourceType']}?{_search(resource)}"})
+
+
+def _entry(resource: Resource, request: Resource) -> Resource:
+    return {"fullUrl": _full_url(resource), "resource": resource, "request": request}
+
+
+def _search(resource: Resource) -> str:
+    """By its identifier, with what a search takes for delimiters escaped (FHIR R4B 3.1.1.4.0.1)."""
+    system, value = (resource["identifier"][0][key].translate(_ESCAPES) for key in ("system", "value"))
+    return f"identifier={quote(f'{system}|{value}', safe='|:/')}"
+
+
+def _reference(resource: Resource) -> Resource:
+    """To a resource of the same transaction."""
+    return {"reference": _full_url(resource)}
+
+
+def _full_url(resource: Resource) -> str:
+    return f"urn:uuid:{uuid5(NAMESPACE_OID, resource['resourceType'] + _search(resource))}"
+
+
+def _uid(uid: str) -> Resource:
+    return {"system": _UIDS, "value": f"urn:oid:{uid}"}
+
+
+def _date(text: str) -> str | None:
+    """A DICOM date as FHIR writes it. Without the time: its zone is not known."""
+    date = date_of(text)
+    return date.isoformat() if date else None
+
+
+def _unsigned(number: int | None) -> int | None:
+    return number if number is not None and number >= 0 else None
+
+
+def _without_empty(value: Any) -> Any:
+    """FHIR has no empty or blank strings, no empty lists and objects."""
+    if isinstance(value, dict):
+        return {key: kept for key, each in value.items() if (kept := _without_empty(each)) not in (None, "", [], {})}
+    if isinstance(value, list):
+        return [_without_empty(each) for each in value]
+    return value.strip() if isinstance(value, str) else value

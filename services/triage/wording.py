@@ -1,0 +1,42 @@
+"""What is said of a finding, in reports and messages alike. No patient data; a score is called a score."""
+
+from services.triage.errors import Reason
+from services.triage.finding import Finding, Outcome, two_digits
+
+NOT_A_DEVICE = "Demonstration software, not a medical device, not for diagnosis. A person must read every study."
+
+
+def score_text(score: float, *, calibrated: bool) -> str:
+    """`score 0.93`, and that it is not calibrated as long as it is not."""
+    told = f"score {two_digits(score)}"
+    return told if calibrated else f"{told} (not calibrated on patients)"
+
+
+def outcome_text(finding: Finding) -> str:
+    """What the model says of the study, or that it says nothing."""
+    count = lesions_text(finding)
+    match finding.outcome:
+        case Outcome.FOUND:
+            return f"{count} found; study {_study_score(finding)}; flag {finding.flag}."
+        case Outcome.EQUIVOCAL:
+            return f"Equivocal: {count} below the detection threshold; study {_study_score(finding)}."
+        case Outcome.NOTHING_FOUND:
+            return f"Nothing found; best candidate: {_study_score(finding)}. This does not rule out a lesion."
+        case Outcome.NOT_ANALYSED:
+            return "NOT ANALYSED: the model has not looked at these images."
+        case Outcome.FAILED:
+            return "ANALYSIS FAILED: nothing can be said about these images."
+
+
+def lesions_text(finding: Finding) -> str:
+    """How many lesions there are."""
+    return f"{len(finding.lesions)} lesion{'s' if len(finding.lesions) != 1 else ''}"
+
+
+def reason_text(what: str, reason: Reason) -> str:
+    """A coded reason, and of what it is one."""
+    return f"{what}: {reason.text} [{reason.code}]"
+
+
+def _study_score(finding: Finding) -> str:
+    return score_text(finding.score or 0.0, calibrated=finding.calibrated)
