@@ -20,7 +20,7 @@ def run_standalone(
     configure_logging(settings.log_level)
     with _only_one(settings.data):
         _prepare_store(settings)
-        supervise(parts, settings, listens_on=(settings.dicom, settings.http), announce=announce)
+        supervise(parts, settings, listens_on=(*settings.dicom_addresses(), settings.http), announce=announce)
 
 
 def _prepare_store(settings: Settings) -> None:

@@ -32,7 +32,7 @@ def gateway(
     """
     settings = settings_from(data=data, http=http, dicom=dicom, ae_title=ae_title, quiet_period=quiet_period)
     configure_logging(settings.log_level)
-    listens_on = (settings.http, settings.dicom) if role.is_door else (settings.http,)
+    listens_on = (settings.http, *(settings.dicom_addresses() if role.is_door else ()))
     try:
         supervise(GATEWAY[role], settings, listens_on=listens_on)
     except CannotStart as error:

@@ -18,6 +18,7 @@ from services.backends.storage_commitment import STORAGE_COMMITMENT, answer_repo
 from services.backends.store import open_store
 from services.gateway.intake import Intake
 from services.gateway.scp import Listener
+from services.gateway.tls import listener_tls
 from services.settings import Settings
 from services.triage.commitment import CommitmentReport
 from services.triage.errors import InstanceRefused, OutOfResources
@@ -34,7 +35,6 @@ def run_door(settings: Settings) -> None:
     files = FolderStudyFiles(settings.data, min_free_mb=settings.min_free_mb)
     files.recover()
     intake = Intake(files=files, max_instance_bytes=settings.max_instance_mb * 1_000_000)
-    host, port = settings.dicom.rsplit(":", 1)
     ae = AE(ae_title=settings.ae_title)
     ae.maximum_pdu_size = 0  # unlimited
     ae.supported_contexts = VerificationPresentationContexts
@@ -46,9 +46,9 @@ def run_door(settings: Settings) -> None:
         (evt.EVT_N_EVENT_REPORT, _committed, [settings]),
     ]
     listener = Listener(
-        ae, (host.strip("[]"), int(port)), handlers=handlers, max_associations=settings.max_associations
+        ae, settings.dicom, handlers=handlers, max_associations=settings.max_associations, tls=listener_tls(settings)
     )
-    log.info("door_open", address=settings.dicom, ae_title=settings.ae_title)
+    log.info("door_open", address=settings.dicom, tls_address=settings.dicom_tls, ae_title=settings.ae_title)
     listener.serve(grace_s=_GRACE_S)
     log.info("door_closed")
 

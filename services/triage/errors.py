@@ -18,6 +18,8 @@ VigieError
 │   ├── ModelRefused            a bundle cannot be used
 │   ├── RulesRefused            a file of routing rules cannot be used
 │   ├── DestinationsRefused     a file of destinations cannot be used
+│   ├── RequestersRefused       a file of those who may ask for storage commitment cannot be used
+│   ├── CertificatesRefused     a certificate or key of ours cannot be used
 │   ├── SchemaRefused           a database is newer than this program can use
 │   └── DestinationRefused      a PACS answers that it will not take an object
 ├── LeaseLost                   another worker holds the job now: stop, write nothing
@@ -142,6 +144,14 @@ class RulesRefused(RejectedError):
 
 class DestinationsRefused(RejectedError):
     """A file of destinations cannot be used: the text names file, destination and field."""
+
+
+class RequestersRefused(RejectedError):
+    """A file of those who may ask for storage commitment cannot be used: the text names file, AE title and field."""
+
+
+class CertificatesRefused(RejectedError):
+    """A certificate, its key or a file of authorities cannot be used: the text names the file."""
 
 
 class SchemaRefused(RejectedError):
