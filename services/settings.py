@@ -64,6 +64,11 @@ class Settings(BaseSettings):
         description="TOML file: more destinations, a table each, with their objects, TLS and storage commitment "
         "(deploy/destinations.toml).",
     )
+    commitment: Path | None = Field(
+        None,
+        description="TOML file: the AEs that may ask us for storage commitment, a table each, with the archive that "
+        "must have committed first (deploy/commitment.toml). Default: nobody.",
+    )
     recall_notes: bool = Field(
         False,
         description="Reject recalled results at the destinations that have them, by a Key Object Selection (IHE IOCM).",

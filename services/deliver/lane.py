@@ -3,8 +3,8 @@
 import random
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
@@ -63,19 +63,23 @@ class Lane(ABC):
         """How long a claim lasts that is not renewed."""
         return timedelta(seconds=self.claim_s)
 
+    def keeping(self, claimed: DueDelivery) -> AbstractContextManager[None]:
+        """Renew the claim on a delivery until the block ends."""
+        return self.renewing(lambda: self.store.renew_claim(claimed, now=utc_now(), duration=self.claim))
+
     @contextmanager
-    def keeping(self, claimed: DueDelivery) -> Iterator[None]:
-        """Renew a claim until the block ends."""
+    def renewing(self, renew: Callable[[], None]) -> Iterator[None]:
+        """Renew a claim, again and again, until the block ends."""
         done = threading.Event()
 
-        def renew() -> None:
+        def go_on() -> None:
             while not done.wait(self.claim_s / 3):
                 try:
-                    self.store.renew_claim(claimed, now=utc_now(), duration=self.claim)
+                    renew()
                 except StoreUnavailable:
-                    log.warning("claim_not_renewed", delivery=claimed.delivery_id)
+                    log.warning("claim_not_renewed", destination=self.destination.name)
 
-        thread = threading.Thread(target=renew, daemon=True)
+        thread = threading.Thread(target=go_on, daemon=True)
         thread.start()
         try:
             yield

@@ -6,20 +6,31 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
 from services.backends.files import FolderStudyFiles
-from services.backends.senders import Route, commitment_user_for, routes, sender_for
-from services.backends.store import open_store
+from services.backends.senders import (
+    Requester,
+    Route,
+    commitment_user_for,
+    reporter_for,
+    requesters,
+    routes,
+    sender_for,
+)
+from services.backends.senders.destinations import DICOM
+from services.backends.store import SqlStudyStore, open_store
 from services.deliver.commitment import Committing
 from services.deliver.lane import Lane
+from services.deliver.promising import Promising
 from services.deliver.sending import Sending
 from services.lifetime import stop_on_signals
 from services.patience import wait_for
 from services.settings import Settings
 from services.triage.ports import StudyFiles, StudyStore
+from services.triage.result import Destination
 
 
 def run_deliver(settings: Settings) -> None:
-    """Deliver until SIGTERM or SIGINT; the result in hand is sent to its end."""
-    ways = routes(settings)
+    """Deliver, and answer for what is kept, until SIGTERM or SIGINT; what is in hand is brought to its end."""
+    ways, asking = routes(settings), requesters(settings)
     store = wait_for("database", lambda: open_store(settings.store_url()))
     stop = stop_on_signals()
     if not ways:
@@ -27,6 +38,7 @@ def run_deliver(settings: Settings) -> None:
         return
     files = FolderStudyFiles(settings.data)
     lanes = [lane for route in ways for lane in _lanes(route, settings, store, files, stop)]
+    lanes += [_promises(requester, settings, store, files, stop) for requester in asking.values()]
     with ThreadPoolExecutor(len(lanes)) as pool:
         running = [pool.submit(lane.run) for lane in lanes]
         wait(running, return_when=FIRST_EXCEPTION)
@@ -38,14 +50,7 @@ def run_deliver(settings: Settings) -> None:
 def _lanes(
     route: Route, settings: Settings, store: StudyStore, files: StudyFiles, stop: threading.Event
 ) -> Iterator[Lane]:
-    common: dict[str, Any] = {
-        "store": store,
-        "destination": route.destination,
-        "claim_s": settings.lease_s,
-        "retry_s": settings.delivery_retry_s,
-        "retry_max_s": settings.delivery_retry_max_s,
-        "stop": stop,
-    }
+    common = _common(route.destination, settings, store, stop)
     sender, commitment = sender_for(route, settings), route.commitment
     yield Sending(**common, files=files, sender=sender, ask_commitment=commitment is not None)
     if commitment is not None:
@@ -55,3 +60,31 @@ def _lanes(
             answer_within_s=commitment.answer_within_s,
             max_requests=commitment.max_requests,
         )
+
+
+def _promises(
+    requester: Requester, settings: Settings, store: SqlStudyStore, files: StudyFiles, stop: threading.Event
+) -> Lane:
+    reports_to = Destination(name=requester.ae_title, kind=DICOM, address=requester.report_to)
+    return Promising(
+        **_common(reports_to, settings, store, stop),
+        requests=store.requests,
+        files=files,
+        archive=commitment_user_for(requester.archive, requester.commitment, settings),
+        reporter=reporter_for(requester, settings),
+        look_for_s=requester.look_for_s,
+        answer_within_s=requester.commitment.answer_within_s,
+        decide_within_s=requester.decide_within_s,
+        report_within_s=requester.report_within_s,
+    )
+
+
+def _common(destination: Destination, settings: Settings, store: StudyStore, stop: threading.Event) -> dict[str, Any]:
+    return {
+        "store": store,
+        "destination": destination,
+        "claim_s": settings.lease_s,
+        "retry_s": settings.delivery_retry_s,
+        "retry_max_s": settings.delivery_retry_max_s,
+        "stop": stop,
+    }

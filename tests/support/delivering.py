@@ -21,6 +21,7 @@ def delivering(
         "VIGIE_DATA": str(house.data),
         "VIGIE_SEND_TO": ",".join(house.send_to),
         **({"VIGIE_DESTINATIONS": str(house.destinations)} if house.destinations else {}),
+        **({"VIGIE_COMMITMENT": str(house.commitment)} if house.commitment else {}),
         "VIGIE_DELIVERY_RETRY_S": str(retry_s),
         "VIGIE_DELIVERY_RETRY_MAX_S": str(retry_max_s),
         "VIGIE_LEASE_S": str(lease_s),

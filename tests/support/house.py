@@ -41,6 +41,7 @@ class House:
     data: Path
     send_to: tuple[str, ...] = ()
     destinations: Path | None = None
+    commitment: Path | None = None
     lease_s: float = 60.0
     max_attempts: int = 3
     model_name: str = "ct_lung_lesion"
@@ -52,6 +53,7 @@ class House:
             data=self.data,
             send_to=self.send_to,
             destinations=self.destinations,
+            commitment=self.commitment,
             lease_s=self.lease_s,
             max_attempts=self.max_attempts,
         )

@@ -15,6 +15,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext, build_context
 
 from services.backends.senders.destinations import split_address
@@ -112,7 +113,13 @@ def associate(
 
 @contextmanager
 def established(
-    address: str, ae_title: str, contexts: list[PresentationContext], *, link: Link, handlers: Sequence[Any] = ()
+    address: str,
+    ae_title: str,
+    contexts: list[PresentationContext],
+    *,
+    link: Link,
+    handlers: Sequence[Any] = (),
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Iterator[Association]:
     """An association in these contexts, released at the end; only who sends a request takes messages from it.
 
@@ -129,6 +136,7 @@ def established(
             contexts=contexts,
             ae_title=called,
             evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay), *handlers],
+            ext_neg=list(roles),
             tls_args=link.tls_args(host),
         )
     except socket.gaierror as error:

@@ -6,7 +6,17 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
-from services.backends.store import arrivals, commitments, deliveries, frozen, jobs, recalls, results, versions
+from services.backends.store import (
+    arrivals,
+    commitments,
+    deliveries,
+    frozen,
+    jobs,
+    recalls,
+    requests,
+    results,
+    versions,
+)
 from services.backends.store.archive import Archive
 from services.backends.store.backlog import backlog
 from services.backends.store.desk import Board
@@ -28,13 +38,17 @@ def never_the_same(_kept: str, _arrived: str) -> bool:
 
 
 class SqlStudyStore:
-    """`services.triage.ports.StudyStore`; `board` and `archive`: the reads of the desk and of DICOMweb."""
+    """`services.triage.ports.StudyStore`; `board` and `archive`: the reads of the desk and of DICOMweb.
+
+    `requests`: `services.triage.ports.CommitmentRequests`.
+    """
 
     def __init__(self, engine: Engine, *, same_pixels: SamePixels) -> None:
         self._engine = engine
         self._same_pixels = same_pixels
         self.board = Board(engine)
         self.archive = Archive(engine)
+        self.requests = requests.Requests(engine)
 
     def record(self, instances: Sequence[tuple[Instance, str]], *, now: datetime) -> list[Recorded]:
         if not instances:
@@ -177,7 +191,8 @@ class SqlStudyStore:
 
     def commitment_reported(self, report: CommitmentReport, *, now: datetime) -> bool:
         with writing(self._engine) as connection:
-            return commitments.reported(connection, report, now=now)
+            known = commitments.reported(connection, report, now=now)
+            return known or requests.answered(connection, report, now=now)
 
     def not_committed(
         self,
