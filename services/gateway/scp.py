@@ -18,7 +18,9 @@ from types import FrameType
 from typing import Any, cast
 
 import structlog
-from pynetdicom import AE, _config, evt
+from pydicom._uid_dict import UID_dictionary
+from pydicom.uid import UID
+from pynetdicom import AE, _config, evt, sop_class
 from pynetdicom.transport import AssociationServer, RequestHandler
 
 from services.gateway.tls import ListenerTls
@@ -31,6 +33,11 @@ log = structlog.get_logger(__name__)
 # Every storage class, private ones included, in every transfer syntax: one refused context can make a sender give up
 # the whole study. All other services are among the AE's supported contexts.
 _config.UNRESTRICTED_STORAGE_SERVICE = True
+# What it does not know it takes for storage, Modality Worklist and many retired classes among it: it is told of these.
+for _uid, (_, _kind, _, _, _keyword) in UID_dictionary.items():
+    _is_storage = "Storage" in _keyword and not _keyword.startswith("StorageCommitment")
+    if _kind in ("SOP Class", "Meta SOP Class") and _keyword and not _is_storage:
+        vars(sop_class).setdefault(_keyword, UID(_uid))
 # pynetdicom's own handlers format every PDU
 _config.LOG_HANDLER_LEVEL = "none"
 

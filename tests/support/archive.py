@@ -134,5 +134,8 @@ def report(
 def _answer_here(association: Any, information: Dataset, seen: Archive) -> None:
     time.sleep(ANSWER_AFTER_S)
     kind = 2 if "FailedSOPSequence" in information else 1
-    answer, _ = association.send_n_event_report(information, kind, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE)
+    try:
+        answer, _ = association.send_n_event_report(information, kind, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE)
+    except RuntimeError:
+        return  # who asked has gone
     seen.answers.append(answer.get("Status"))
