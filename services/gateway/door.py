@@ -11,7 +11,7 @@ from typing import cast
 
 import structlog
 from pydicom.dataset import Dataset
-from pynetdicom import AE, build_context, evt
+from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import VerificationPresentationContexts
@@ -104,6 +104,10 @@ def _offer_commitment(event: evt.Event, may_ask: Collection[str]) -> None:
         context = build_context(STORAGE_COMMITMENT)
         context.scu_role, context.scp_role = it_asks, it_answers
         event.assoc.acceptor.supported_contexts = [*VerificationPresentationContexts, context]
+        if role is not None:
+            # pynetdicom's own answer gets lost beside unrestricted storage
+            answer = build_role(STORAGE_COMMITMENT, scu_role=it_asks, scp_role=it_answers)
+            event.assoc.acceptor.add_negotiation_item(answer)
 
 
 def _committed(event: evt.Event, settings: Settings) -> tuple[int | Dataset, None]:
