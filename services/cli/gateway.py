@@ -6,9 +6,11 @@ import typer
 
 from services.cli.flags import AeTitle, Data, Dicom, Http, QuietPeriod, settings_from
 from services.gateway.role import Role
+from services.gateway.tls import listener_tls
 from services.logs import configure_logging
 from services.parts import GATEWAY
 from services.supervisor import CannotStart, supervise
+from services.triage.errors import CertificatesRefused
 
 
 def gateway(
@@ -34,7 +36,9 @@ def gateway(
     configure_logging(settings.log_level)
     listens_on = (settings.http, *(settings.dicom_addresses() if role.is_door else ()))
     try:
+        if role.is_door:
+            listener_tls(settings)  # said here once, and not by the door again and again
         supervise(GATEWAY[role], settings, listens_on=listens_on)
-    except CannotStart as error:
+    except (CannotStart, CertificatesRefused) as error:
         typer.secho(f"vigie gateway: {error}", err=True, fg="red")
         raise typer.Exit(1) from error
