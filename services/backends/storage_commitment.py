@@ -31,7 +31,7 @@ _SUCCESS, _PROCESSING_FAILURE = 0x0000, 0x0110
 # PS3.7 annex C.4
 _NO_SUCH_INSTANCE, _NO_SUCH_EVENT_TYPE, _INVALID_ARGUMENT = 0x0112, 0x0113, 0x0115
 _NO_SUCH_ACTION_TYPE, _NOT_AUTHORISED = 0x0123, 0x0124
-_DUPLICATE_TRANSACTION_UID = 0x0131  # PS3.4 J.3.2.1.4
+_DUPLICATE_TRANSACTION_UID = 0x0131  # a Failure Reason (PS3.3 C.14.1.1), here of the request as a whole
 _UID = re.compile(r"[0-9.]{1,64}")
 
 Record = Callable[[CommitmentReport], bool]

@@ -140,7 +140,7 @@ class Promising(Lane):
             self._report_later(due, _unforeseen(due, error))
         else:
             self.requests.reported(due, now=utc_now())
-            log.info("commitment_reported", transaction=due.transaction_uid, told=due.count())
+            log.info("commitment_report_taken", transaction=due.transaction_uid, told=due.count())
 
     def _report_later(self, due: DueRequest, reason: Reason) -> None:
         last = (due.decided_at or due.asked_at) + timedelta(seconds=self.report_within_s)

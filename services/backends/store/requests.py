@@ -12,9 +12,9 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
-from services.backends.store import history
+from services.backends.store import request_rows as rows
 from services.backends.store.engine import reading, writing
-from services.backends.store.tables import archive_inquiry, commitment_request, instance, requested_instance
+from services.backends.store.tables import archive_inquiry, commitment_request, requested_instance
 from services.triage.commitment import (
     FINAL,
     PROCESSING_FAILURE,
@@ -23,11 +23,9 @@ from services.triage.commitment import (
     DueRequest,
     RequestLine,
     RequestState,
-    Wanted,
 )
 from services.triage.errors import LeaseLost, Reason
 
-_UNCLAIMED = {"claim": None, "claim_expires_at": None}
 _OPEN = (RequestState.ASKED, RequestState.DECIDED)
 
 
@@ -79,7 +77,7 @@ class Requests:
             this, mine = commitment_request.c.transaction_uid == uid, uuid4().hex
             values = {"claim": mine, "claim_expires_at": now + duration}
             connection.execute(sa.update(commitment_request).where(this).values(values))
-            return _due(connection, uid)
+            return rows.due_request(connection, uid)
 
     def renew(self, due: DueRequest, *, now: datetime, duration: timedelta) -> None:
         """See CommitmentRequests."""
@@ -89,13 +87,15 @@ class Requests:
     def decide(self, due: DueRequest, failed: Mapping[tuple[str, str], int], *, now: datetime) -> None:
         """See CommitmentRequests."""
         with writing(self._engine) as connection:
-            row = _locked(connection, due.transaction_uid)
+            row = rows.locked(connection, due.transaction_uid)
             if row.claim != due.claim or row.state != RequestState.ASKED:
                 return
-            undecided = _undecided(connection, due.transaction_uid)
+            undecided = rows.undecided(connection, due.transaction_uid)
             reasons = [(each, failed.get((each.sop_class_uid, each.sop_instance_uid))) for each in undecided]
-            _enter(connection, [_verdict(each, reason) for each, reason in reasons if reason is not None])
-            _close_if_decided(connection, due.transaction_uid, now)
+            rows.enter_verdicts(
+                connection, [rows.verdict(each, reason) for each, reason in reasons if reason is not None]
+            )
+            rows.close_if_decided(connection, due.transaction_uid, now)
 
     def archive_asked(
         self, due: DueRequest, transaction_uid: str, *, now: datetime, again_at: datetime, retry_at: datetime
@@ -109,7 +109,7 @@ class Requests:
                     transaction_uid=transaction_uid,
                     request_uid=due.transaction_uid,
                     number=due.inquiries + 1,
-                    instances=tuple(each.sop_instance_uid for each in _undecided(connection, due.transaction_uid)),
+                    instances=tuple(each.sop_instance_uid for each in rows.undecided(connection, due.transaction_uid)),
                     asked_at=now,
                     retry_at=retry_at,
                 )
@@ -117,7 +117,7 @@ class Requests:
 
     def put_off(self, due: DueRequest, reason: Reason | None, *, next_at: datetime) -> None:
         """See CommitmentRequests."""
-        values: dict[str, Any] = {"next_at": next_at, **_UNCLAIMED}
+        values: dict[str, Any] = {"next_at": next_at, **rows.UNCLAIMED}
         if reason is not None:
             values |= {"reason_code": reason.code, "reason_text": reason.text, "attempt": due.attempt}
         with writing(self._engine) as connection:
@@ -132,9 +132,9 @@ class Requests:
                 commitment_request.c.state.in_([RequestState.DECIDED, RequestState.GIVEN_UP]),
             )
             values = {"state": RequestState.REPORTED, "next_at": None, "reason_code": None, "reason_text": None}
-            done = connection.execute(sa.update(commitment_request).where(*open_still).values(values | _UNCLAIMED))
+            done = connection.execute(sa.update(commitment_request).where(*open_still).values(values | rows.UNCLAIMED))
             if done.rowcount:
-                _note(
+                rows.note(
                     connection,
                     due.transaction_uid,
                     "commitment_reported",
@@ -146,20 +146,20 @@ class Requests:
         """See CommitmentRequests."""
         with writing(self._engine) as connection:
             values = {"reason_code": reason.code, "reason_text": reason.text, "attempt": due.attempt}
-            if _update(connection, due, state=RequestState.GIVEN_UP, next_at=None, **values, **_UNCLAIMED):
+            if _update(connection, due, state=RequestState.GIVEN_UP, next_at=None, **values, **rows.UNCLAIMED):
                 text = f"{reason.text} [{reason.code}]"
-                _note(connection, due.transaction_uid, "commitment_not_reported", text, now)
+                rows.note(connection, due.transaction_uid, "commitment_not_reported", text, now)
 
     def lines(
         self, states: Collection[RequestState], *, calling_ae_title: str | None = None, limit: int = 1000
     ) -> list[RequestLine]:
         """See CommitmentRequests."""
-        rows = sa.select(commitment_request).where(commitment_request.c.state.in_(sorted(states)))
+        found = sa.select(commitment_request).where(commitment_request.c.state.in_(sorted(states)))
         if calling_ae_title is not None:
-            rows = rows.where(commitment_request.c.calling_ae_title == calling_ae_title)
-        rows = rows.order_by(commitment_request.c.asked_at, commitment_request.c.transaction_uid).limit(limit)
+            found = found.where(commitment_request.c.calling_ae_title == calling_ae_title)
+        found = found.order_by(commitment_request.c.asked_at, commitment_request.c.transaction_uid).limit(limit)
         with reading(self._engine) as connection:
-            return [_line(connection, row) for row in connection.execute(rows).all()]
+            return [rows.line(connection, row) for row in connection.execute(found).all()]
 
     def report_again(self, transaction_uids: Sequence[str], *, actor: str, now: datetime) -> list[str]:
         """See CommitmentRequests."""
@@ -171,9 +171,15 @@ class Requests:
                     commitment_request.c.state == RequestState.GIVEN_UP,
                 )
                 # as if decided now: the report is tried for its whole time again
-                values = {"state": RequestState.DECIDED, "attempt": 0, "next_at": now, "decided_at": now, **_UNCLAIMED}
+                values = {
+                    "state": RequestState.DECIDED,
+                    "attempt": 0,
+                    "next_at": now,
+                    "decided_at": now,
+                    **rows.UNCLAIMED,
+                }
                 if connection.execute(sa.update(commitment_request).where(*given_up).values(values)).rowcount:
-                    _note(connection, uid, "commitment_decided", "asked to report again", now, actor=actor)
+                    rows.note(connection, uid, "commitment_decided", "asked to report again", now, actor=actor)
                     done.append(uid)
         return done
 
@@ -191,189 +197,37 @@ def answered(connection: Connection, report: CommitmentReport, *, now: datetime)
     request_uid = connection.scalar(sa.select(archive_inquiry.c.request_uid).where(this))
     if request_uid is None:
         return False
-    row = _locked(connection, request_uid)
+    row = rows.locked(connection, request_uid)
     inquiry = connection.execute(sa.select(archive_inquiry).where(this)).one()
     if inquiry.answered_at is not None:
         return True
     connection.execute(sa.update(archive_inquiry).where(this).values(answered_at=now))
     if row.state != RequestState.ASKED:
         return True
-    newest = inquiry.number == _inquiries(connection, request_uid)
+    newest = inquiry.number == rows.inquiries(connection, request_uid)
     asked = set(inquiry.instances)
     verdicts = []
-    for each in _undecided(connection, request_uid):
+    for each in rows.undecided(connection, request_uid):
         if each.sop_instance_uid in asked & report.committed:
-            verdicts.append(_verdict(each, None))
+            verdicts.append(rows.verdict(each, None))
         elif newest and each.sop_instance_uid in asked:
             # silence about one is no promise either
             reason = report.failed.get(each.sop_instance_uid, PROCESSING_FAILURE)
-            verdicts.append(_verdict(each, reason, decided=reason in FINAL))
-    _enter(connection, verdicts)
-    if not _close_if_decided(connection, request_uid, now) and newest:
+            verdicts.append(rows.verdict(each, reason, decided=reason in FINAL))
+    rows.enter_verdicts(connection, verdicts)
+    if not rows.close_if_decided(connection, request_uid, now) and newest:
         refused = report.shortfall(inquiry.instances)
         values = {"reason_code": refused.code, "reason_text": refused.text, "next_at": max(now, inquiry.retry_at)}
-        connection.execute(sa.update(commitment_request).where(_is(request_uid)).values(values | _UNCLAIMED))
-    return True
-
-
-def _close_if_decided(connection: Connection, transaction_uid: str, now: datetime) -> bool:
-    """Once nothing is undecided, the requester is owed the report."""
-    if _undecided(connection, transaction_uid):
-        return False
-    connection.execute(
-        sa.update(commitment_request)
-        .where(_is(transaction_uid))
-        .values(
-            state=RequestState.DECIDED,
-            decided_at=now,
-            attempt=0,
-            next_at=now,
-            reason_code=None,
-            reason_text=None,
-            **_UNCLAIMED,
+        connection.execute(
+            sa.update(commitment_request).where(rows.is_request(request_uid)).values(values | rows.UNCLAIMED)
         )
-    )
-    count = _due(connection, transaction_uid).count()
-    _note(connection, transaction_uid, "commitment_decided", f"{count}, transaction {transaction_uid}", now)
     return True
-
-
-def _due(connection: Connection, transaction_uid: str) -> DueRequest:
-    row = connection.execute(sa.select(commitment_request).where(_is(transaction_uid))).one()
-    items = connection.execute(
-        sa.select(requested_instance)
-        .where(requested_instance.c.transaction_uid == transaction_uid)
-        .order_by(requested_instance.c.position)
-    ).all()
-    held = _held(connection, transaction_uid)
-    return DueRequest(
-        transaction_uid=transaction_uid,
-        calling_ae_title=row.calling_ae_title,
-        state=RequestState(row.state),
-        asked_at=row.asked_at,
-        decided_at=row.decided_at,
-        attempt=row.attempt + 1,
-        inquiries=_inquiries(connection, transaction_uid),
-        wanted=tuple(
-            Wanted(
-                sop_class_uid=each.sop_class_uid,
-                sop_instance_uid=each.sop_instance_uid,
-                held=held.get(each.sop_instance_uid),
-                refused=each.failure_reason,
-            )
-            for each in items
-            if not each.decided
-        ),
-        decided=tuple(
-            (each.sop_class_uid, each.sop_instance_uid, each.failure_reason) for each in items if each.decided
-        ),
-        claim=row.claim or "",
-    )
-
-
-def _held(connection: Connection, transaction_uid: str) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """SOP Instance UID -> SOP Class UID (of the newest content) and digests, of what is undecided and was received."""
-    rows = connection.execute(
-        sa.select(instance.c.sop_instance_uid, instance.c.digest, instance.c.header)
-        .join(requested_instance, requested_instance.c.sop_instance_uid == instance.c.sop_instance_uid)
-        .where(requested_instance.c.transaction_uid == transaction_uid, sa.not_(requested_instance.c.decided))
-        .order_by(instance.c.id)
-    )
-    held: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for row in rows:
-        _, earlier = held.get(row.sop_instance_uid, ("", ()))
-        held[row.sop_instance_uid] = row.header.sop_class_uid, (*earlier, row.digest)
-    return held
-
-
-def _line(connection: Connection, row: Any) -> RequestLine:
-    failed = requested_instance.c.failure_reason.is_not(None)
-    counted = sa.select(requested_instance.c.decided, failed, sa.func.count())
-    counts = {
-        (bool(decided), bool(is_failed)): int(number)
-        for decided, is_failed, number in connection.execute(
-            counted.where(requested_instance.c.transaction_uid == row.transaction_uid).group_by(
-                requested_instance.c.decided, failed
-            )
-        )
-    }
-    return RequestLine(
-        transaction_uid=row.transaction_uid,
-        calling_ae_title=row.calling_ae_title,
-        state=RequestState(row.state),
-        asked_at=row.asked_at,
-        instances=sum(counts.values()),
-        committed=counts.get((True, False), 0),
-        failed=counts.get((True, True), 0),
-        attempt=row.attempt,
-        reason=Reason(code=row.reason_code, text=row.reason_text) if row.reason_code else None,
-    )
-
-
-def _note(
-    connection: Connection, transaction_uid: str, what: str, cause: str, now: datetime, *, actor: str = "deliver"
-) -> None:
-    """A line in the history of each study of which an instance was asked for."""
-    studies = connection.scalars(
-        sa.select(instance.c.study_instance_uid)
-        .join(requested_instance, requested_instance.c.sop_instance_uid == instance.c.sop_instance_uid)
-        .where(requested_instance.c.transaction_uid == transaction_uid)
-        .distinct()
-        .order_by(instance.c.study_instance_uid)
-    ).all()
-    lines = [history.line(uid, "study", uid, time=now, actor=actor, what=what, cause=cause) for uid in studies]
-    history.write(connection, lines)
 
 
 def _update(connection: Connection, due: DueRequest, **values: Any) -> bool:
     """Change it while the claim is this process's."""
-    mine = _is(due.transaction_uid), commitment_request.c.claim == due.claim
+    mine = rows.is_request(due.transaction_uid), commitment_request.c.claim == due.claim
     return bool(connection.execute(sa.update(commitment_request).where(*mine).values(values)).rowcount)
-
-
-def _verdict(row: Any, failure_reason: int | None, *, decided: bool = True) -> dict[str, Any]:
-    return {
-        "of_request": row.transaction_uid,
-        "at_position": row.position,
-        "decided": decided,
-        "failure_reason": failure_reason,
-    }
-
-
-def _enter(connection: Connection, verdicts: Sequence[dict[str, Any]]) -> None:
-    if verdicts:
-        this = (
-            requested_instance.c.transaction_uid == sa.bindparam("of_request"),
-            requested_instance.c.position == sa.bindparam("at_position"),
-        )
-        # the columns are those of the verdicts
-        connection.execute(sa.update(requested_instance).where(*this), list(verdicts))
-
-
-def _undecided(connection: Connection, transaction_uid: str) -> Sequence[Any]:
-    return connection.execute(
-        sa.select(requested_instance)
-        .where(requested_instance.c.transaction_uid == transaction_uid, sa.not_(requested_instance.c.decided))
-        .order_by(requested_instance.c.position)
-    ).all()
-
-
-def _inquiries(connection: Connection, transaction_uid: str) -> int:
-    return (
-        connection.scalar(
-            sa.select(sa.func.max(archive_inquiry.c.number)).where(archive_inquiry.c.request_uid == transaction_uid)
-        )
-        or 0
-    )
-
-
-def _locked(connection: Connection, transaction_uid: str) -> Any:
-    """The request, which no other process changes until the transaction ends."""
-    return connection.execute(sa.select(commitment_request).where(_is(transaction_uid)).with_for_update()).one()
-
-
-def _is(transaction_uid: str) -> sa.ColumnElement[bool]:
-    return commitment_request.c.transaction_uid == transaction_uid
 
 
 def _next(calling_ae_title: str, now: datetime) -> sa.Select[str]:
