@@ -186,7 +186,7 @@ def test_what_the_archive_has_not_committed_in_time_fails(
     tmp_path: Path, faults: dict[str, object], reason: int
 ) -> None:
     quick = {"commitment_answer_within_s": 1, "commitment_wait_s": 0.1}
-    with site(tmp_path, pacs=faults, archive_choices=quick, decide_within_s=6) as here, delivering(here.house):
+    with site(tmp_path, pacs=faults, archive_choices=quick, decide_within_s=12) as here, delivering(here.house):
         here.warm_up()
         told = here.ct.report_of(here.ask())
         assert len(here.pacs.requests) >= 2
