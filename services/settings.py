@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import platformdirs
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.triage.job import OrderPriority
@@ -43,6 +43,16 @@ class Settings(BaseSettings):
         "None by default; there is no 'any', for every web page would then see patients.",
     )
     dicom: str = Field("127.0.0.1:11112", description="HOST:PORT of the DICOM listener.")
+    dicom_tls: str | None = Field(
+        None, description="HOST:PORT where the DICOM listener speaks TLS, beside the plain one (2762 is usual)."
+    )
+    dicom_tls_certificate: Path | None = Field(None, description="The listener's certificate, with its chain (PEM).")
+    dicom_tls_key: Path | None = Field(None, description="The key of that certificate (PEM), without a passphrase.")
+    dicom_tls_ca: Path | None = Field(
+        None,
+        description="CA certificates (PEM) of those who may connect over TLS: a client without a certificate of theirs "
+        "is refused. Default: clients need none.",
+    )
     ae_title: str = Field("VIGIE", description="Our AE title, called and calling.", max_length=16)
     max_associations: int = Field(64, ge=1, description="Associations served at the same time.")
     min_free_mb: int = Field(
@@ -87,6 +97,11 @@ class Settings(BaseSettings):
         None,
         description="TOML file: per receiver a table [NAME] of secret (webhook), token, or user and password (FHIR).",
     )
+    commitment: Path | None = Field(
+        None,
+        description="TOML file: the AEs that may ask us for storage commitment, a table each, with the archive that "
+        "must have committed first (deploy/commitment.toml). Default: nobody.",
+    )
     recall_notes: bool = Field(
         False,
         description="Reject recalled results at the destinations that have them, by a Key Object Selection (IHE IOCM).",
@@ -117,6 +132,12 @@ class Settings(BaseSettings):
     threads: int = Field(os.cpu_count() or 1, ge=1, description="CPU threads of the embedded segmenter.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
+    @model_validator(mode="after")
+    def _tls_is_complete(self) -> "Settings":
+        if self.dicom_tls and not (self.dicom_tls_certificate and self.dicom_tls_key):
+            raise ValueError("VIGIE_DICOM_TLS needs VIGIE_DICOM_TLS_CERTIFICATE and VIGIE_DICOM_TLS_KEY")
+        return self
+
     @field_validator("send_to", "ae_priorities", "dicomweb_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -143,6 +164,10 @@ class Settings(BaseSettings):
         """AE title -> priority of the orders whose images it sends."""
         parts = (entry.rpartition("=") for entry in self.ae_priorities)
         return {ae_title.strip(): OrderPriority[priority.strip().upper()] for ae_title, _, priority in parts}
+
+    def dicom_addresses(self) -> tuple[str, ...]:
+        """HOST:PORT of each place where the DICOM listener listens."""
+        return (self.dicom, self.dicom_tls) if self.dicom_tls else (self.dicom,)
 
     def store_url(self) -> str:
         """The SQLAlchemy URL in force."""

@@ -20,7 +20,8 @@ def run_standalone(
     configure_logging(settings.log_level)
     with _only_one(settings.data):
         _prepare_store(settings)
-        supervise(needed(parts, settings), settings, listens_on=(settings.dicom, settings.http), announce=announce)
+        addresses = (*settings.dicom_addresses(), settings.http)
+        supervise(needed(parts, settings), settings, listens_on=addresses, announce=announce)
 
 
 def _prepare_store(settings: Settings) -> None:

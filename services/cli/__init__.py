@@ -6,6 +6,7 @@ import typer
 
 from services import __version__
 from services.cli import (
+    commitments,
     db,
     deliver,
     deliveries,
@@ -37,6 +38,7 @@ app.command("deliver")(deliver.deliver)
 app.command("process")(process.process)
 app.command("send")(send.send)
 app.command("reconcile")(reconcile.reconcile)
+app.add_typer(commitments.app, name="commitments")
 app.add_typer(db.app, name="db")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(models.app, name="models")

@@ -7,7 +7,7 @@ from services.supervisor import run_part
 
 
 def deliver(data: Data = None, ae_title: AeTitle = None, send_to: SendTo = None) -> None:
-    """Send frozen results to their destinations. Several side by side send each result once.
+    """Send frozen results to their destinations, and answer for storage commitment. Several may run side by side.
 
     On SIGTERM the result in hand is sent to its end. `vigie settings` lists the VIGIE_... variables.
     """

@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from services.backends.pacs import load_pacs
 from services.backends.receivers import addressees
+from services.backends.senders import requesters
 from services.settings import Settings
-from services.triage.errors import DestinationsRefused, PacsRefused
+from services.triage.errors import DestinationsRefused, PacsRefused, RequestersRefused
 
 Data = Annotated[Path | None, typer.Option(help="Folder of everything that is kept.", file_okay=False)]
 Http = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The work list, the API, probes and metrics.")]
@@ -43,10 +44,11 @@ def settings_from(
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value is not None})
         addressees(settings)
+        requesters(settings)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise typer.BadParameter(wrong) from error
-    except (ValueError, DestinationsRefused) as error:
+    except (ValueError, DestinationsRefused, RequestersRefused) as error:
         raise typer.BadParameter(str(error)) from error
     return settings
 

@@ -6,9 +6,11 @@ import typer
 
 from services.cli.flags import AeTitle, Data, Dicom, Http, QuietPeriod, gateway_settings_from
 from services.gateway.role import Role
+from services.gateway.tls import listener_tls
 from services.logs import configure_logging
 from services.parts import GATEWAY, needed
 from services.supervisor import CannotStart, supervise
+from services.triage.errors import CertificatesRefused
 
 
 def gateway(
@@ -33,9 +35,11 @@ def gateway(
     """
     settings = gateway_settings_from(data=data, http=http, dicom=dicom, ae_title=ae_title, quiet_period=quiet_period)
     configure_logging(settings.log_level)
-    listens_on = (settings.http, settings.dicom) if role.is_door else (settings.http,)
+    listens_on = (settings.http, *(settings.dicom_addresses() if role.is_door else ()))
     try:
+        if role.is_door:
+            listener_tls(settings)  # said here once, and not by the door again and again
         supervise(needed(GATEWAY[role], settings), settings, listens_on=listens_on)
-    except CannotStart as error:
+    except (CannotStart, CertificatesRefused) as error:
         typer.secho(f"vigie gateway: {error}", err=True, fg="red")
         raise typer.Exit(1) from error

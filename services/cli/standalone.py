@@ -7,9 +7,11 @@ from rich.table import Table
 from services.backends.receivers import receivers
 from services.backends.senders import routes
 from services.cli.flags import AeTitle, Data, Dicom, Http, QuietPeriod, SendTo, gateway_settings_from
+from services.gateway.tls import listener_tls
 from services.settings import Settings
 from services.standalone import run_standalone
 from services.supervisor import CannotStart
+from services.triage.errors import CertificatesRefused
 
 
 def standalone(
@@ -29,8 +31,9 @@ def standalone(
     )
     console = Console(stderr=True)
     try:
+        listener_tls(settings)  # said here once, and not by the door again and again
         run_standalone(settings, announce=lambda: console.print(_welcome(settings)))
-    except CannotStart as error:
+    except (CannotStart, CertificatesRefused) as error:
         console.print(f"vigie standalone: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
     console.print("Stopped; nothing is lost.")
@@ -39,6 +42,8 @@ def standalone(
 def _welcome(settings: Settings) -> Table:
     table = Table(box=None, show_header=False)
     table.add_row("DICOM", f"{settings.ae_title}@{settings.dicom}")
+    if settings.dicom_tls:
+        table.add_row("DICOM over TLS", f"{settings.ae_title}@{settings.dicom_tls}")
     table.add_row("Work list", f"http://{settings.http}/")
     table.add_row("Data", str(settings.data))
     table.add_row("Results go to", _destinations(settings) or "nowhere else: see the work list")

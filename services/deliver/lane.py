@@ -2,6 +2,7 @@
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -64,12 +65,12 @@ class Lane(ABC):
         return timedelta(seconds=self.claim_s)
 
     def keeping(self, claimed: DueDelivery) -> AbstractContextManager[None]:
-        """Renew a claim until the block ends."""
-        return keeping(
-            lambda: self.store.renew_claim(claimed, now=utc_now(), duration=self.claim),
-            claim_s=self.claim_s,
-            what=claimed.delivery_id,
-        )
+        """Renew the claim on a delivery until the block ends."""
+        return self.renewing(lambda: self.store.renew_claim(claimed, now=utc_now(), duration=self.claim))
+
+    def renewing(self, renew: Callable[[], None]) -> AbstractContextManager[None]:
+        """Renew a claim, again and again, until the block ends."""
+        return keeping(renew, claim_s=self.claim_s, what=self.destination.name)
 
     def pause(self, attempt: int) -> timedelta:
         """Before the next try, after the given number of them."""

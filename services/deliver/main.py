@@ -7,10 +7,20 @@ from typing import Any
 
 from services.backends.files import FolderStudyFiles
 from services.backends.receivers import Receiver, notifier_for, receivers
-from services.backends.senders import Route, commitment_user_for, routes, sender_for
-from services.backends.store import open_store
+from services.backends.senders import (
+    Requester,
+    Route,
+    commitment_user_for,
+    reporter_for,
+    requesters,
+    routes,
+    sender_for,
+)
+from services.backends.senders.destinations import DICOM
+from services.backends.store import SqlStudyStore, open_store
 from services.deliver.commitment import Committing
 from services.deliver.lane import Lane
+from services.deliver.promising import Promising
 from services.deliver.sending import Sending, Telling
 from services.lifetime import stop_on_signals
 from services.patience import wait_for
@@ -20,8 +30,8 @@ from services.triage.result import Destination
 
 
 def run_deliver(settings: Settings) -> None:
-    """Deliver until SIGTERM or SIGINT; the result in hand is sent to its end."""
-    ways, told = routes(settings), receivers(settings)
+    """Deliver, tell, and answer for what is kept, until SIGTERM or SIGINT; what is in hand is brought to its end."""
+    ways, told, asking = routes(settings), receivers(settings), requesters(settings)
     store = wait_for("database", lambda: open_store(settings.store_url()))
     stop = stop_on_signals()
     if not ways and not told:
@@ -30,6 +40,7 @@ def run_deliver(settings: Settings) -> None:
     files = FolderStudyFiles(settings.data)
     lanes = [lane for route in ways for lane in _lanes(route, settings, store, files, stop)]
     lanes += [_telling(receiver, settings, store, files, stop) for receiver in told]
+    lanes += [_promises(requester, settings, store, files, stop) for requester in asking.values()]
     with ThreadPoolExecutor(len(lanes)) as pool:
         running = [pool.submit(lane.run) for lane in lanes]
         wait(running, return_when=FIRST_EXCEPTION)
@@ -58,6 +69,23 @@ def _telling(
 ) -> Lane:
     notifier = notifier_for(receiver, settings, files)
     return Telling(**_common(receiver.destination, settings, store, stop), notifier=notifier)
+
+
+def _promises(
+    requester: Requester, settings: Settings, store: SqlStudyStore, files: StudyFiles, stop: threading.Event
+) -> Lane:
+    reports_to = Destination(name=requester.ae_title, kind=DICOM, address=requester.report_to)
+    return Promising(
+        **_common(reports_to, settings, store, stop),
+        requests=store.requests,
+        files=files,
+        archive=commitment_user_for(requester.archive, requester.commitment, settings),
+        reporter=reporter_for(requester, settings),
+        look_for_s=requester.look_for_s,
+        answer_within_s=requester.commitment.answer_within_s,
+        decide_within_s=requester.decide_within_s,
+        report_within_s=requester.report_within_s,
+    )
 
 
 def _common(destination: Destination, settings: Settings, store: StudyStore, stop: threading.Event) -> dict[str, Any]:

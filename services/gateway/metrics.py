@@ -155,6 +155,13 @@ def _families(counts: Counts) -> Iterator[Metric]:
         ["destination", "state"],
         counts.deliveries.items(),
     )
+    yield _labelled(
+        GaugeMetricFamily,
+        "vigie_commitment_requests",
+        "Storage commitment asked of us, by AE and state. If asked grows, see the archive; given_up needs a person.",
+        ["calling_ae_title", "state"],
+        counts.commitments.items(),
+    )
 
 
 def _asked(counts: Counts, reconciled: Mapping[str, tuple[datetime, Reconciled]]) -> Iterator[Metric]:
@@ -208,6 +215,11 @@ def _ages(counts: Counts, now: datetime) -> Iterator[Metric]:
         "vigie_oldest_pending_delivery_age_seconds",
         "Age of the oldest result not yet sent, 0 when none. If it grows, see whether the destination is up.",
         value=_age_s(counts.oldest_pending_delivery_at, now),
+    )
+    yield GaugeMetricFamily(
+        "vigie_oldest_open_commitment_request_age_seconds",
+        "Age of the oldest storage commitment asked of us and not yet reported, 0 when none: is archive or AE down?",
+        value=_age_s(counts.oldest_open_commitment_at, now),
     )
 
 

@@ -1,7 +1,8 @@
 """A DICOM listener in which each association has a process of its own (PS3.8).
 
 One Python process serves one association well and several badly; and a crash, a leak or a bomb in one association
-harms no other. The parent only accepts and forks: it has one thread, so that a fork is clean.
+harms no other. The parent only accepts and forks: it has one thread, so that a fork is clean, and nothing that a peer
+does or leaves undone holds it up. So it is the child that shakes hands where TLS is spoken.
 """
 
 import gc
@@ -9,6 +10,7 @@ import os
 import select
 import signal
 import socket
+import ssl
 import sys
 import time
 from socketserver import ForkingMixIn
@@ -16,23 +18,33 @@ from types import FrameType
 from typing import Any, cast
 
 import structlog
-from pynetdicom import AE, _config, evt
+from pydicom._uid_dict import UID_dictionary
+from pydicom.uid import UID
+from pynetdicom import AE, _config, evt, sop_class
 from pynetdicom.transport import AssociationServer, RequestHandler
 
+from services.gateway.tls import ListenerTls
 from services.gateway.upper_layer import make_waiting
 from services.logs import where
+from services.triage.errors import CertificatesRefused
 
 log = structlog.get_logger(__name__)
 
 # Every storage class, private ones included, in every transfer syntax: one refused context can make a sender give up
 # the whole study. All other services are among the AE's supported contexts.
 _config.UNRESTRICTED_STORAGE_SERVICE = True
+# What it does not know it takes for storage, Modality Worklist and many retired classes among it: it is told of these.
+for _uid, (_, _kind, _, _, _keyword) in UID_dictionary.items():
+    _is_storage = "Storage" in _keyword and not _keyword.startswith("StorageCommitment")
+    if _kind in ("SOP Class", "Meta SOP Class") and _keyword and not _is_storage:
+        vars(sop_class).setdefault(_keyword, UID(_uid))
 # pynetdicom's own handlers format every PDU
 _config.LOG_HANDLER_LEVEL = "none"
 
 _POLL_S = 0.25
 _ABORT_S = 3.0
 _ARTIM_S = 30.0
+_HANDSHAKE_S = 10.0
 _TOO_MANY = 16  # connections above the limit that are answered with a rejection; more than these are just closed
 _LOCAL_LIMIT_EXCEEDED = (0x02, 0x03, 0x02)  # rejected-transient, by the presentation provider (PS3.8 table 9-21)
 
@@ -42,8 +54,6 @@ class _Handler(RequestHandler):
 
     def handle(self) -> None:
         """Run the association in this process; returns when it is over."""
-        if not select.select([self.request], [], [], _ARTIM_S)[0] or not self.request.recv(1, socket.MSG_PEEK):
-            return  # a probe that only connects, or a peer that says nothing
         association = self._create_association()
         make_waiting(association)
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
@@ -54,15 +64,24 @@ class _Handler(RequestHandler):
 
 
 class Listener(ForkingMixIn, AssociationServer):
-    """Accepts connections and gives each a process; more than `max_associations` at the same time are rejected."""
+    """Accepts connections and gives each a process; more than `max_associations` at the same time are rejected.
+
+    tls: a second place to listen at; the limit holds for both together.
+    """
 
     block_on_close = False
 
-    def __init__(self, ae: AE, address: tuple[str, int], *, handlers: list[Any], max_associations: int) -> None:
+    def __init__(
+        self, ae: AE, address: str, *, handlers: list[Any], max_associations: int, tls: ListenerTls | None = None
+    ) -> None:
         super().__init__(
-            ae, address, ae.ae_title, ae.supported_contexts, evt_handlers=handlers, request_handler=_Handler
+            ae, _place(address), ae.ae_title, ae.supported_contexts, evt_handlers=handlers, request_handler=_Handler
         )
-        self.timeout = _POLL_S
+        self._tls = tls
+        self._tls_socket = _listening(tls.address) if tls else None
+        self._sockets = [one for one in (cast(socket.socket, self.socket), self._tls_socket) if one]
+        for each in self._sockets:
+            each.setblocking(False)  # who has gone before we accept must not hold up the others
         self.max_children = max_associations + _TOO_MANY + 1
         self._max_associations = max_associations
         self._stopping = False
@@ -74,7 +93,9 @@ class Listener(ForkingMixIn, AssociationServer):
             signal.signal(number, self._stop)
         gc.freeze()  # a collection in a child would copy every page it shares
         while not self._stopping:
-            self.handle_request()
+            for ready in select.select(self._sockets, [], [], _POLL_S)[0]:
+                self._ready = ready
+                self._handle_request_noblock()  # type: ignore[attr-defined]  # socketserver's own, not in its stubs
             self.collect_children()
         self.server_close()
         self._wait(grace_s)
@@ -82,6 +103,10 @@ class Listener(ForkingMixIn, AssociationServer):
             for child in self.active_children:
                 os.kill(child, number)
             self._wait(_ABORT_S)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept from whichever socket is ready."""
+        return self._ready.accept()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Fork; the parent only remembers the child."""
@@ -93,9 +118,16 @@ class Listener(ForkingMixIn, AssociationServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve one connection; runs in the child."""
-        cast(socket.socket, self.socket).close()
+        for each in self._sockets:
+            each.close()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # from a terminal it goes to all; the parent decides
         request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not select.select([request], [], [], _ARTIM_S)[0] or not request.recv(1, socket.MSG_PEEK):
+            return  # a probe that only connects, or a peer that says nothing
+        if self._tls and self._ready is self._tls_socket:
+            request = _secured(request, self._tls, client_address[0])
+            if request is None:
+                return
         request.settimeout(self.ae.network_timeout)
         if len(self.active_children) >= self._max_associations:
             self.bind(evt.EVT_REQUESTED, _reject)
@@ -106,6 +138,12 @@ class Listener(ForkingMixIn, AssociationServer):
         error = sys.exception()
         log.error("association_broke", **(where(error) if error else {}))
 
+    def server_close(self) -> None:
+        """Listen no longer."""
+        super().server_close()
+        if self._tls_socket:
+            self._tls_socket.close()
+
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
 
@@ -115,6 +153,30 @@ class Listener(ForkingMixIn, AssociationServer):
         while self.active_children and time.monotonic() < deadline:
             time.sleep(0.05)
             self.collect_children()
+
+
+def _secured(request: socket.socket, tls: ListenerTls, peer: str) -> ssl.SSLSocket | None:
+    """The connection once both ends have shaken hands; None when they do not, and the log says why."""
+    request.settimeout(_HANDSHAKE_S)  # for the handshake as a whole
+    try:
+        return tls.context().wrap_socket(request, server_side=True)
+    except CertificatesRefused as error:
+        log.error("tls_unusable", reason=error.reason.text)  # noqa: TRY400 - our own text says it all
+    except ssl.SSLError as error:
+        log.warning("tls_handshake_failed", peer=peer, reason=getattr(error, "verify_message", None) or error.reason)
+    except OSError as error:
+        log.warning("tls_handshake_failed", peer=peer, reason=type(error).__name__)
+    return None
+
+
+def _place(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _listening(address: str) -> socket.socket:
+    host, port = _place(address)
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
 
 
 def _reject(event: evt.Event) -> None:

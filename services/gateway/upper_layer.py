@@ -3,13 +3,15 @@
 As it comes, pynetdicom looks for data and messages every millisecond, reads 4 kB at a time, copies every byte of an
 instance eight times, and makes a data set to say success. It has no setting for any of these, so a few methods of its
 objects are replaced, by giving the objects a class derived from their own; tests/gateway/test_door_*.py say when one no
-longer fits.
+longer fits. A connection may be plain or TLS: of the latter, data that OpenSSL has decrypted already is seen by asking
+it (`pending`), never by waiting for the socket, and there is no peeking.
 """
 
 import os
 import queue
 import select
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable
@@ -29,7 +31,7 @@ _P_DATA_TF, _DATA_TRANSFER = 0x04, "Sta6"
 _CONNECTION_CLOSED, _INVALID_PDU = "Evt17", "Evt19"
 _SUCCESS = 0x0000
 _LAST_COMMAND_FRAGMENT = b"\x03"  # PS3.8 E.2
-_PDV_HEAD_BYTES = 6
+_PDU_HEAD_BYTES, _PDV_HEAD_BYTES = 6, 6
 
 
 def make_waiting(association: Association) -> None:
@@ -38,6 +40,7 @@ def make_waiting(association: Association) -> None:
     connection.__class__ = _WaitingSocket
     waiting = cast(_WaitingSocket, connection)
     waiting.wake_reader, waiting.wake_writer = os.pipe()
+    waiting.ahead = bytearray()
     association.dul.to_provider_queue = _WakingQueue(waiting.wake)
     association.dul._run_loop_delay = 0
     association.dul.__class__ = _Reactor
@@ -49,6 +52,8 @@ class _WaitingSocket(AssociationSocket):
 
     wake_reader: int
     wake_writer: int
+    ahead: bytearray
+    """what was read to look at it, for the next `recv`"""
 
     def wake(self) -> None:
         """Have the reactor look for what it has to send."""
@@ -60,6 +65,8 @@ class _WaitingSocket(AssociationSocket):
         if self.socket is None or not self._is_connected:
             time.sleep(_LOOK_UP_S)
             return False
+        if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+            return True
         sources: list[Any] = [self.socket, self.wake_reader]
         readable = select.select(sources, [], [], _LOOK_UP_S)[0]
         if self.wake_reader in readable:
@@ -69,6 +76,9 @@ class _WaitingSocket(AssociationSocket):
     def recv(self, nr_bytes: int) -> bytearray:
         """Exactly so many bytes, or fewer if the peer has gone. Memory grows with what comes, not with what is said."""
         connection = cast(socket.socket, self.socket)
+        if self.ahead:
+            known, self.ahead = self.ahead, bytearray()
+            return known + self.recv(nr_bytes - len(known))
         received, count = bytearray(min(_CHUNK_BYTES, nr_bytes)), 0
         while count < nr_bytes:
             if count == len(received):
@@ -89,27 +99,32 @@ class _Reactor(DULServiceProvider):
 
     def _read_pdu_data(self) -> None:
         connection = cast(_WaitingSocket, self.socket)
-        head = cast(socket.socket, connection.socket).recv(6, socket.MSG_PEEK)
-        is_data = len(head) == 6 and head[0] == _P_DATA_TF and self.state_machine.current_state == _DATA_TRANSFER
-        if not is_data:
-            super()._read_pdu_data()
-            return
-        size = 6 + struct.unpack_from(">I", head, 2)[0]
         try:
-            pdu = connection.recv(size)
+            head = connection.recv(_PDU_HEAD_BYTES)
+            if not self._is_data(head):
+                connection.ahead = head
+                super()._read_pdu_data()
+                return
+            size = struct.unpack_from(">I", head, 2)[0]
+            items = connection.recv(size)
         except OSError:
-            pdu = bytearray()
-        if len(pdu) < size:
+            self.event_queue.put(_CONNECTION_CLOSED)
+            return
+        if len(items) < size:
             self.event_queue.put(_CONNECTION_CLOSED)
             return
         primitive = P_DATA()
         primitive.presentation_data_value_list = values = []
         try:
-            values += _presentation_data_values(memoryview(pdu)[6:])
+            values += _presentation_data_values(memoryview(items))
         except (struct.error, ValueError):
             self.event_queue.put(_INVALID_PDU)
             return
         self.assoc.dimse.receive_primitive(primitive)
+
+    def _is_data(self, head: bytearray) -> bool:
+        whole = len(head) == _PDU_HEAD_BYTES
+        return whole and head[0] == _P_DATA_TF and self.state_machine.current_state == _DATA_TRANSFER
 
 
 def _presentation_data_values(items: memoryview) -> list[Any]:

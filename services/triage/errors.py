@@ -19,6 +19,8 @@ VigieError
 │   ├── RulesRefused            a file of routing rules cannot be used
 │   ├── PacsRefused             a file of PACS that are asked cannot be used
 │   ├── DestinationsRefused     a file of destinations or receivers cannot be used
+│   ├── RequestersRefused       a file of those who may ask for storage commitment cannot be used
+│   ├── CertificatesRefused     a certificate or key of ours cannot be used
 │   ├── SchemaRefused           a database is newer than this program can use
 │   ├── DestinationRefused      a PACS answers that it will not take an object
 │   └── WorkitemRefused         a workitem is in another state, or another's
@@ -148,6 +150,14 @@ class DestinationsRefused(RejectedError):
 
 class PacsRefused(RejectedError):
     """A file of PACS that are asked cannot be used: the text names file, PACS and field."""
+
+
+class RequestersRefused(RejectedError):
+    """A file of those who may ask for storage commitment cannot be used: the text names file, AE title and field."""
+
+
+class CertificatesRefused(RejectedError):
+    """A certificate, its key or a file of authorities cannot be used: the text names the file."""
 
 
 class SchemaRefused(RejectedError):

@@ -3,14 +3,20 @@
 One contract suite per port (tests/contracts) runs over every implementation, over real connections.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from services.triage.commitment import CommitmentReport
+from services.triage.commitment import (
+    CommitmentReport,
+    CommitmentRequest,
+    DueRequest,
+    RequestLine,
+    RequestState,
+)
 from services.triage.completeness import Evidence
 from services.triage.errors import Reason
 from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, Plan
@@ -290,6 +296,7 @@ class StudyStore(Protocol):
         """Record what a peer answered, late answers and repetitions too. False: nobody asked in such a transaction.
 
         The delivery is `committed` once every object is. What fails in its newest transaction makes it due.
+        Answers to `CommitmentRequests.archive_asked` are recorded here, too.
         """
 
     def not_committed(
@@ -389,6 +396,69 @@ class Segmenter(Protocol):
         second): once it says True, the work ends within seconds. It is called in the caller's thread.
         Raises SegmenterUnavailable (retry), AnalysisFailed (out of memory, broken model: coded reason), ModelRefused
         (the bundle cannot be used, or another one is served under its name), AnalysisCancelled.
+        """
+
+
+class CommitmentRequests(Protocol):
+    """What others ask of us by Storage Commitment, until they have the report. Each method is one transaction.
+
+    An instance is decided when it failed for good, or when the archive has committed it to us
+    (`StudyStore.commitment_reported`); with the last one the request is. Raises StoreUnavailable.
+    """
+
+    def enter(self, request: CommitmentRequest, *, now: datetime) -> bool:
+        """Keep a request. False, and nothing changes: its Transaction UID was used before."""
+
+    def claim(self, calling_ae_title: str, *, now: datetime, duration: timedelta) -> DueRequest | None:
+        """Take the oldest request of this AE with which something is due and that nobody has. None: none is due.
+
+        A claim that ran out is free again.
+        """
+
+    def renew(self, due: DueRequest, *, now: datetime, duration: timedelta) -> None:
+        """Keep a claim for longer, or with no duration let go; one that another process has is left to it."""
+
+    def decide(self, due: DueRequest, failed: Mapping[tuple[str, str], int], *, now: datetime) -> None:
+        """These (SOP Class UID, SOP Instance UID) fail, for this Failure Reason. Nothing changes without the claim."""
+
+    def archive_asked(
+        self, due: DueRequest, transaction_uid: str, *, now: datetime, again_at: datetime, retry_at: datetime
+    ) -> None:
+        """Keep a transaction of ours for all that is undecided, before the archive hears of it.
+
+        Without an answer the request is due again at `again_at`; if the archive does not commit all, at `retry_at`.
+        Raises LeaseLost when the claim is another's now.
+        """
+
+    def put_off(self, due: DueRequest, reason: Reason | None, *, next_at: datetime) -> None:
+        """Nothing could be done now; a `reason` makes it a failed try. Nothing changes without the claim."""
+
+    def reported(self, due: DueRequest, *, now: datetime) -> None:
+        """The requester has taken the report."""
+
+    def give_up(self, due: DueRequest, reason: Reason, *, now: datetime) -> None:
+        """The requester is told no more. Nothing changes without the claim."""
+
+    def lines(
+        self, states: Collection[RequestState], *, calling_ae_title: str | None = None, limit: int = 1000
+    ) -> list[RequestLine]:
+        """Requests in these states, oldest first."""
+
+    def report_again(self, transaction_uids: Sequence[str], *, actor: str, now: datetime) -> list[str]:
+        """Report once more what was given up, with a line in the studies' histories. Answers which will be."""
+
+    def awaited(self, sop_instance_uids: Collection[str]) -> set[str]:
+        """Which of these someone waits for a decision on: whatever deletes instances must keep them until then."""
+
+
+class CommitmentReporter(Protocol):
+    """Tells one AE what became of its request for Storage Commitment."""
+
+    def report(self, due: DueRequest) -> None:
+        """Report what is decided (N-EVENT-REPORT, PS3.4 J.3.3); returns when the AE has taken it.
+
+        Raises DestinationUnavailable (also: it cannot record it now), DestinationRefused: context_rejected (it does not
+        have the service), report_refused (its status says that it will not take it).
         """
 
 

@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.triage.commitment import CommitmentRequest
 from services.triage.errors import StoreUnavailable
 from services.triage.finding import Flag
 from tests.support.worklist import Ward, found, nothing_found
@@ -54,6 +55,16 @@ def test_counts_come_from_the_store(ward: Ward) -> None:
     assert samples["vigie_oldest_queued_job_age_seconds", ()] == 30
     assert samples["vigie_oldest_unfinished_job_age_seconds", ()] == 90
     assert samples["vigie_oldest_pending_delivery_age_seconds", ()] == 90
+
+
+def test_storage_commitment_that_is_asked_of_us_is_counted_by_ae_and_state(ward: Ward) -> None:
+    ward.arrive(1)
+    request = CommitmentRequest(transaction_uid="2.25.1", calling_ae_title="CT1", objects=(("1.2", "1.3"),))
+    ward.store.requests.enter(request, now=ward.now)
+    ward.now += timedelta(seconds=45)
+    samples, _ = scrape(ward.client())
+    assert samples["vigie_commitment_requests", (("calling_ae_title", "CT1"), ("state", "asked"))] == 1
+    assert samples["vigie_oldest_open_commitment_request_age_seconds", ()] == 45
 
 
 def test_requests_are_timed_by_route_and_never_by_path(ward: Ward) -> None:

@@ -1,5 +1,6 @@
 """A PACS that says of storage commitment what it is told to: for faults that no real one makes on request."""
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -104,12 +105,18 @@ def report(
     instance: str = WELL_KNOWN_INSTANCE,
     role: bool = True,
     times: int = 1,
+    tls: ssl.SSLContext | None = None,
 ) -> list[int | None]:
     """Report to the door on an association of its own; answers its statuses, [] when it takes no such report."""
     ae = AE(ae_title="PACS")
     roles: list[Any] = [build_role(STORAGE_COMMITMENT, scp_role=True)] if role else []
     association = ae.associate(
-        "127.0.0.1", port, contexts=[build_context(STORAGE_COMMITMENT)], ae_title="VIGIE", ext_neg=roles
+        "127.0.0.1",
+        port,
+        contexts=[build_context(STORAGE_COMMITMENT)],
+        ae_title="VIGIE",
+        ext_neg=roles,
+        tls_args=(tls, "127.0.0.1") if tls else None,
     )
     if not association.is_established:
         return []
@@ -127,5 +134,8 @@ def report(
 def _answer_here(association: Any, information: Dataset, seen: Archive) -> None:
     time.sleep(ANSWER_AFTER_S)
     kind = 2 if "FailedSOPSequence" in information else 1
-    answer, _ = association.send_n_event_report(information, kind, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE)
+    try:
+        answer, _ = association.send_n_event_report(information, kind, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE)
+    except RuntimeError:
+        return  # who asked has gone
     seen.answers.append(answer.get("Status"))

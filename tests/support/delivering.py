@@ -22,6 +22,7 @@ def delivering(
         "VIGIE_SEND_TO": ",".join(house.send_to),
         **({"VIGIE_DESTINATIONS": str(house.destinations)} if house.destinations else {}),
         **({"VIGIE_NOTIFICATIONS": str(house.notifications)} if house.notifications else {}),
+        **({"VIGIE_COMMITMENT": str(house.commitment)} if house.commitment else {}),
         "VIGIE_DELIVERY_RETRY_S": str(retry_s),
         "VIGIE_DELIVERY_RETRY_MAX_S": str(retry_max_s),
         "VIGIE_LEASE_S": str(lease_s),

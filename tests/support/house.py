@@ -42,6 +42,7 @@ class House:
     send_to: tuple[str, ...] = ()
     destinations: Path | None = None
     notifications: Path | None = None
+    commitment: Path | None = None
     lease_s: float = 60.0
     max_attempts: int = 3
     model_name: str = "ct_lung_lesion"
@@ -54,6 +55,7 @@ class House:
             send_to=self.send_to,
             destinations=self.destinations,
             notifications=self.notifications,
+            commitment=self.commitment,
             lease_s=self.lease_s,
             max_attempts=self.max_attempts,
         )

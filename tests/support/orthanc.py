@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -53,6 +54,20 @@ class Orthanc:
             answer.raise_for_status()
         return str(answer.json()["ParentStudy"])
 
+    def request_commitment(self, study: str) -> str:
+        """Ask Vigie, with its own storage commitment SCU, for a study; answers the Transaction UID."""
+        answer = httpx.post(
+            f"{self.rest}/modalities/vigie/storage-commitment", json={"Resources": [study]}, timeout=PUSH_S
+        )
+        answer.raise_for_status()
+        return str(answer.json()["ID"])
+
+    def commitment(self, transaction_uid: str) -> dict[str, Any]:
+        """What it knows of such a request: Status (Pending, Success, Failure), Success, Failures."""
+        answer = httpx.get(f"{self.rest}/storage-commitment/{transaction_uid}", timeout=30)
+        answer.raise_for_status()
+        return dict(answer.json())
+
     def push(self, study: str, *, to_port: int) -> None:
         """Have it send a study with its own C-STORE client; returns once every instance was taken."""
         self.forward_to(to_port)
@@ -62,14 +77,14 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc(folder: Path, *, forwards: bool = False) -> Iterator[Orthanc]:
+def orthanc(folder: Path, *, forwards: bool = False, ae_title: str = AE_TITLE) -> Iterator[Orthanc]:
     """Run Orthanc until the end of the block. forwards: all that it stores, whoever sent it, goes on to Vigie."""
     assert PROGRAM, "Orthanc is needed: apt-get install orthanc"
     assert DICOMWEB_PLUGIN.exists(), "its DICOMweb plugin is needed: apt-get install orthanc-dicomweb"
     folder.mkdir()
     http, dicom, log = free_port(), free_port(), folder / "orthanc.log"
     configuration = folder / "orthanc.json"
-    configuration.write_text(json.dumps(_configuration(folder, http, dicom, forwards=forwards)))
+    configuration.write_text(json.dumps(_configuration(folder, http, dicom, ae_title, forwards=forwards)))
     # Nagle's algorithm and delayed acknowledgement together cost 40 ms an instance
     environment = {"TCP_NODELAY": "1"}
     with (
@@ -79,7 +94,7 @@ def orthanc(folder: Path, *, forwards: bool = False) -> Iterator[Orthanc]:
         running = Orthanc(
             rest=f"http://127.0.0.1:{http}",
             dicomweb=f"http://127.0.0.1:{http}/dicom-web",
-            address=f"{AE_TITLE}@127.0.0.1:{dicom}",
+            address=f"{ae_title}@127.0.0.1:{dicom}",
             log=log,
         )
         try:
@@ -97,7 +112,7 @@ def _answers(running: Orthanc, process: subprocess.Popen[bytes]) -> bool:
         return False
 
 
-def _configuration(folder: Path, http: int, dicom: int, *, forwards: bool) -> dict[str, object]:
+def _configuration(folder: Path, http: int, dicom: int, ae_title: str, *, forwards: bool) -> dict[str, object]:
     script = folder / "forward.lua"
     script.write_text(FORWARD)
     return {
@@ -107,7 +122,7 @@ def _configuration(folder: Path, http: int, dicom: int, *, forwards: bool) -> di
         "Plugins": [str(DICOMWEB_PLUGIN)],
         "HttpPort": http,
         "DicomPort": dicom,
-        "DicomAet": AE_TITLE,
+        "DicomAet": ae_title,
         # it listens on every address: let only this machine in
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,

@@ -1,6 +1,5 @@
 """The PACS that are asked, from the file that VIGIE_PACS names; deploy/pacs.toml explains every key."""
 
-import tomllib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import time
@@ -12,7 +11,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from services.backends.senders.destinations import DICOM, FOLDER, parse_destination
 from services.backends.senders.link import Link
-from services.backends.senders.tables import AeTitle, Table, TlsTable, faults
+from services.backends.senders.toml_file import PeerTable, read_tables, told
 from services.settings import Settings
 from services.triage.errors import PacsRefused
 
@@ -55,8 +54,8 @@ def load_pacs(settings: Settings) -> tuple[Pacs, ...]:
     if path is None:
         return ()
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = read_tables(path)
+    except (OSError, ValueError) as error:
         raise PacsRefused("unreadable_pacs", f"{path}: {error}") from error
     return tuple(_pacs(path, name, table, settings.ae_title) for name, table in content.items())
 
@@ -72,12 +71,10 @@ def _address(text: str) -> str:
     return text
 
 
-class _Entry(Table):
+class _Entry(PeerTable):
     """One PACS's table."""
 
     address: Annotated[str, AfterValidator(_address)]
-    calling_ae_title: AeTitle | None = None
-    tls: TlsTable | None = None
     connect_timeout_s: float = Field(5.0, gt=0)
     answer_timeout_s: float = Field(15.0, gt=0)
     sent_by: tuple[str, ...] = ()
@@ -96,18 +93,13 @@ class _Entry(Table):
 
     def pacs(self, name: str, folder: Path, ae_title: str) -> Pacs:
         place = parse_destination(self.address)
-        link = Link(
-            tls=self.tls.tls(folder) if self.tls else None,
-            connect_timeout_s=self.connect_timeout_s,
-            answer_timeout_s=self.answer_timeout_s,
-        )
         return Pacs(
             name=name,
             kind=place.kind,
             address=place.address,
             calling_ae_title=self.calling_ae_title or ae_title,
             called_ae_title=ae_title,
-            link=link,
+            link=self.link(folder),
             sent_by=frozenset(self.sent_by),
             completeness=self.completeness,
             reconcile_at=self.reconcile_at,
@@ -123,7 +115,7 @@ def _pacs(path: Path, name: str, table: Any, ae_title: str) -> Pacs:
     try:
         return _Entry.model_validate(table).pacs(name, path.parent, ae_title)
     except ValidationError as error:
-        raise _refused(path, name, faults(error)) from error
+        raise _refused(path, name, told(error)) from error
 
 
 def _refused(path: Path, name: str, told: str) -> PacsRefused:

@@ -1,6 +1,5 @@
 """The receivers in force: those of the file that VIGIE_NOTIFICATIONS names (deploy/notifications.toml explains it)."""
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from services.backends.receivers.tables import FhirTable, Hl7Table, WebhookTable
 from services.backends.senders import routes
 from services.backends.senders.link import Link
-from services.backends.senders.tables import faults
+from services.backends.senders.toml_file import read_tables, told
 from services.settings import Settings
 from services.triage.errors import DestinationsRefused
 from services.triage.result import Destination
@@ -38,8 +37,8 @@ def receivers(settings: Settings) -> tuple[Receiver, ...]:
     if path is None:
         return ()
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = read_tables(path)
+    except (OSError, ValueError) as error:
         raise DestinationsRefused("unreadable_notifications", f"{path}: {error}") from error
     taken = {route.destination.name for route in routes(settings)}
     return tuple(_receiver(path, name, table, taken) for name, table in content.items())
@@ -53,7 +52,7 @@ def _receiver(path: Path, name: str, content: Any, taken: set[str]) -> Receiver:
     try:
         table = _READER.validate_python(content)
     except ValidationError as error:
-        raise _refused(path, name, faults(error)) from error
+        raise _refused(path, name, told(error)) from error
     return Receiver(
         destination=Destination(
             name=name, kind=table.kind, address=table.address, objects=frozenset(), told_of=table.tell

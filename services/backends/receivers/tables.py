@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from services.backends.receivers.codes import STANDARD, SYSTEMS, Concept, parse_code
 from services.backends.receivers.source import known_keyword
 from services.backends.senders.link import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Link
-from services.backends.senders.tables import Table, TlsTable
+from services.backends.senders.toml_file import Table, TlsTable
 from services.triage.finding import Occasion
 from services.triage.model import Code
 

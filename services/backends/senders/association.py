@@ -136,8 +136,8 @@ def established(
             port,
             contexts=contexts,
             ae_title=called,
-            ext_neg=list(roles),
             evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay), *handlers],
+            ext_neg=list(roles),
             tls_args=link.tls_args(host),
         )
     except socket.gaierror as error:

@@ -3,7 +3,6 @@
 deploy/destinations.toml explains every key of the file.
 """
 
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,8 +10,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from services.backends.senders.destinations import DICOM, parse_destination
-from services.backends.senders.link import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, PLAIN, Link
-from services.backends.senders.tables import AeTitle, Table, TlsTable, faults
+from services.backends.senders.link import PLAIN, Link
+from services.backends.senders.toml_file import PeerTable, read_tables, told
 from services.settings import Settings
 from services.triage.errors import DestinationsRefused
 from services.triage.result import ALWAYS, Destination, ObjectKind
@@ -73,15 +72,11 @@ Address = Annotated[str, AfterValidator(_address)]
 Kind = Annotated[ObjectKind, BeforeValidator(_object_kind)]
 
 
-class _Entry(Table):
+class _Entry(PeerTable):
     """One destination's table."""
 
     address: Address
     objects: list[Kind] = Field(sorted(ALWAYS), min_length=1)
-    calling_ae_title: AeTitle | None = None
-    tls: TlsTable | None = None
-    connect_timeout_s: float = Field(CONNECT_TIMEOUT_S, gt=0)
-    answer_timeout_s: float = Field(ANSWER_TIMEOUT_S, gt=0)
     storage_commitment: bool = False
     commitment_wait_s: float = Field(Commitment().wait_s, ge=0, le=20)
     commitment_answer_within_s: float = Field(Commitment().answer_within_s, gt=0)
@@ -100,23 +95,18 @@ class _Entry(Table):
             answer_within_s=self.commitment_answer_within_s,
             max_requests=self.commitment_max_requests,
         )
-        link = Link(
-            tls=self.tls.tls(folder) if self.tls else None,
-            connect_timeout_s=self.connect_timeout_s,
-            answer_timeout_s=self.answer_timeout_s,
-        )
         return Route(
             destination=replace(parse_destination(self.address), name=name, objects=frozenset(self.objects)),
             calling_ae_title=self.calling_ae_title,
-            link=link,
+            link=self.link(folder),
             commitment=commitment if self.storage_commitment else None,
         )
 
 
 def _read(path: Path) -> tuple[Route, ...]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = read_tables(path)
+    except (OSError, ValueError) as error:
         raise DestinationsRefused("unreadable_destinations", f"{path}: {error}") from error
     return tuple(_route(path, name, table) for name, table in content.items())
 
@@ -129,7 +119,7 @@ def _route(path: Path, name: str, table: Any) -> Route:
         entry = _Entry.model_validate({"address": named, **table} if named else table)
         return entry.route(named or name, path.parent)
     except ValidationError as error:
-        raise _refused(path, name, faults(error)) from error
+        raise _refused(path, name, told(error)) from error
 
 
 def _address_in(name: str) -> str | None:
@@ -151,5 +141,5 @@ def _require_different(path: Path, plain: tuple[Route, ...], chosen: tuple[Route
             taken[what] = f"destination '{name}'"
 
 
-def _refused(path: Path, name: str, told: str) -> DestinationsRefused:
-    return DestinationsRefused("invalid_destinations", f"{path}: destination '{name}': {told}")
+def _refused(path: Path, name: str, wrong: str) -> DestinationsRefused:
+    return DestinationsRefused("invalid_destinations", f"{path}: destination '{name}': {wrong}")

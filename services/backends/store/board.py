@@ -195,8 +195,9 @@ class Counts:
     """For metrics; keys are plain values of the enumerations.
 
     studies: by shown state. jobs: by job state. deliveries: by (destination name, state).
-    outcomes: frozen results by (model name, outcome, flag). oldest_...: since when the oldest that is queued, that is
-    queued or analysing, or that is a pending delivery has been so; None when there is none.
+    outcomes: frozen results by (model name, outcome, flag). commitments: requests made to us, by (calling AE, state).
+    oldest_...: since when the oldest that is queued, that is queued or analysing, that is a pending delivery, or that
+    is a request not yet reported has been so; None when there is none.
     completions: complete versions by what told that they are (`Completion`), but for the quiet period and people.
     waiting_for_pacs: receiving versions of which a PACS has more.
     """
@@ -205,8 +206,10 @@ class Counts:
     jobs: dict[str, int]
     deliveries: dict[tuple[str, str], int]
     outcomes: dict[tuple[str, str, str], int]
+    commitments: dict[tuple[str, str], int]
     oldest_queued_at: datetime | None
     oldest_unfinished_at: datetime | None
     oldest_pending_delivery_at: datetime | None
     completions: dict[str, int]
     waiting_for_pacs: int
+    oldest_open_commitment_at: datetime | None

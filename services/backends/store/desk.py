@@ -12,6 +12,7 @@ from services.backends.store.detail import model_of, reason_of, study_detail
 from services.backends.store.engine import reading
 from services.backends.store.tables import (
     board,
+    commitment_request,
     delivery,
     job,
     recall,
@@ -21,6 +22,7 @@ from services.backends.store.tables import (
     study_version,
     workitem,
 )
+from services.triage.commitment import RequestState
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobState, OrderPriority
 from services.triage.result import DeliveryState
@@ -88,11 +90,13 @@ class Board:
         """For metrics."""
         with reading(self._engine) as connection:
             deliveries = _count_by(connection, delivery.c.destination, delivery.c.state)
+            commitments = _count_by(connection, commitment_request.c.calling_ae_title, commitment_request.c.state)
             outcomes = _count_by(connection, result.c.model_name, result.c.outcome, result.c.flag)
             return shown.Counts(
                 studies={key[0]: n for key, n in _count_by(connection, board.c.state).items()},
                 jobs={key[0]: n for key, n in _count_by(connection, job.c.state).items()},
                 deliveries={(name, state): n for (name, state), n in deliveries.items()},
+                commitments={(ae_title, state): n for (ae_title, state), n in commitments.items()},
                 outcomes={(model, outcome, flag): n for (model, outcome, flag), n in outcomes.items()},
                 oldest_queued_at=connection.scalar(
                     sa.select(sa.func.min(job.c.queued_at)).where(job.c.state == JobState.QUEUED)
@@ -109,6 +113,11 @@ class Board:
                     code: n for (code,), n in _count_by(connection, study_version.c.completed_on).items() if code
                 },
                 waiting_for_pacs=inquiries.waiting(connection),
+                oldest_open_commitment_at=connection.scalar(
+                    sa.select(sa.func.min(commitment_request.c.asked_at)).where(
+                        commitment_request.c.state.in_((RequestState.ASKED, RequestState.DECIDED))
+                    )
+                ),
             )
 
 

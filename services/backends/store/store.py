@@ -16,6 +16,7 @@ from services.backends.store import (
     jobs,
     notifications,
     recalls,
+    requests,
     results,
     versions,
 )
@@ -50,6 +51,7 @@ class SqlStudyStore:
 
     `board` and `archive`: the reads of the desk and of DICOMweb. `inquiries`, `reconciliations`: for who asks a PACS.
     `announcements`: what the door hears of MPPS and IAN. `workitems`: what UPS-RS asks and changes.
+    `requests`: `services.triage.ports.CommitmentRequests`.
     """
 
     def __init__(self, engine: Engine, *, same_pixels: SamePixels) -> None:
@@ -61,6 +63,7 @@ class SqlStudyStore:
         self.inquiries = Inquiries(engine)
         self.announcements = Announcements(engine)
         self.reconciliations = Reconciliations(engine)
+        self.requests = requests.Requests(engine)
 
     def record(self, instances: Sequence[tuple[Instance, str]], *, now: datetime) -> list[Recorded]:
         if not instances:
@@ -216,7 +219,8 @@ class SqlStudyStore:
 
     def commitment_reported(self, report: CommitmentReport, *, now: datetime) -> bool:
         with writing(self._engine) as connection:
-            return commitments.reported(connection, report, now=now)
+            known = commitments.reported(connection, report, now=now)
+            return known or requests.answered(connection, report, now=now)
 
     def not_committed(
         self,

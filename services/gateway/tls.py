@@ -1,0 +1,52 @@
+"""TLS of the DICOM listener (PS3.15 B.9, the BCP 195 profile): TLS 1.2 or newer."""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.backends.senders.link import no_passphrase
+from services.settings import Settings
+from services.triage.errors import CertificatesRefused
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListenerTls:
+    """Where the listener speaks TLS, HOST:PORT, and by which files, all PEM.
+
+    ca: the certificates that a peer's is checked by; with it, a peer without a certificate is refused.
+    """
+
+    address: str
+    certificate: Path
+    key: Path
+    ca: Path | None
+
+    def context(self) -> ssl.SSLContext:
+        """Made anew for each connection, so that a renewed certificate needs no restart. Raises CertificatesRefused."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        reading = self.certificate
+        try:
+            context.load_cert_chain(self.certificate, self.key, password=no_passphrase)
+            if self.ca is not None:
+                reading = self.ca
+                context.load_verify_locations(self.ca)
+                context.verify_mode = ssl.CERT_REQUIRED
+        except (OSError, ValueError) as error:
+            text = f"{reading}, or its key, cannot be used for TLS: {type(error).__name__}"
+            raise CertificatesRefused("unusable_certificate", text) from error
+        return context
+
+
+def listener_tls(settings: Settings) -> ListenerTls | None:
+    """The listener's TLS by the settings, None without any. Raises CertificatesRefused."""
+    if settings.dicom_tls is None or settings.dicom_tls_certificate is None or settings.dicom_tls_key is None:
+        return None
+    tls = ListenerTls(
+        address=settings.dicom_tls,
+        certificate=settings.dicom_tls_certificate,
+        key=settings.dicom_tls_key,
+        ca=settings.dicom_tls_ca,
+    )
+    tls.context()
+    return tls
