@@ -1,5 +1,7 @@
 """The parts that Vigie's processes are made of. Each runs until SIGTERM or SIGINT, and loads only what it needs."""
 
+from collections.abc import Sequence
+
 from services.backends.queue import open_queue
 from services.backends.store import open_store
 from services.gateway.role import Role
@@ -13,6 +15,13 @@ def door(settings: Settings) -> None:
     from services.gateway.door import run_door
 
     run_door(settings)
+
+
+def adt(settings: Settings) -> None:
+    """The HL7 listener: whose studies are whose by now."""
+    from services.gateway.adt.listener import run_adt
+
+    run_adt(settings)
 
 
 def stow(settings: Settings) -> None:
@@ -60,12 +69,24 @@ def deliver(settings: Settings) -> None:
     run_deliver(settings)
 
 
-STANDALONE: tuple[Part, ...] = (door, desk, dispatcher, worker, deliver)
+STANDALONE: tuple[Part, ...] = (door, adt, desk, dispatcher, worker, deliver)
 """In the order in which they are stopped: first who takes in, last who gives out."""
 
 GATEWAY: dict[Role, tuple[Part, ...]] = {
     # the dispatcher goes with the door: it settles the files that the door has kept, and must see the same folder
-    Role.DOOR: (door, stow, dispatcher),
+    Role.DOOR: (door, adt, stow, dispatcher),
     Role.DESK: (worklist,),
-    Role.ALL: (door, desk, dispatcher),
+    Role.ALL: (door, adt, desk, dispatcher),
 }
+
+
+def in_service(parts: Sequence[Part], settings: Settings) -> tuple[Part, ...]:
+    """Those of the parts that the settings ask for."""
+    return tuple(part for part in parts if part is not adt or settings.hl7 is not None)
+
+
+def addresses(parts: Sequence[Part], settings: Settings) -> tuple[str, ...]:
+    """HOST:PORT of each of the parts that listens."""
+    http = settings.http
+    of_part: dict[Part, str | None] = {door: settings.dicom, adt: settings.hl7, stow: http, worklist: http, desk: http}
+    return tuple(address for part in parts if (address := of_part.get(part)) is not None)

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from services.cli.flags import AeTitle, Data, Dicom, Http, QuietPeriod, settings_from
+from services.cli.flags import AeTitle, Data, Dicom, Hl7, Http, QuietPeriod, settings_from
 from services.gateway.role import Role
 from services.logs import configure_logging
-from services.parts import GATEWAY
+from services.parts import GATEWAY, addresses, in_service
 from services.supervisor import CannotStart, supervise
 
 
@@ -16,12 +16,13 @@ def gateway(
         Role,
         typer.Option(
             envvar="VIGIE_ROLE",
-            help="door: C-STORE, STOW-RS and the dispatcher; desk: API, work list, QIDO-RS, WADO-RS; all: both.",
+            help="door: C-STORE, STOW-RS, HL7 and the dispatcher; desk: API, work list, QIDO-RS, WADO-RS; all: both.",
         ),
     ] = Role.ALL,
     data: Data = None,
     http: Http = None,
     dicom: Dicom = None,
+    hl7: Hl7 = None,
     ae_title: AeTitle = None,
     quiet_period: QuietPeriod = None,
 ) -> None:
@@ -30,11 +31,11 @@ def gateway(
     It starts whether or not database and broker are there: the door keeps what comes, the rest waits, and /readyz says
     what is missing. `vigie settings` lists the VIGIE_... variables.
     """
-    settings = settings_from(data=data, http=http, dicom=dicom, ae_title=ae_title, quiet_period=quiet_period)
+    settings = settings_from(data=data, http=http, dicom=dicom, hl7=hl7, ae_title=ae_title, quiet_period=quiet_period)
     configure_logging(settings.log_level)
-    listens_on = (settings.http, settings.dicom) if role.is_door else (settings.http,)
+    parts = in_service(GATEWAY[role], settings)
     try:
-        supervise(GATEWAY[role], settings, listens_on=listens_on)
+        supervise(parts, settings, listens_on=addresses(parts, settings))
     except CannotStart as error:
         typer.secho(f"vigie gateway: {error}", err=True, fg="red")
         raise typer.Exit(1) from error

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.backends.senders import routes
-from services.cli.flags import AeTitle, Data, Dicom, Http, QuietPeriod, SendTo, settings_from
+from services.cli.flags import AeTitle, Data, Dicom, Hl7, Http, QuietPeriod, SendTo, settings_from
 from services.settings import Settings
 from services.standalone import run_standalone
 from services.supervisor import CannotStart
@@ -15,6 +15,7 @@ def standalone(
     data: Data = None,
     http: Http = None,
     dicom: Dicom = None,
+    hl7: Hl7 = None,
     ae_title: AeTitle = None,
     quiet_period: QuietPeriod = None,
     send_to: SendTo = None,
@@ -24,7 +25,7 @@ def standalone(
     A flag wins over its VIGIE_... variable; `vigie settings` lists the variables and what is in force.
     """
     settings = settings_from(
-        data=data, http=http, dicom=dicom, ae_title=ae_title, quiet_period=quiet_period, send_to=send_to
+        data=data, http=http, dicom=dicom, hl7=hl7, ae_title=ae_title, quiet_period=quiet_period, send_to=send_to
     )
     console = Console(stderr=True)
     try:
@@ -38,6 +39,8 @@ def standalone(
 def _welcome(settings: Settings) -> Table:
     table = Table(box=None, show_header=False)
     table.add_row("DICOM", f"{settings.ae_title}@{settings.dicom}")
+    if settings.hl7 is not None:
+        table.add_row("HL7 ADT", settings.hl7)
     table.add_row("Work list", f"http://{settings.http}/")
     table.add_row("Data", str(settings.data))
     table.add_row("Results go to", _destinations(settings) or "nowhere else: see the work list")

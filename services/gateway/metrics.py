@@ -147,6 +147,13 @@ def _families(counts: Counts) -> Iterator[Metric]:
         counts.outcomes.items(),
     )
     yield _labelled(
+        CounterMetricFamily,
+        "vigie_adt_messages",
+        "HL7 ADT messages by event and outcome. If refused grows, read the reasons in the quarantine folder.",
+        ["event", "outcome"],
+        counts.adt.items(),
+    )
+    yield _labelled(
         GaugeMetricFamily,
         "vigie_deliveries",
         "Results by destination and state. If pending grows the destination is down; given_up needs a person.",

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """`door`: C-STORE, STOW-RS and the dispatcher. `desk`: API, work list, QIDO-RS and WADO-RS. `all`: both."""
+    """`door`: C-STORE, STOW-RS, HL7 and the dispatcher. `desk`: API, work list, QIDO-RS and WADO-RS. `all`: both."""
 
     DOOR = "door"
     DESK = "desk"

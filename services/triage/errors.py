@@ -18,6 +18,8 @@ VigieError
 │   ├── ModelRefused            a bundle cannot be used
 │   ├── RulesRefused            a file of routing rules cannot be used
 │   ├── DestinationsRefused     a file of destinations cannot be used
+│   ├── MessageRefused          an HL7 message cannot be understood, or is of a kind that is not taken
+│   ├── ListenerRefused         a listener cannot be protected as it is set up
 │   ├── SchemaRefused           a database is newer than this program can use
 │   └── DestinationRefused      a PACS answers that it will not take an object
 ├── LeaseLost                   another worker holds the job now: stop, write nothing
@@ -142,6 +144,24 @@ class RulesRefused(RejectedError):
 
 class DestinationsRefused(RejectedError):
     """A file of destinations cannot be used: the text names file, destination and field."""
+
+
+class MessageRefused(RejectedError):
+    """An HL7 v2 message is answered with an error; the text quotes no value.
+
+    condition: ERR-3, from HL7 table 0357. location: ERR-2. acknowledgement: the second letter of MSA-1, 'E' where the
+    content is wrong, 'R' where no such message is taken here.
+    """
+
+    def __init__(self, code: str, text: str, *, condition: int, location: str = "", acknowledgement: str = "E") -> None:
+        super().__init__(code, text)
+        self.condition = condition
+        self.location = location
+        self.acknowledgement = acknowledgement
+
+
+class ListenerRefused(RejectedError):
+    """A listener cannot be protected as it is set up: the text names what cannot be used."""
 
 
 class SchemaRefused(RejectedError):

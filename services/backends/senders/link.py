@@ -31,7 +31,7 @@ class Tls:
             context = ssl.create_default_context(cafile=self.ca)
             if self.certificate is not None:
                 # a key with a passphrase is refused: OpenSSL would ask for it on the terminal
-                context.load_cert_chain(self.certificate, self.key, password=_no_passphrase)
+                context.load_cert_chain(self.certificate, self.key, password=no_passphrase)
         except (OSError, ValueError) as error:
             text = f"a certificate or key for TLS cannot be used: {type(error).__name__}"
             raise DestinationUnavailable(text) from error
@@ -76,5 +76,6 @@ class Link:
 PLAIN = Link()
 
 
-def _no_passphrase() -> str:
+def no_passphrase() -> str:
+    """In place of a prompt on the terminal. Raises ValueError."""
     raise ValueError("the key needs a passphrase")

@@ -189,14 +189,16 @@ class Counts:
     """For metrics; keys are plain values of the enumerations.
 
     studies: by shown state. jobs: by job state. deliveries: by (destination name, state).
-    outcomes: frozen results by (model name, outcome, flag). oldest_...: since when the oldest that is queued, that is
-    queued or analysing, or that is a pending delivery has been so; None when there is none.
+    outcomes: frozen results by (model name, outcome, flag). adt: HL7 messages by (event, outcome).
+    oldest_...: since when the oldest that is queued, that is queued or analysing, or that is a pending delivery has
+    been so; None when there is none.
     """
 
     studies: dict[str, int]
     jobs: dict[str, int]
     deliveries: dict[tuple[str, str], int]
     outcomes: dict[tuple[str, str, str], int]
+    adt: dict[tuple[str, str], int]
     oldest_queued_at: datetime | None
     oldest_unfinished_at: datetime | None
     oldest_pending_delivery_at: datetime | None

@@ -6,7 +6,17 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
-from services.backends.store import arrivals, commitments, deliveries, frozen, jobs, recalls, results, versions
+from services.backends.store import (
+    arrivals,
+    commitments,
+    deliveries,
+    frozen,
+    jobs,
+    patients,
+    recalls,
+    results,
+    versions,
+)
 from services.backends.store.archive import Archive
 from services.backends.store.backlog import backlog
 from services.backends.store.desk import Board
@@ -14,7 +24,8 @@ from services.backends.store.engine import reading, writing
 from services.triage.commitment import CommitmentReport
 from services.triage.errors import Reason
 from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, Plan
-from services.triage.ports import DeliveryLine, DueCommitment, DueDelivery, Recorded
+from services.triage.patient import AdtMessage, AdtOutcome
+from services.triage.ports import DeliveryLine, DueCommitment, DueDelivery, Reconciled, Recorded
 from services.triage.result import DeliveryState, Destination, FrozenResult, Recall, Result, ResultObject
 from services.triage.study import Instance, VersionKey
 
@@ -30,9 +41,10 @@ def never_the_same(_kept: str, _arrived: str) -> bool:
 class SqlStudyStore:
     """`services.triage.ports.StudyStore`; `board` and `archive`: the reads of the desk and of DICOMweb."""
 
-    def __init__(self, engine: Engine, *, same_pixels: SamePixels) -> None:
+    def __init__(self, engine: Engine, *, same_pixels: SamePixels, default_issuer: str = "") -> None:
         self._engine = engine
         self._same_pixels = same_pixels
+        self._default_issuer = default_issuer
         self.board = Board(engine)
         self.archive = Archive(engine)
 
@@ -44,7 +56,17 @@ class SqlStudyStore:
             doubtful = arrivals.doubtful(connection, [one for one, _ in instances])
         same_pixels = {pair for pair in doubtful if self._same_pixels(*pair)}
         with writing(self._engine) as connection:
-            return arrivals.record(connection, instances, now=now, same_pixels=same_pixels)
+            return arrivals.record(
+                connection, instances, now=now, same_pixels=same_pixels, default_issuer=self._default_issuer
+            )
+
+    def reconcile_patients(self, message: AdtMessage, *, now: datetime) -> Reconciled:
+        with writing(self._engine) as connection:
+            return patients.reconcile(connection, message, default_issuer=self._default_issuer, now=now)
+
+    def count_message(self, trigger_event: str, outcome: AdtOutcome) -> None:
+        with writing(self._engine) as connection:
+            patients.count(connection, trigger_event, outcome)
 
     def quiet_versions(self, *, now: datetime, quiet_period: timedelta) -> list[VersionKey]:
         with reading(self._engine) as connection:

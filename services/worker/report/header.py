@@ -6,6 +6,8 @@ from copy import deepcopy
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage
 
+from services.triage.study import StudyAttributes
+
 # Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): written empty when the source has none.
 TYPE_2 = (
     "PatientName",
@@ -60,6 +62,22 @@ def identity_of(header: Dataset) -> Dataset:
             setattr(identity, keyword, "")
     identity.PatientName = ""
     return identity
+
+
+def correct_patient(header: Dataset, study: StudyAttributes) -> None:
+    """Write the patient data of a study into an image header, in place of its own, and nothing else.
+
+    What tells more about an issuer goes when the issuer does (IssuerOfPatientIDQualifiersSequence).
+    """
+    header.decode()
+    header.SpecificCharacterSet = UTF_8
+    if str(header.get("IssuerOfPatientID") or "") != study.issuer_of_patient_id:
+        header.pop("IssuerOfPatientIDQualifiersSequence", None)
+        header.IssuerOfPatientID = study.issuer_of_patient_id
+    header.PatientID = study.patient_id
+    header.PatientName = study.patient_name
+    header.PatientBirthDate = study.patient_birth_date
+    header.PatientSex = study.patient_sex
 
 
 def name_patient(result: Dataset, header: Dataset) -> None:
