@@ -4,7 +4,7 @@ A registry knows better than an image header who somebody is: what it said last 
 carry that ID, whichever came first (IHE RAD TF-1, Patient Information Reconciliation).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
@@ -137,8 +137,8 @@ class Register:
         key = self.key(PatientKey(patient_id=study.patient_id, issuer=study.issuer_of_patient_id))
         if not key.patient_id:
             return study
-        survivor = self.survivor(key)
-        held = self[survivor].demographics
+        way = self._way(key)
+        survivor, held = way[-1], self._held(way)
         if survivor != key:
             study = replace(study, patient_id=survivor.patient_id)
         if survivor.issuer != key.issuer:
@@ -150,11 +150,17 @@ class Register:
             patient_sex=study.patient_sex if held.patient_sex is None else held.patient_sex,
         )
 
+    def _held(self, way: Sequence[PatientKey]) -> Demographics:
+        """Of the ID that goes on; what was never said of it, as it was said of those before it: one person."""
+        held = Demographics()
+        for key in way:
+            held = _over(held, self[key].demographics)
+        return held
+
     def _tell(self, key: PatientKey, told: Demographics, stamp: Stamp) -> None:
         known = self[key]
-        said = {one.name: value for one in fields(told) if (value := getattr(told, one.name)) is not None}
-        if said and not stamp.is_older_than(known.told):
-            self._patients[key] = replace(known, demographics=replace(known.demographics, **said), told=stamp)
+        if told != Demographics() and not stamp.is_older_than(known.told):
+            self._patients[key] = replace(known, demographics=_over(known.demographics, told), told=stamp)
 
     def _merge(self, prior: PatientKey, surviving: PatientKey, stamp: Stamp) -> None:
         """Where the surviving ID had become the prior one before, that is undone: the newer message counts."""
@@ -173,6 +179,12 @@ class Register:
         while (following := self[way[-1]].merged_into) is not None:
             way.append(following)
         return way
+
+
+def _over(known: Demographics, told: Demographics) -> Demographics:
+    """What is known with what is told over it."""
+    said = {one.name: value for one in fields(told) if (value := getattr(told, one.name)) is not None}
+    return replace(known, **said)
 
 
 def _birth_date(own: str, told: str | None) -> str:

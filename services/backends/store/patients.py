@@ -106,7 +106,7 @@ def _reconcile_study(connection: Connection, uid: str, register: Register, messa
     if not moved:
         return False
     _show(connection, uid)
-    cause = f"ADT^{message.trigger_event} {message.control_id}"
+    cause = f"ADT^{message.trigger_event}, message {message.control_id}"
     history.write(
         connection,
         [history.line(uid, "study", uid, time=now, actor=message.stamp.sender, what="patient_data", cause=cause)],

@@ -79,7 +79,8 @@ def parse(message: bytes, header: Header, *, default_character_set: str) -> hl7.
     try:
         text = message.decode(codec)
     except UnicodeDecodeError as error:
-        wrong = f"byte {error.start} is no character of the message's character set ({codec})"
+        way_out = "" if told[0] else ": tell the character set in MSH-18, or set VIGIE_HL7_CHARACTER_SET"
+        wrong = f"byte {error.start} is no character of {codec}{way_out}"
         raise MessageRefused("characters", wrong, condition=DATA_TYPE_ERROR, location="MSH^1^18") from error
     lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
     return hl7.parse("\r".join(lines))

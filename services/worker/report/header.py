@@ -3,8 +3,9 @@
 import re
 from copy import deepcopy
 
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 from pydicom.uid import CTImageStorage
+from pydicom.valuerep import PersonName
 
 from services.triage.study import StudyAttributes
 
@@ -78,6 +79,7 @@ def correct_patient(header: Dataset, study: StudyAttributes) -> None:
     header.PatientName = study.patient_name
     header.PatientBirthDate = study.patient_birth_date
     header.PatientSex = study.patient_sex
+    header.walk(_spell_in_utf_8)
 
 
 def name_patient(result: Dataset, header: Dataset) -> None:
@@ -104,6 +106,13 @@ def tell_body_part(result: Dataset, header: Dataset) -> None:
         result.BodyPartExamined = body_part
     if side or body_part not in UNPAIRED:
         result.Laterality = side or ""
+
+
+def _spell_in_utf_8(_: Dataset, element: DataElement) -> None:
+    """A name keeps the bytes that it was read from, and would be decoded from them again."""
+    if element.VR == "PN" and element.value:
+        names = element.value if element.VM > 1 else [element.value]
+        element.value = [PersonName(str(name).encode(), ["utf8"]) for name in names]
 
 
 def _decoded(header: Dataset) -> Dataset:
