@@ -149,5 +149,6 @@ def _unescaped(segment: hl7.Segment, text: str) -> str:
     """Without escape sequences, and without what is left of them that is no character (PS3.5 6.1.3)."""
     escape = re.escape(segment.esc)
     # formatting commands (2.7.6) are for text, not for names; the library would repeat a blank as often as it is told
-    text = hl7.util.unescape(segment, re.sub(f"{escape}\\.[^{escape}]*{escape}", " ", text))
+    text = re.sub(f"{escape}\\.[^{escape}]*{escape}", " ", text)
+    text = hl7.util.unescape(segment, text, {"H": "", "N": ""})  # highlighted, and normal again
     return "".join(" " if one.isspace() else one for one in text if one.isspace() or one.isprintable()).strip()
