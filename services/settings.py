@@ -37,7 +37,9 @@ class Settings(BaseSettings):
     http: str = Field("127.0.0.1:8000", description="HOST:PORT of the HTTP API and the work list.")
     dicom: str = Field("127.0.0.1:11112", description="HOST:PORT of the DICOM listener.")
     hl7: str | None = Field(
-        None, description="HOST:PORT where HL7 v2 ADT is taken over MLLP (docs/hl7.md); default: nowhere."
+        None,
+        pattern=r"^.+:\d{1,5}$",
+        description="HOST:PORT where HL7 v2 ADT is taken over MLLP (docs/hl7.md); default: nowhere.",
     )
     hl7_assigning_authority: str = Field(
         "",

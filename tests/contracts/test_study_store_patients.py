@@ -192,6 +192,13 @@ def test_what_is_no_image_makes_no_version(store: SqlStudyStore) -> None:
     assert len(detail(store).versions) == 1
 
 
+def test_a_study_without_images_is_named_otherwise(store: SqlStudyStore) -> None:
+    store.record(sent(report(1)), now=after(0))
+    assert store.reconcile_patients(adt("P1", patient_name="Roe^Jane"), now=after(100)).studies == 1
+    found = detail(store)
+    assert (found.row.study.patient_name, found.versions) == ("Roe^Jane", ())
+
+
 def test_all_studies_of_a_patient_and_no_others(store: SqlStudyStore) -> None:
     analyse(store)
     store.record(sent(of(1, study=OTHER, issuer_of_patient_id="NORTH")), now=after(50))

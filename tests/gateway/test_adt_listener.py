@@ -170,12 +170,14 @@ def test_with_tls_only_who_shows_a_certificate_is_heard(authority: Authority, tm
         assert sum(opened.store().board.counts().adt.values()) == 1
 
 
-def test_a_certificate_that_cannot_be_used_is_said(tmp_path: Path) -> None:
-    broken = tmp_path / "broken.pem"
-    broken.write_text("no certificate")
-    with listener(tmp_path, hl7_certificate=broken, hl7_key=broken) as opened:
+@pytest.mark.parametrize(
+    "wrong",
+    [{"hl7_certificate": __file__, "hl7_key": __file__}, {"hl7_ca": __file__}, {"hl7_character_set": "KLINGON"}],
+)
+def test_a_setting_that_cannot_be_used_is_said(tmp_path: Path, wrong: dict[str, str]) -> None:
+    with listener(tmp_path, **wrong) as opened:
         assert opened.process.wait(30) == 1
-        assert "VIGIE_HL7_CERTIFICATE" in opened.log.read_text()
+        assert f"VIGIE_{next(iter(wrong)).upper()}" in opened.log.read_text()
 
 
 def read(*parts: bytes, limit: int = 100, within_s: float = 5, ends: bool = True) -> list[bytes | None]:

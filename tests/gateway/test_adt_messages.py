@@ -1,6 +1,7 @@
 """HL7 ADT messages: what is understood of them, what is answered, and what is kept of those nobody can understand."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +30,7 @@ class Heard:
         self.messages: list[AdtMessage] = []
         self.register = Register()
         self.files = FolderStudyFiles(data)
-        self.intake = AdtIntake(store=self, files=self.files, default_character_set="ASCII")  # type: ignore[arg-type]
+        self.intake = AdtIntake(store=self, files=self.files)  # type: ignore[arg-type]
         self._quarantine = data / "quarantine"
 
     def reconcile_patients(self, message: AdtMessage, *, now: datetime) -> SimpleNamespace:
@@ -145,6 +146,23 @@ def test_a_merge_pairs_ids_by_their_assigning_authority(heard: Heard, event: str
     assert code(answer) == "AA"
     merges = [(prior.patient_id, now.patient_id) for prior, now in heard.messages[0].changes[0].merges]
     assert merges == [("A", "B"), ("111", "222")]
+
+
+def test_a_prior_id_that_is_listed_as_one_that_goes_on_does_not(heard: Heard) -> None:
+    assert code(heard.answer(adt_message("PID|1||A^^^N~B^^^N||Roe", "MRG|A^^^N", event="A40"))) == "AA"
+    (change,) = heard.messages[0].changes
+    assert ([key.patient_id for key in change.keys], len(change.merges)) == (["B"], 1)
+
+
+def test_an_id_without_an_authority_is_of_the_default_one(heard: Heard) -> None:
+    intake = replace(heard.intake, default_issuer="NORTH")
+    message = adt_message("PID|1||B^^^NORTH~222^^^SSA||Roe", "MRG|A", event="A40")
+    assert code(intake.answer(message, received_from="192.0.2.7", now=NOON)) == "AA"
+    ((prior, surviving),) = heard.messages[0].changes[0].merges
+    assert (prior, surviving) == (
+        PatientKey(patient_id="A", issuer="NORTH"),
+        PatientKey(patient_id="B", issuer="NORTH"),
+    )
 
 
 def test_a_message_may_merge_several_patients_and_across_assigning_authorities(heard: Heard) -> None:
@@ -280,7 +298,7 @@ def test_every_message_has_an_answer_and_none_breaks_anything(
     store: SqlStudyStore, tmp_path: Path, message: bytes
 ) -> None:
     files = FolderStudyFiles(tmp_path)
-    intake = AdtIntake(store=store, files=files, default_character_set="ASCII")
+    intake = AdtIntake(store=store, files=files)
     answer = intake.answer(message, received_from="192.0.2.7", now=NOON)
     assert answer.startswith(b"MSH")
     notes = [json.loads(path.read_text())["code"] for path in (tmp_path / "quarantine").glob("*.json")]

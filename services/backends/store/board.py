@@ -83,7 +83,7 @@ class SeriesRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PatientRow:
-    """One patient whom images of the study name; more than one is a fault that its sender must mend."""
+    """One patient whom images of the study are of; more than one is a fault to be mended where they come from."""
 
     patient_id: str
     issuer_of_patient_id: str

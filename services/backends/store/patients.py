@@ -84,7 +84,7 @@ def count(connection: Connection, trigger_event: str, outcome: AdtOutcome) -> No
 
 
 def _reconcile_study(connection: Connection, uid: str, register: Register, message: AdtMessage, now: datetime) -> bool:
-    """Put a study under the patient data that hold; whether that makes another patient of any of its images."""
+    """Put a study under the patient data that hold; whether that makes another patient of it, or of its images."""
     mine = instance.c.study_instance_uid == uid
     # a writer before revision 0005 kept what all of its instances tell with the study
     told = versions.study_attributes(connection, uid)
@@ -94,24 +94,26 @@ def _reconcile_study(connection: Connection, uid: str, register: Register, messa
         .where(mine)
         .distinct()
     ).all()
-    moved = False
+    has_moved = False
     for group in groups:
         before, after = group.reconciled or group.attributes, register.holds(group.attributes)
         if before == after:
             continue
         these = (mine, group.own == _OWN, _HELD.is_not_distinct_from(group.held))
-        moved |= identity(before) != identity(after) and _has_image(connection, these)
+        has_moved |= identity(before) != identity(after) and _has_image(connection, these)
         value = None if after == group.attributes else after
         connection.execute(sa.update(instance).where(*these).values(reconciled=value))
-    if not moved:
+    shown = _shown(connection, uid)
+    if told is None or not (has_moved or identity(shown) != identity(told)):
         return False
-    _show(connection, uid)
+    connection.execute(sa.update(study).where(study.c.study_instance_uid == uid).values(versions.columns_of(shown)))
     cause = f"ADT^{message.trigger_event}, message {message.control_id}"
     history.write(
         connection,
         [history.line(uid, "study", uid, time=now, actor=message.stamp.sender, what="patient_data", cause=cause)],
     )
-    _write_again(connection, uid, now=now)
+    if has_moved:
+        _write_again(connection, uid, now=now)
     summary.refresh(connection, uid)
     return True
 
@@ -120,16 +122,16 @@ def _has_image(connection: Connection, these: Sequence[sa.ColumnElement[bool]]) 
     return any(is_routable(header) for header in connection.scalars(sa.select(instance.c.header).where(*these)))
 
 
-def _show(connection: Connection, uid: str) -> None:
-    """The study's own row tells what its newest image does."""
+def _shown(connection: Connection, uid: str) -> StudyAttributes:
+    """What the study's own row tells: what its newest image does, before any has come what its first instance does."""
     rows = connection.execute(
         sa.select(instance.c.header, instance.c.attributes, instance.c.reconciled)
         .where(instance.c.study_instance_uid == uid)
         .order_by(instance.c.id.desc())
-    )
-    newest = next(row for row in rows if is_routable(row.header))
-    values = versions.columns_of(newest.reconciled or newest.attributes)
-    connection.execute(sa.update(study).where(study.c.study_instance_uid == uid).values(values))
+    ).all()
+    newest = next((row for row in rows if is_routable(row.header)), rows[-1])
+    shown: StudyAttributes = newest.reconciled or newest.attributes
+    return shown
 
 
 def _write_again(connection: Connection, uid: str, *, now: datetime) -> None:

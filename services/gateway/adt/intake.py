@@ -37,11 +37,15 @@ _CONTROL_ID = re.compile(r"[\w.:-]{1,199}", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class AdtIntake:
-    """Takes messages, one at a time. default_character_set: of those that tell none, by its name in HL7 table 0211."""
+    """Takes messages, one at a time.
+
+    default_character_set: of those that tell none, by its name in HL7 table 0211. default_issuer: see `Register`.
+    """
 
     store: StudyStore
     files: StudyFiles
-    default_character_set: str
+    default_character_set: str = "ASCII"
+    default_issuer: str = ""
 
     def answer(
         self, message: bytes, *, received_from: str, now: datetime, refusal: MessageRefused | None = None
@@ -89,7 +93,7 @@ class AdtIntake:
             trigger_event=event,
             control_id=header[10],
             stamp=Stamp(at=_recorded_at(parsed, header, now), sender=_sender(header) or received_from),
-            changes=changes_of(parsed, event),
+            changes=changes_of(parsed, event, default_issuer=self.default_issuer),
         )
         done = self.store.reconcile_patients(understood, now=now)
         log.info(

@@ -15,6 +15,7 @@ from services.backends.senders.link import no_passphrase
 from services.backends.store import open_store
 from services.gateway.adt.frames import MAX_MESSAGE_BYTES, MessageTooLong, next_message
 from services.gateway.adt.intake import AdtIntake
+from services.gateway.adt.message import CHARACTER_SETS
 from services.patience import wait_for
 from services.settings import Settings
 from services.triage.errors import ListenerRefused
@@ -32,11 +33,13 @@ def run_adt(settings: Settings) -> None:
     Raises ListenerRefused.
     """
     context = _tls(settings)
-    store = wait_for(
-        "database", lambda: open_store(settings.store_url(), default_issuer=settings.hl7_assigning_authority)
-    )
+    character_set, issuer = settings.hl7_character_set.upper(), settings.hl7_assigning_authority
+    if character_set not in CHARACTER_SETS:
+        text = f"VIGIE_HL7_CHARACTER_SET is none of {', '.join(sorted(CHARACTER_SETS))}"
+        raise ListenerRefused("character_set", text)
+    store = wait_for("database", lambda: open_store(settings.store_url(), default_issuer=issuer))
     files = FolderStudyFiles(settings.data, min_free_mb=settings.min_free_mb)
-    intake = AdtIntake(store=store, files=files, default_character_set=settings.hl7_character_set)
+    intake = AdtIntake(store=store, files=files, default_character_set=character_set, default_issuer=issuer)
     asyncio.run(_Listener(intake).serve(settings.hl7 or "", context))
     store.close()
 
@@ -118,6 +121,8 @@ def _keep_alive(writer: HL7StreamWriter) -> None:
 def _tls(settings: Settings) -> ssl.SSLContext | None:
     """TLS 1.2 or newer, with the settings' certificate; None without one. Raises ListenerRefused."""
     if settings.hl7_certificate is None:
+        if settings.hl7_ca is not None:
+            raise ListenerRefused("tls_files", "VIGIE_HL7_CA is of no use without VIGIE_HL7_CERTIFICATE")
         return None
     try:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.hl7_ca)

@@ -29,16 +29,19 @@ _GROUP_CHARACTERS = 64
 Repetition = list[list[str]]
 
 
-def changes_of(message: hl7.Message, trigger_event: str) -> tuple[PatientChange, ...]:
-    """What a message of one of these events says. Raises MessageRefused."""
+def changes_of(message: hl7.Message, trigger_event: str, *, default_issuer: str) -> tuple[PatientChange, ...]:
+    """What a message of one of these events says; an ID without an authority is of the default one.
+
+    Raises MessageRefused.
+    """
     if trigger_event in UPDATES:
         pids = segments(message, "PID")
         if len(pids) != 1:
             raise MessageRefused(
                 "one_pid", f"{len(pids)} PID segments, where there must be one", condition=SEGMENT_SEQUENCE_ERROR
             )
-        return (PatientChange(keys=_keys(pids[0], "PID", 3), demographics=demographics(pids[0])),)
-    return tuple(_merge(pid, mrg) for pid, mrg in _groups(message))
+        return (PatientChange(keys=_keys(pids[0], 3, default_issuer), demographics=demographics(pids[0])),)
+    return tuple(_merge(pid, mrg, default_issuer) for pid, mrg in _groups(message))
 
 
 def _groups(message: hl7.Message) -> list[tuple[hl7.Segment, hl7.Segment]]:
@@ -61,9 +64,13 @@ def _groups(message: hl7.Message) -> list[tuple[hl7.Segment, hl7.Segment]]:
     raise MessageRefused("no_pairs", text, condition=SEGMENT_SEQUENCE_ERROR, location="MRG^1")
 
 
-def _merge(pid: hl7.Segment, mrg: hl7.Segment) -> PatientChange:
-    """Each prior ID becomes the surviving one of its own assigning authority, or the only one that there is."""
-    surviving, prior = _keys(pid, "PID", 3), _keys(mrg, "MRG", 1)
+def _merge(pid: hl7.Segment, mrg: hl7.Segment, default_issuer: str) -> PatientChange:
+    """Each prior ID becomes the surviving one of its own assigning authority, or the only one that there is.
+
+    Some senders list the prior ID among those that the patient has now.
+    """
+    prior = _keys(mrg, 1, default_issuer)
+    surviving = tuple(key for key in _keys(pid, 3, default_issuer) if key not in prior)
     of_issuer = {key.issuer: key for key in reversed(surviving)}
     only = surviving[0] if len(surviving) == 1 else None
     merges = [(key, goes_on) for key in prior if (goes_on := of_issuer.get(key.issuer, only)) is not None]
@@ -73,12 +80,13 @@ def _merge(pid: hl7.Segment, mrg: hl7.Segment) -> PatientChange:
     return PatientChange(keys=surviving, demographics=demographics(pid), merges=tuple(merges))
 
 
-def _keys(segment: hl7.Segment, name: str, field: int) -> tuple[PatientKey, ...]:
+def _keys(segment: hl7.Segment, field: int, default_issuer: str) -> tuple[PatientKey, ...]:
     """The IDs of a field of type CX."""
-    keys = []
+    name, keys = str(segment[0]), []
     for repetition in repetitions(segment, field):
         # HD: the namespace, else the universal ID
-        key = PatientKey(patient_id=at(repetition, 1), issuer=at(repetition, 4) or at(repetition, 4, 2))
+        issuer = at(repetition, 4) or at(repetition, 4, 2) or default_issuer
+        key = PatientKey(patient_id=at(repetition, 1), issuer=issuer)
         if max(len(key.patient_id), len(key.issuer)) > MAX_ID_CHARACTERS:
             text = f"an ID, or its assigning authority, is longer than {MAX_ID_CHARACTERS} characters"
             raise MessageRefused("long_id", text, condition=DATA_TYPE_ERROR, location=f"{name}^1^{field}")
