@@ -241,6 +241,17 @@ def test_a_store_that_is_away_makes_the_sender_send_again(heard: Heard, monkeypa
     assert heard.quarantined() == {}
 
 
+def test_what_can_neither_be_understood_nor_be_kept_is_to_be_sent_again(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unwritable(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(heard.files, "quarantine", unwritable)
+    answer = heard.answer(adt_message())
+    assert (code(answer), condition(answer)) == ("AR", "207")
+
+
 def test_an_error_nobody_foresaw_is_answered_and_the_message_kept(
     heard: Heard, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

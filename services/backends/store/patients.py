@@ -128,9 +128,11 @@ def _shown(connection: Connection, uid: str) -> StudyAttributes:
         sa.select(instance.c.header, instance.c.attributes, instance.c.reconciled)
         .where(instance.c.study_instance_uid == uid)
         .order_by(instance.c.id.desc())
-    ).all()
-    newest = next((row for row in rows if is_routable(row.header)), rows[-1])
-    shown: StudyAttributes = newest.reconciled or newest.attributes
+    )
+    for row in rows:  # one by one: a header is read as it is looked at
+        shown: StudyAttributes = row.reconciled or row.attributes
+        if is_routable(row.header):
+            break
     return shown
 
 

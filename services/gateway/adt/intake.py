@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 
 _RETIRED = Reason(code="retired_id", text="an ID of the message was merged into another, whose patient data hold")
 _UNFORESEEN = Reason(code="internal_error", text="an error that nobody foresaw; the message is kept for a person")
+_UNKEPT = Reason(code="unkept", text="the message cannot be understood, and cannot be kept for a person either")
 _EVENT = re.compile(r"[A-Z]\d\d")
 _CONTROL_ID = re.compile(r"[\w.:-]{1,199}", re.ASCII)
 
@@ -48,13 +49,13 @@ class AdtIntake:
     default_issuer: str = ""
 
     def answer(
-        self, message: bytes, *, received_from: str, now: datetime, refusal: MessageRefused | None = None
+        self, message: bytes, *, received_from: str, now: datetime, cut_short: MessageRefused | None = None
     ) -> bytes:
-        """The acknowledgement of a message, whatever it is; `refusal`: why it did not come whole."""
+        """The acknowledgement of a message, whatever it is; `cut_short`: why it did not come whole."""
         header = Header()
         try:
             header = read_header(message)
-            return self._take(message, header, received_from, now, refusal)
+            return self._take(message, header, received_from, now, cut_short)
         except MessageRefused as error:
             return self._refuse(message, header, error, received_from, now)
         except TransientError as error:
@@ -80,13 +81,16 @@ class AdtIntake:
         except TransientError as error:
             log.warning("adt_put_off", error=type(error).__name__)
             return acknowledge.try_again(header, error.reason, now=now)
+        except OSError as error:
+            log.error("quarantine_unwritable", error=type(error).__name__)  # noqa: TRY400 - no values
+            return acknowledge.try_again(header, _UNKEPT, now=now)
         return acknowledge.refused(header, refusal, now=now)
 
     def _take(
-        self, message: bytes, header: Header, received_from: str, now: datetime, refusal: MessageRefused | None
+        self, message: bytes, header: Header, received_from: str, now: datetime, cut_short: MessageRefused | None
     ) -> bytes:
-        if refusal is not None:
-            raise refusal
+        if cut_short is not None:
+            raise cut_short
         event = _supported_event(header)
         parsed = parse(message, header, default_character_set=self.default_character_set)
         understood = AdtMessage(

@@ -6,6 +6,7 @@ import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 from hl7.mllp import HL7StreamReader, HL7StreamWriter, start_hl7_server
@@ -16,6 +17,7 @@ from services.backends.store import open_store
 from services.gateway.adt.frames import MAX_MESSAGE_BYTES, MessageTooLong, next_message
 from services.gateway.adt.intake import AdtIntake
 from services.gateway.adt.message import CHARACTER_SETS
+from services.logs import where
 from services.patience import wait_for
 from services.settings import Settings
 from services.triage.errors import ListenerRefused
@@ -54,8 +56,10 @@ class _Listener:
 
     async def serve(self, address: str, context: ssl.SSLContext | None) -> None:
         """Until a signal; messages in hand are answered."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_log_broken)
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._stop.set)
         host, _, port = address.rpartition(":")
         server = await start_hl7_server(
             self._connected, host.strip("[]"), int(port), limit=MAX_MESSAGE_BYTES, ssl=context
@@ -90,24 +94,30 @@ class _Listener:
     async def _converse(self, task: asyncio.Task[None], reader: HL7StreamReader, writer: HL7StreamWriter) -> None:
         peer, loop = str(writer.get_extra_info("peername")[0]), asyncio.get_running_loop()
         while not self._stop.is_set():
-            refusal: MessageTooLong | None = None
+            cut_short: MessageTooLong | None = None
             try:
                 message = await next_message(reader)
             except MessageTooLong as error:
-                message, refusal = error.beginning, error
+                message, cut_short = error.beginning, error
             if message is None:
                 return
             self._idle.discard(task)
             self._busy.add(task)
-            writer.writeblock(await loop.run_in_executor(self._thread, self._answer, message, peer, refusal))
+            writer.writeblock(await loop.run_in_executor(self._thread, self._answer, message, peer, cut_short))
             await writer.drain()
-            if refusal is not None:
+            if cut_short is not None:
                 return
             self._busy.discard(task)
             self._idle.add(task)
 
-    def _answer(self, message: bytes, peer: str, refusal: MessageTooLong | None) -> bytes:
-        return self._intake.answer(message, received_from=peer, now=datetime.now(UTC), refusal=refusal)
+    def _answer(self, message: bytes, peer: str, cut_short: MessageTooLong | None) -> bytes:
+        return self._intake.answer(message, received_from=peer, now=datetime.now(UTC), cut_short=cut_short)
+
+
+def _log_broken(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """In place of a traceback, whose text may quote a message."""
+    error = context.get("exception")
+    log.error("adt_connection_broke", **(where(error) if error else {}))
 
 
 def _keep_alive(writer: HL7StreamWriter) -> None:

@@ -72,8 +72,8 @@ def parse(message: bytes, header: Header, *, default_character_set: str) -> hl7.
     """The segments of a message. Raises MessageRefused."""
     told = [one.strip().upper() for one in header[18].split(header.encoding_characters[1])]
     names = [one or default_character_set for one in told[:1]] + [one for one in told[1:] if one]
-    if unknown := [one for one in names if one not in CHARACTER_SETS]:
-        text = f"{len(unknown)} character sets are none that can be read here"
+    if not CHARACTER_SETS.issuperset(names):
+        text = f"MSH-18 names a character set that is none of {', '.join(sorted(CHARACTER_SETS))}"
         raise MessageRefused("character_set", text, condition=TABLE_VALUE_NOT_FOUND, location="MSH^1^18")
     codec = "iso2022_jp_ext" if _JAPANESE.intersection(names) else _CODECS[names[0]]
     try:
