@@ -9,6 +9,7 @@ import pytest
 from services.backends.store import ShownState, SqlStudyStore, open_store
 from services.backends.store.board import StudyDetail
 from services.backends.store.engine import writing
+from services.backends.store.migrate import downgrade, upgrade
 from services.backends.store.tables import instance, study_patient
 from services.triage.errors import LeaseLost
 from services.triage.identity import two_patients
@@ -216,6 +217,14 @@ def test_images_of_a_writer_that_kept_no_attributes_are_found_all_the_same(store
     assert (one.study.patient_id, one.as_received and one.as_received.patient_id) == ("B", "P1")
     store.reconcile_patients(adt(merges=[("B", "P1")]), now=after(101))
     assert [one.patient_id for one in detail(store).patients] == ["P1"]
+
+
+def test_images_that_came_before_the_registry_did_are_found(store: SqlStudyStore) -> None:
+    store.record(sent(of(1), of(2, patient_id='"山', issuer_of_patient_id="NORTH")), now=after(0))
+    downgrade(store._engine, "0005")
+    upgrade(store._engine)
+    for patient in ("P1", '"山'):
+        assert store.reconcile_patients(adt(patient, patient_name=f"Roe^{patient}"), now=after(100)).studies == 1
 
 
 def test_an_id_that_is_too_long_to_be_one_does_not_hold_up_its_image(store: SqlStudyStore) -> None:
