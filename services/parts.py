@@ -17,6 +17,13 @@ def door(settings: Settings) -> None:
     run_door(settings)
 
 
+def adt(settings: Settings) -> None:
+    """The HL7 listener: whose studies are whose by now."""
+    from services.gateway.adt.listener import run_adt
+
+    run_adt(settings)
+
+
 def stow(settings: Settings) -> None:
     """The door's HTTP side: STOW-RS, probes and metrics."""
     from services.gateway.app import run_http
@@ -69,18 +76,33 @@ def deliver(settings: Settings) -> None:
     run_deliver(settings)
 
 
-STANDALONE: tuple[Part, ...] = (door, desk, asking, dispatcher, worker, deliver)
+STANDALONE: tuple[Part, ...] = (door, adt, desk, asking, dispatcher, worker, deliver)
 """In the order in which they are stopped: first who takes in, last who gives out."""
 
 GATEWAY: dict[Role, tuple[Part, ...]] = {
     # the dispatcher goes with the door: it settles the files that the door has kept, and must see the same folder
     # so does asking: what it fetches by C-GET it keeps there
-    Role.DOOR: (door, stow, asking, dispatcher),
+    Role.DOOR: (door, adt, stow, asking, dispatcher),
     Role.DESK: (worklist,),
-    Role.ALL: (door, desk, asking, dispatcher),
+    Role.ALL: (door, adt, desk, asking, dispatcher),
 }
 
 
-def needed(parts: Sequence[Part], settings: Settings) -> tuple[Part, ...]:
-    """Those parts that have something to do with these settings."""
-    return tuple(part for part in parts if part is not asking or settings.pacs is not None)
+def in_service(parts: Sequence[Part], settings: Settings) -> tuple[Part, ...]:
+    """Those of the parts that the settings ask for."""
+    asked_for: dict[Part, bool] = {adt: settings.hl7 is not None, asking: settings.pacs is not None}
+    return tuple(part for part in parts if asked_for.get(part, True))
+
+
+def addresses(parts: Sequence[Part], settings: Settings) -> tuple[str, ...]:
+    """HOST:PORT of each of the parts that listens."""
+    http = (settings.http,)
+    hl7 = (settings.hl7,) if settings.hl7 is not None else ()
+    of_part: dict[Part, tuple[str, ...]] = {
+        door: settings.dicom_addresses(),
+        adt: hl7,
+        stow: http,
+        worklist: http,
+        desk: http,
+    }
+    return tuple(address for part in parts for address in of_part.get(part, ()))

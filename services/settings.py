@@ -53,6 +53,24 @@ class Settings(BaseSettings):
         description="CA certificates (PEM) of those who may connect over TLS: a client without a certificate of theirs "
         "is refused. Default: clients need none.",
     )
+    hl7: str | None = Field(
+        None,
+        pattern=r"^.+:\d{1,5}$",
+        description="HOST:PORT where HL7 v2 ADT is taken over MLLP (docs/hl7.md); default: nowhere.",
+    )
+    hl7_assigning_authority: str = Field(
+        "",
+        max_length=64,
+        description="Namespace of the patient IDs whose issuer is not told, in images and in HL7 messages.",
+    )
+    hl7_character_set: str = Field(
+        "ASCII", description="Character set of HL7 messages that tell none (MSH-18, HL7 table 0211)."
+    )
+    hl7_certificate: Path | None = Field(None, description="Certificate of the HL7 listener (PEM); with it: TLS only.")
+    hl7_key: Path | None = Field(None, description="The key of that certificate (PEM).")
+    hl7_ca: Path | None = Field(
+        None, description="CA certificates (PEM) of HL7 senders; with it they must show one that these have signed."
+    )
     ae_title: str = Field("VIGIE", description="Our AE title, called and calling.", max_length=16)
     max_associations: int = Field(64, ge=1, description="Associations served at the same time.")
     min_free_mb: int = Field(

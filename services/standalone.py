@@ -7,7 +7,7 @@ from pathlib import Path
 
 from services.backends.store import open_store
 from services.logs import configure_logging
-from services.parts import STANDALONE, needed
+from services.parts import STANDALONE, addresses, in_service
 from services.settings import Settings
 from services.supervisor import CannotStart, Part, supervise
 from services.triage.errors import VigieError
@@ -20,8 +20,8 @@ def run_standalone(
     configure_logging(settings.log_level)
     with _only_one(settings.data):
         _prepare_store(settings)
-        addresses = (*settings.dicom_addresses(), settings.http)
-        supervise(needed(parts, settings), settings, listens_on=addresses, announce=announce)
+        running = in_service(parts, settings)
+        supervise(running, settings, listens_on=addresses(running, settings), announce=announce)
 
 
 def _prepare_store(settings: Settings) -> None:

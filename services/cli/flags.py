@@ -15,6 +15,9 @@ from services.triage.errors import DestinationsRefused, PacsRefused, RequestersR
 Data = Annotated[Path | None, typer.Option(help="Folder of everything that is kept.", file_okay=False)]
 Http = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The work list, the API, probes and metrics.")]
 Dicom = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The DICOM listener.")]
+Hl7 = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Where HL7 v2 ADT (A08, A40) is taken over MLLP; off without.")
+]
 AeTitle = Annotated[str | None, typer.Option(help="Our AE title.")]
 QuietPeriod = Annotated[
     float | None, typer.Option(metavar="SECONDS", help="A study is complete when nothing arrived for so long.")

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from services.cli.flags import AeTitle, Data, Dicom, Http, QuietPeriod, gateway_settings_from
+from services.cli.flags import AeTitle, Data, Dicom, Hl7, Http, QuietPeriod, gateway_settings_from
 from services.gateway.role import Role
 from services.gateway.tls import listener_tls
 from services.logs import configure_logging
-from services.parts import GATEWAY, needed
+from services.parts import GATEWAY, addresses, in_service
 from services.supervisor import CannotStart, supervise
 from services.triage.errors import CertificatesRefused
 
@@ -18,13 +18,14 @@ def gateway(
         Role,
         typer.Option(
             envvar="VIGIE_ROLE",
-            help="door: C-STORE, STOW-RS, the dispatcher, and what asks PACS; desk: API, work list and the rest of "
+            help="door: C-STORE, STOW-RS, HL7, the dispatcher and what asks PACS; desk: API, work list and the rest of "
             "DICOMweb; all: both.",
         ),
     ] = Role.ALL,
     data: Data = None,
     http: Http = None,
     dicom: Dicom = None,
+    hl7: Hl7 = None,
     ae_title: AeTitle = None,
     quiet_period: QuietPeriod = None,
 ) -> None:
@@ -33,13 +34,15 @@ def gateway(
     It starts whether or not database and broker are there: the door keeps what comes, the rest waits, and /readyz says
     what is missing. `vigie settings` lists the VIGIE_... variables.
     """
-    settings = gateway_settings_from(data=data, http=http, dicom=dicom, ae_title=ae_title, quiet_period=quiet_period)
+    settings = gateway_settings_from(
+        data=data, http=http, dicom=dicom, hl7=hl7, ae_title=ae_title, quiet_period=quiet_period
+    )
     configure_logging(settings.log_level)
-    listens_on = (settings.http, *(settings.dicom_addresses() if role.is_door else ()))
+    parts = in_service(GATEWAY[role], settings)
     try:
         if role.is_door:
             listener_tls(settings)  # said here once, and not by the door again and again
-        supervise(needed(GATEWAY[role], settings), settings, listens_on=listens_on)
+        supervise(parts, settings, listens_on=addresses(parts, settings))
     except (CannotStart, CertificatesRefused) as error:
         typer.secho(f"vigie gateway: {error}", err=True, fg="red")
         raise typer.Exit(1) from error

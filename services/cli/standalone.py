@@ -6,7 +6,7 @@ from rich.table import Table
 
 from services.backends.receivers import receivers
 from services.backends.senders import routes
-from services.cli.flags import AeTitle, Data, Dicom, Http, QuietPeriod, SendTo, gateway_settings_from
+from services.cli.flags import AeTitle, Data, Dicom, Hl7, Http, QuietPeriod, SendTo, gateway_settings_from
 from services.gateway.tls import listener_tls
 from services.settings import Settings
 from services.standalone import run_standalone
@@ -18,6 +18,7 @@ def standalone(
     data: Data = None,
     http: Http = None,
     dicom: Dicom = None,
+    hl7: Hl7 = None,
     ae_title: AeTitle = None,
     quiet_period: QuietPeriod = None,
     send_to: SendTo = None,
@@ -27,7 +28,7 @@ def standalone(
     A flag wins over its VIGIE_... variable; `vigie settings` lists the variables and what is in force.
     """
     settings = gateway_settings_from(
-        data=data, http=http, dicom=dicom, ae_title=ae_title, quiet_period=quiet_period, send_to=send_to
+        data=data, http=http, dicom=dicom, hl7=hl7, ae_title=ae_title, quiet_period=quiet_period, send_to=send_to
     )
     console = Console(stderr=True)
     try:
@@ -44,6 +45,8 @@ def _welcome(settings: Settings) -> Table:
     table.add_row("DICOM", f"{settings.ae_title}@{settings.dicom}")
     if settings.dicom_tls:
         table.add_row("DICOM over TLS", f"{settings.ae_title}@{settings.dicom_tls}")
+    if settings.hl7 is not None:
+        table.add_row("HL7 ADT", settings.hl7)
     table.add_row("Work list", f"http://{settings.http}/")
     table.add_row("Data", str(settings.data))
     table.add_row("Results go to", _destinations(settings) or "nowhere else: see the work list")

@@ -45,7 +45,8 @@ def run_dispatcher(settings: Settings) -> None:
     """Take turns until SIGTERM or SIGINT; blocks."""
     settings.data.mkdir(parents=True, exist_ok=True)
     files = FolderStudyFiles(settings.data)
-    store = wait_for("database", lambda: open_store(settings.store_url(), same_pixels=files.same_pixels))
+    url, issuer = settings.store_url(), settings.hl7_assigning_authority
+    store = wait_for("database", lambda: open_store(url, same_pixels=files.same_pixels, default_issuer=issuer))
     queue = wait_for("queue", lambda: open_queue(settings))
     stop = stop_on_signals()
     dispatcher = Dispatcher(store, files, queue, load_rules(settings.routing), settings)

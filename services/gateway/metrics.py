@@ -149,6 +149,13 @@ def _families(counts: Counts) -> Iterator[Metric]:
         counts.outcomes.items(),
     )
     yield _labelled(
+        CounterMetricFamily,
+        "vigie_adt_messages",
+        "HL7 ADT messages by event and outcome. If refused grows, read the reasons in the quarantine folder.",
+        ["event", "outcome"],
+        counts.adt.items(),
+    )
+    yield _labelled(
         GaugeMetricFamily,
         "vigie_deliveries",
         "Results and notifications by destination and state. If pending grows it is down; given_up needs a person.",

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """`door`: C-STORE, STOW-RS and the dispatcher. `desk`: API, work list, QIDO-RS, WADO-RS, UPS-RS. `all`: both."""
+    """`door`: C-STORE, STOW-RS, HL7, the dispatcher. `desk`: API, work list, the rest of DICOMweb. `all`: both."""
 
     DOOR = "door"
     DESK = "desk"

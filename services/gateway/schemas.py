@@ -246,7 +246,7 @@ class SeriesOut(_Schema):
 
 
 class PatientOut(_Schema):
-    """One patient whom images of the study name."""
+    """One patient whom images of the study are of."""
 
     patient_id: str
     issuer_of_patient_id: str

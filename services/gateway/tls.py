@@ -1,4 +1,4 @@
-"""TLS of the DICOM listener (PS3.15 B.9, the BCP 195 profile): TLS 1.2 or newer."""
+"""TLS of our listeners (PS3.15 B.9, the BCP 195 profile): TLS 1.2 or newer."""
 
 import ssl
 from dataclasses import dataclass
@@ -23,19 +23,24 @@ class ListenerTls:
 
     def context(self) -> ssl.SSLContext:
         """Made anew for each connection, so that a renewed certificate needs no restart. Raises CertificatesRefused."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        reading = self.certificate
-        try:
-            context.load_cert_chain(self.certificate, self.key, password=no_passphrase)
-            if self.ca is not None:
-                reading = self.ca
-                context.load_verify_locations(self.ca)
-                context.verify_mode = ssl.CERT_REQUIRED
-        except (OSError, ValueError) as error:
-            text = f"{reading}, or its key, cannot be used for TLS: {type(error).__name__}"
-            raise CertificatesRefused("unusable_certificate", text) from error
-        return context
+        return server_context(self.certificate, self.key, self.ca)
+
+
+def server_context(certificate: Path, key: Path | None, ca: Path | None) -> ssl.SSLContext:
+    """What a listener speaks TLS by; key: None where it is in the certificate's file. Raises CertificatesRefused."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    reading = certificate
+    try:
+        context.load_cert_chain(certificate, key, password=no_passphrase)
+        if ca is not None:
+            reading = ca
+            context.load_verify_locations(ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ValueError) as error:
+        text = f"{reading}, or its key, cannot be used for TLS: {type(error).__name__}"
+        raise CertificatesRefused("unusable_certificate", text) from error
+    return context
 
 
 def listener_tls(settings: Settings) -> ListenerTls | None:

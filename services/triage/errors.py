@@ -21,6 +21,8 @@ VigieError
 │   ├── DestinationsRefused     a file of destinations or receivers cannot be used
 │   ├── RequestersRefused       a file of those who may ask for storage commitment cannot be used
 │   ├── CertificatesRefused     a certificate or key of ours cannot be used
+│   ├── MessageRefused          an HL7 message cannot be understood, or is of a kind that is not taken
+│   ├── ListenerRefused         a listener cannot be set up as it is told
 │   ├── SchemaRefused           a database is newer than this program can use
 │   ├── DestinationRefused      a PACS answers that it will not take an object
 │   └── WorkitemRefused         a workitem is in another state, or another's
@@ -158,6 +160,24 @@ class RequestersRefused(RejectedError):
 
 class CertificatesRefused(RejectedError):
     """A certificate, its key or a file of authorities cannot be used: the text names the file."""
+
+
+class MessageRefused(RejectedError):
+    """An HL7 v2 message is answered with an error; the text quotes no value.
+
+    condition: ERR-3, from HL7 table 0357. location: ERR-2. acknowledgement: the second letter of MSA-1, 'E' where the
+    content is wrong, 'R' where no such message is taken here.
+    """
+
+    def __init__(self, code: str, text: str, *, condition: int, location: str = "", acknowledgement: str = "E") -> None:
+        super().__init__(code, text)
+        self.condition = condition
+        self.location = location
+        self.acknowledgement = acknowledgement
+
+
+class ListenerRefused(RejectedError):
+    """A listener cannot be protected as it is set up: the text names what cannot be used."""
 
 
 class SchemaRefused(RejectedError):

@@ -23,6 +23,7 @@ from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, 
 from services.triage.model import Model
 from services.triage.notification import Notification
 from services.triage.pacs import SeriesAtPacs, StudyAtPacs
+from services.triage.patient import AdtMessage, AdtOutcome
 from services.triage.result import DeliveryState, Destination, FrozenResult, ObjectKind, Recall, Result, ResultObject
 from services.triage.study import Instance, VersionKey
 from services.triage.volume import Segmentation, Volume
@@ -87,6 +88,18 @@ class Recorded:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Reconciled:
+    """What became of an ADT message. studies: so many have images that are of another patient now, or named otherwise.
+
+    retired: it speaks of an ID that has become another one, whose patient data hold.
+    """
+
+    outcome: AdtOutcome
+    studies: int
+    retired: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DueDelivery:
     """One result that this process may send to one destination now, and nobody else while the claim lasts.
 
@@ -144,7 +157,18 @@ class StudyStore(Protocol):
         version, or opens the next one if the last is complete, cancelling that version's queued and analysing jobs.
         So does an image that comes again with other patient or order data (triage.identity.identity).
         Any other instance is recorded with the study and opens nothing.
+        What a patient registry has said of an image's patient holds over what the image says (triage.patient.Register).
         """
+
+    def reconcile_patients(self, message: AdtMessage, *, now: datetime) -> Reconciled:
+        """Take in what a patient registry says, once for all: for images that are here, and for those still to come.
+
+        A study whose images are of another patient now, or named otherwise, is treated as if they had come again with
+        these patient data: the next version, for which results are written again. The message is counted.
+        """
+
+    def count_message(self, trigger_event: str, outcome: AdtOutcome) -> None:
+        """Count an ADT message that was not taken."""
 
     def quiet_versions(self, *, now: datetime, quiet_period: timedelta) -> list[VersionKey]:
         """Receiving versions in which no routable image arrived for the quiet period, or whose completion was asked."""

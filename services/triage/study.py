@@ -74,11 +74,15 @@ class InstanceHeader:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Instance:
-    """One kept instance: its header, the patient and study that it tells, and its name in `StudyFiles`."""
+    """One kept instance: its header, the patient and study that it is of, and its name in `StudyFiles`.
+
+    as_received: what it tells of them itself, where a patient registry knows better (`patient.Register`); else None.
+    """
 
     header: InstanceHeader
     study: StudyAttributes
     digest: str
+    as_received: StudyAttributes | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

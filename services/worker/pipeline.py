@@ -19,11 +19,13 @@ from services.triage.job import Job
 from services.triage.model import Model
 from services.triage.ports import Segmenter
 from services.triage.result import ObjectKind, Result, ResultObject
+from services.triage.study import Instance
 from services.triage.tracking import keep_identities
 from services.triage.volume import MAX_VOXELS, Volume
 from services.worker.lesions import find_candidates
 from services.worker.load import load_volume
 from services.worker.report import write_report
+from services.worker.report.header import correct_patient
 
 PathOf = Callable[[str], Path]
 Progress = Callable[[str], None]
@@ -99,7 +101,7 @@ def failed_result(
 def _load(job: Job, model: Model, path_of: PathOf, max_voxels: int) -> Volume:
     if job.plan.refusal is not None:
         raise NotAnalysed(job.plan.refusal.code, job.plan.refusal.text)
-    volume = load_volume([path_of(digest) for digest in source_digests(job).values()], max_voxels=max_voxels)
+    volume = load_volume([path_of(one.digest) for one in images_of(job).values()], max_voxels=max_voxels)
     slices = volume.voxels.shape[0]
     if slices < model.min_slices:
         raise NotAnalysed("too_few_slices", f"{slices} slices, and {model.identity.name} needs {model.min_slices}")
@@ -119,12 +121,12 @@ def _report(
 ) -> tuple[ResultObject, ...]:
     if two_patients(job.instances) is not None:
         return ()  # whoever it named, it would enter one patient's record and speak of the other's images
-    digests = source_digests(job)
-    uids = list(dict.fromkeys(source.sop_instance_uid for source in volume.sources)) if volume else list(digests)
+    images = images_of(job)
+    uids = list(dict.fromkeys(source.sop_instance_uid for source in volume.sources)) if volume else list(images)
     return write_report(
         finding,
         model=model,
-        headers=read_headers([path_of(digests[uid]) for uid in uids]),
+        headers=[header_of(images[uid], path_of) for uid in uids],
         volume=volume,
         label_map=label_map,
         refused_series=job.plan.refused_series,
@@ -134,14 +136,22 @@ def _report(
     )
 
 
-def source_digests(job: Job) -> dict[str, str]:
-    """Digests by SOP Instance UID: of the series to analyse, or of all the study's images where none will do."""
+def images_of(job: Job) -> dict[str, Instance]:
+    """By SOP Instance UID: those of the series to analyse, or all the study's images where none will do."""
     chosen = job.plan.series_instance_uid
     return {
-        instance.header.sop_instance_uid: instance.digest
+        instance.header.sop_instance_uid: instance
         for instance in job.instances
         if (instance.header.series_instance_uid == chosen if chosen else is_routable(instance.header))
     }
+
+
+def header_of(image: Instance, path_of: PathOf) -> pydicom.Dataset:
+    """The data set of an image without its pixels, with the patient data that hold."""
+    (header,) = read_headers([path_of(image.digest)])
+    if image.as_received is not None:
+        correct_patient(header, image.study)
+    return header
 
 
 def read_headers(paths: Sequence[Path]) -> list[pydicom.Dataset]:

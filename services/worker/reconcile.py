@@ -9,7 +9,7 @@ import pydicom
 
 from services.triage.job import Job
 from services.triage.result import FrozenResult, Result
-from services.worker.pipeline import PathOf, Progress, read_headers, source_digests
+from services.worker.pipeline import PathOf, Progress, header_of, images_of, read_headers
 from services.worker.report import reidentify
 
 
@@ -30,11 +30,9 @@ def reconcile(
     """
     progress("reconcile")
     begin = time.perf_counter()
-    digest = next(iter(source_digests(job).values()))
-    (header,) = read_headers([path_of(digest)])
     objects = reidentify(
         [pydicom.dcmread(result_path(sha256)) for sha256 in earlier.sha256s],
-        header=header,
+        header=header_of(next(iter(images_of(job).values())), path_of),
         predecessors=read_headers(predecessors),
         now=now,
     )

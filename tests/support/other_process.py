@@ -18,7 +18,7 @@ from services.backends.store import open_store
 from services.triage.job import OrderPriority
 from services.triage.study import VersionKey
 from tests.support.queues import queue_at
-from tests.support.records import LEASE, QUIET, after, image, one_job, sent
+from tests.support.records import LEASE, QUIET, adt, after, image, one_job, sent
 
 # A fresh server forks the others: nothing of the test's own process is inherited, and each starts in milliseconds.
 FRESH = multiprocessing.get_context("forkserver")
@@ -161,3 +161,13 @@ def killed_after(work: Callable[[str, Connection], None], where: str, *, acknowl
         while True:
             said.append(reader.recv())
     return said
+
+
+def record_and_merge(url: str, studies: Sequence[str], surviving: str) -> None:
+    """Record an image of patient P1 in each study while all of P1 is merged, again and again, into the survivor."""
+    store = open_store(url, default_issuer="NORTH")
+    for number, study in enumerate(studies or range(6)):
+        if studies:
+            store.record(sent(image(1, study=str(study))), now=after(number))
+        store.reconcile_patients(adt(merges=[("P1", surviving)], sender=surviving, at=number), now=after(number))
+    store.close()

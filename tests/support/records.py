@@ -1,6 +1,7 @@
 """Builders of what the store, the files and the queue hold. Times count from `NOON`."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -14,6 +15,7 @@ from services.triage.finding import Finding, Flag, Outcome
 from services.triage.job import Job, JobMessage, JobPlan, Lease, OrderPriority, Plan
 from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
+from services.triage.patient import AdtMessage, Demographics, PatientChange, PatientKey, Stamp
 from services.triage.result import Destination, Result, ResultObject
 from services.triage.study import Instance, InstanceHeader, StudyAttributes, VersionKey
 
@@ -153,6 +155,29 @@ def complete_study(
     done = store.complete(version, planned, priority=priority, seen=len(arrived), now=now, traceparent=traceparent)
     assert done
     return version
+
+
+def adt(
+    *keys: str,
+    merges: Sequence[tuple[str, str]] = (),
+    at: float = 0.0,
+    sender: str = "HIS",
+    control_id: str = "1",
+    **told: str,
+) -> AdtMessage:
+    """An ADT message of one patient, an update without `merges`; an ID is written ID or ID@ISSUER."""
+    pairs = tuple((_key(prior), _key(surviving)) for prior, surviving in merges)
+    patients = tuple(map(_key, keys)) or tuple(surviving for _, surviving in pairs)
+    change = PatientChange(keys=patients, demographics=Demographics(**told), merges=pairs)
+    event = "A40" if merges else "A08"
+    return AdtMessage(
+        trigger_event=event, control_id=control_id, stamp=Stamp(at=after(at), sender=sender), changes=(change,)
+    )
+
+
+def _key(text: str) -> PatientKey:
+    patient_id, _, issuer = text.partition("@")
+    return PatientKey(patient_id=patient_id, issuer=issuer)
 
 
 def publish(store: SqlStudyStore) -> list[JobMessage]:

@@ -15,6 +15,7 @@ from services.worker.report.text import REISSUED, REPLACES
 from tests.support.ct import ct_series
 from tests.support.house import House, chest_with_ball
 from tests.support.lesion_case import a_model, volume_of_series, with_balls
+from tests.support.records import adt
 from tests.support.reports import NOW
 from tests.support.segmenter import BrightSegmenter
 from tests.support.validators import dcentvfy, dciodvfy, dcmpschk, dsrdump
@@ -220,3 +221,42 @@ def _written(objects, folder: Path) -> list[Path]:
         found.append(folder / f"{index}_{each.modality}.dcm")
         found[-1].write_bytes(each.content)
     return found
+
+
+def test_what_a_patient_registry_says_is_written_whatever_the_files_say(house: House):
+    series = chest_with_ball(**WRONG, SpecificCharacterSet="ISO_IR 100", ReferringPhysicianName="Größe^Jörg")
+    uid = house.take_in(series)
+    house.work()
+    house.store.reconcile_patients(
+        adt(
+            merges=[("WRONG-1", "4711@NORTH")],
+            patient_name="Yamada^Tarou=山田^太郎=やまだ^たろう",
+            patient_birth_date="19610203",
+            patient_sex="F",
+        ),
+        now=datetime.now(UTC),
+    )
+    house.dispatch()
+    segmenter = BrightSegmenter()
+    house.work(segmenter)
+    assert segmenter.calls == 0
+    assert house.jobs(uid)[0].kind is JobKind.RECONCILE
+    for path in paths(house, uid):
+        written = dcmread(path)
+        assert (written.PatientID, written.IssuerOfPatientID) == ("4711", "NORTH")
+        assert (written.PatientName, written.PatientBirthDate, written.PatientSex) == (
+            "Yamada^Tarou=山田^太郎=やまだ^たろう",
+            "19610203",
+            "F",
+        )
+        assert (written.AccessionNumber, written.ReferringPhysicianName) == ("A-WRONG", "Größe^Jörg")
+        assert dciodvfy(path) == []
+
+
+def test_a_study_that_is_analysed_after_the_registry_spoke_is_written_under_its_data(house: House):
+    house.store.reconcile_patients(adt("WRONG-1", patient_name="Müller^Änne"), now=datetime.now(UTC))
+    uid = house.take_in(chest_with_ball(**WRONG))
+    house.work()
+    for path in paths(house, uid):
+        written = dcmread(path)
+        assert (written.PatientName, written.PatientID, written.PatientSex) == ("Müller^Änne", "WRONG-1", "M")

@@ -17,15 +17,16 @@ __all__ = [
 ]
 
 
-def open_store(url: str, *, same_pixels: SamePixels = never_the_same) -> SqlStudyStore:
+def open_store(url: str, *, same_pixels: SamePixels = never_the_same, default_issuer: str = "") -> SqlStudyStore:
     """The store at an SQLAlchemy URL. Raises StoreUnavailable, SchemaBehind, SchemaRefused.
 
     An SQLite file is made when missing and upgraded when older; on PostgreSQL that is `vigie db upgrade`'s to do.
     same_pixels: whether two kept digests of one instance decode to the same pixels (`backends.files.SamePixels`);
     by default never, so that a second content under one SOP Instance UID always counts as a change.
+    default_issuer: see `triage.patient.Register`; for those who record images or take in ADT messages.
     """
     engine = connect(url)
     if engine.dialect.name == "sqlite":
         upgrade(engine)
     require_usable(engine)
-    return SqlStudyStore(engine, same_pixels=same_pixels)
+    return SqlStudyStore(engine, same_pixels=same_pixels, default_issuer=default_issuer)

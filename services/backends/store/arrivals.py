@@ -9,15 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.person_name import index_of
-from services.backends.store import history, summary
+from services.backends.store import history, patients, summary
 from services.backends.store.columns import storable
 from services.backends.store.engine import insert_new, locked
-from services.backends.store.tables import instance, job, result_object, study, study_version
-from services.backends.store.versions import attributes_of
+from services.backends.store.tables import instance, result_object, study, study_version
+from services.backends.store.versions import attributes_of, cancel_jobs, columns_of, instance_of, newest_version
 from services.triage.completeness import is_routable
 from services.triage.identity import identity
-from services.triage.job import JobState
 from services.triage.ports import Arrival, Recorded
 from services.triage.study import Instance, InstanceHeader, StudyAttributes, StudyState, VersionKey
 
@@ -41,15 +39,18 @@ def record(
     *,
     now: datetime,
     same_pixels: set[tuple[str, str]],
+    default_issuer: str,
 ) -> list[Recorded]:
     """See `StudyStore.record`. same_pixels: those of the `doubtful` pairs whose pixels are equal.
 
-    Studies are locked first, all of them, in one order.
+    Locked first are the patient registry, then the studies, all of them, in one order.
     """
+    instances = patients.under_registry(connection, instances, default_issuer=default_issuer)
     attributes = {one.study.study_instance_uid: one.study for one, _ in reversed(instances)}
-    rows = [{**_study_columns(attributes[uid]), "received_at": now} for uid in sorted(attributes)]
+    rows = [{**columns_of(attributes[uid]), "received_at": now} for uid in sorted(attributes)]
     insert_new(connection, study, rows)
     locked(connection, list(attributes))
+    patients.note_patients(connection, [one for one, _ in instances])
     known = _known(connection, [one.header.sop_instance_uid for one, _ in instances])
     own = _own_results(connection, [one.header.sop_instance_uid for one, _ in instances])
     books = {uid: _Book(connection, uid, now) for uid in attributes}
@@ -99,12 +100,7 @@ class _Book:
         self._connection = connection
         self._uid = study_instance_uid
         self._now = now
-        newest = connection.execute(
-            sa.select(study_version.c.number, study_version.c.state, study_version.c.images_since)
-            .where(study_version.c.study_instance_uid == study_instance_uid)
-            .order_by(study_version.c.number.desc())
-            .limit(1)
-        ).first()
+        newest = newest_version(connection, study_instance_uid)
         self._number = newest.number if newest else 0
         self._images_since = (newest.images_since or newest.number) if newest else 0
         self._receiving = newest is not None and newest.state == StudyState.RECEIVING
@@ -137,7 +133,7 @@ class _Book:
         connection.execute(sa.insert(instance), self._rows)
         if self._attributes is not None:
             where = study.c.study_instance_uid == self._uid
-            connection.execute(sa.update(study).where(where).values(_study_columns(self._attributes)))
+            connection.execute(sa.update(study).where(where).values(columns_of(self._attributes)))
             connection.execute(
                 sa.update(study_version)
                 .where(study_version.c.study_instance_uid == self._uid, study_version.c.number == self._number)
@@ -147,8 +143,8 @@ class _Book:
         summary.refresh(connection, self._uid)
 
     def _open(self, sender: str, change: _Change) -> None:
-        self._cancel_jobs()
         self._number += 1
+        cancel_jobs(self._connection, self._uid, now=self._now, cause=f"version {self._number} was opened")
         self._receiving = True
         self._connection.execute(
             sa.insert(study_version).values(
@@ -161,28 +157,8 @@ class _Book:
         )
         self._note("version", str(self._number), sender, StudyState.RECEIVING, change)
 
-    def _cancel_jobs(self) -> None:
-        still_open = (
-            job.c.study_instance_uid == self._uid,
-            job.c.state.in_([JobState.QUEUED, JobState.ANALYSING]),
-        )
-        job_ids = self._connection.scalars(sa.select(job.c.job_id).where(*still_open)).all()
-        self._connection.execute(
-            sa.update(job).where(*still_open).values(state=JobState.CANCELLED, outbox=False, lease_expires_at=None)
-        )
-        for job_id in job_ids:
-            self._note("job", job_id, "store", JobState.CANCELLED, f"version {self._number + 1} was opened")
-
     def _note(self, kind: str, subject: str, actor: str, what: str, cause: str) -> None:
         self._lines.append(history.line(self._uid, kind, subject, time=self._now, actor=actor, what=what, cause=cause))
-
-
-def _study_columns(attributes: StudyAttributes) -> dict[str, str]:
-    return {**_columns(attributes), "name_index": index_of(attributes.patient_name)}
-
-
-def _columns(attributes: StudyAttributes) -> dict[str, str]:
-    return {name: getattr(attributes, name) for name in StudyAttributes.__dataclass_fields__}
 
 
 def _row(one: Instance, sender: str, since_version: int, now: datetime) -> dict[str, Any]:
@@ -192,11 +168,17 @@ def _row(one: Instance, sender: str, since_version: int, now: datetime) -> dict[
         "sop_instance_uid": one.header.sop_instance_uid,
         "digest": one.digest,
         "header": one.header,
-        "attributes": StudyAttributes(**{name: storable(text) for name, text in _columns(one.study).items()}),
+        "attributes": _storable(one.as_received or one.study),
+        "reconciled": _storable(one.study) if one.as_received else None,
         "since_version": since_version,
         "received_from": sender,
         "received_at": now,
     }
+
+
+def _storable(attributes: StudyAttributes) -> StudyAttributes:
+    names = StudyAttributes.__dataclass_fields__
+    return StudyAttributes(**{name: storable(getattr(attributes, name)) for name in names})
 
 
 def _known(connection: Connection, uids: Sequence[str]) -> dict[str, dict[str, Instance]]:
@@ -204,15 +186,13 @@ def _known(connection: Connection, uids: Sequence[str]) -> dict[str, dict[str, I
     known: dict[str, dict[str, Instance]] = {}
     for chunk in _chunks(uids):
         rows = connection.execute(
-            sa.select(instance.c.digest, instance.c.header, instance.c.attributes, study)
+            sa.select(instance.c.digest, instance.c.header, instance.c.attributes, instance.c.reconciled, study)
             .join(study, study.c.study_instance_uid == instance.c.study_instance_uid)
             .where(instance.c.sop_instance_uid.in_(chunk))
             .order_by(instance.c.id)
         )
         for row in rows:
-            told = row.attributes or attributes_of(row)
-            one = Instance(header=row.header, study=told, digest=row.digest)
-            known.setdefault(row.header.sop_instance_uid, {})[row.digest] = one
+            known.setdefault(row.header.sop_instance_uid, {})[row.digest] = instance_of(row, attributes_of(row))
     return known
 
 

@@ -86,7 +86,7 @@ class SeriesRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PatientRow:
-    """One patient whom images of the study name; more than one is a fault that its sender must mend."""
+    """One patient whom images of the study are of; more than one is a fault to be mended where they come from."""
 
     patient_id: str
     issuer_of_patient_id: str
@@ -196,6 +196,7 @@ class Counts:
 
     studies: by shown state. jobs: by job state. deliveries: by (destination name, state).
     outcomes: frozen results by (model name, outcome, flag). commitments: requests made to us, by (calling AE, state).
+    adt: HL7 messages by (event, outcome).
     oldest_...: since when the oldest that is queued, that is queued or analysing, that is a pending delivery, or that
     is a request not yet reported has been so; None when there is none.
     completions: complete versions by what told that they are (`Completion`), but for the quiet period and people.
@@ -207,6 +208,7 @@ class Counts:
     deliveries: dict[tuple[str, str], int]
     outcomes: dict[tuple[str, str, str], int]
     commitments: dict[tuple[str, str], int]
+    adt: dict[tuple[str, str], int]
     oldest_queued_at: datetime | None
     oldest_unfinished_at: datetime | None
     oldest_pending_delivery_at: datetime | None

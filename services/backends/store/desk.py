@@ -11,6 +11,7 @@ from services.backends.store import inquiries, versions
 from services.backends.store.detail import model_of, reason_of, study_detail
 from services.backends.store.engine import reading
 from services.backends.store.tables import (
+    adt_count,
     board,
     commitment_request,
     delivery,
@@ -97,6 +98,9 @@ class Board:
                 jobs={key[0]: n for key, n in _count_by(connection, job.c.state).items()},
                 deliveries={(name, state): n for (name, state), n in deliveries.items()},
                 commitments={(ae_title, state): n for (ae_title, state), n in commitments.items()},
+                adt={
+                    (row.trigger_event, row.outcome): row.messages for row in connection.execute(sa.select(adt_count))
+                },
                 outcomes={(model, outcome, flag): n for (model, outcome, flag), n in outcomes.items()},
                 oldest_queued_at=connection.scalar(
                     sa.select(sa.func.min(job.c.queued_at)).where(job.c.state == JobState.QUEUED)

@@ -75,11 +75,35 @@ def locked(connection: Connection, study_instance_uids: Sequence[str]) -> None:
 
 def insert_new(connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
     """Insert the rows whose primary key is not there yet."""
+    connection.execute(_insert(connection)(table).on_conflict_do_nothing(), list(rows))
+
+
+def put(connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows; where the primary key is there already, its row gets these values."""
+    insert = _insert(connection)(table)
+    values = {column.name: insert.excluded[column.name] for column in table.columns if not column.primary_key}
+    if rows:
+        connection.execute(
+            insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=values), list(rows)
+        )
+
+
+def add_one(connection: Connection, table: sa.Table, key: dict[str, Any], counter: str) -> None:
+    """Count up the row of this primary key; the first time it is inserted, with 1."""
+    insert = _insert(connection)(table).values({**key, counter: 1})
+    up = {counter: table.c[counter] + 1}
+    connection.execute(insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=up))
+
+
+def _insert(connection: Connection) -> Any:
+    """The dialect's own INSERT, which knows what to do on a conflict."""
     if connection.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert
-    else:
-        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
-    connection.execute(insert(table).on_conflict_do_nothing(), list(rows))
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from services.backends.store import (
     inquiries,
     jobs,
     notifications,
+    patients,
     recalls,
     requests,
     results,
@@ -33,7 +34,8 @@ from services.triage.completeness import Evidence
 from services.triage.errors import Reason
 from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, Plan
 from services.triage.notification import Notification
-from services.triage.ports import DeliveryLine, DueCommitment, DueDelivery, Recorded
+from services.triage.patient import AdtMessage, AdtOutcome
+from services.triage.ports import DeliveryLine, DueCommitment, DueDelivery, Reconciled, Recorded
 from services.triage.result import DeliveryState, Destination, FrozenResult, Recall, Result, ResultObject
 from services.triage.study import Instance, VersionKey
 
@@ -54,9 +56,10 @@ class SqlStudyStore:
     `requests`: `services.triage.ports.CommitmentRequests`.
     """
 
-    def __init__(self, engine: Engine, *, same_pixels: SamePixels) -> None:
+    def __init__(self, engine: Engine, *, same_pixels: SamePixels, default_issuer: str = "") -> None:
         self._engine = engine
         self._same_pixels = same_pixels
+        self._default_issuer = default_issuer
         self.board = Board(engine)
         self.archive = Archive(engine)
         self.workitems = Workitems(engine)
@@ -73,7 +76,17 @@ class SqlStudyStore:
             doubtful = arrivals.doubtful(connection, [one for one, _ in instances])
         same_pixels = {pair for pair in doubtful if self._same_pixels(*pair)}
         with writing(self._engine) as connection:
-            return arrivals.record(connection, instances, now=now, same_pixels=same_pixels)
+            return arrivals.record(
+                connection, instances, now=now, same_pixels=same_pixels, default_issuer=self._default_issuer
+            )
+
+    def reconcile_patients(self, message: AdtMessage, *, now: datetime) -> Reconciled:
+        with writing(self._engine) as connection:
+            return patients.reconcile(connection, message, default_issuer=self._default_issuer, now=now)
+
+    def count_message(self, trigger_event: str, outcome: AdtOutcome) -> None:
+        with writing(self._engine) as connection:
+            patients.count(connection, trigger_event, outcome)
 
     def quiet_versions(self, *, now: datetime, quiet_period: timedelta) -> list[VersionKey]:
         with reading(self._engine) as connection:

@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, In
 from services.backends.store.columns import AsJson, UtcTime, Words
 from services.triage.job import JobPlan
 from services.triage.lesion import Lesion
+from services.triage.patient import MAX_ID_CHARACTERS
 from services.triage.result import ObjectKind
 from services.triage.study import InstanceHeader, StudyAttributes
 
@@ -28,6 +29,7 @@ metadata = sa.MetaData(
 UID = String(64)
 HEX = String(64)
 WORD = String(32)
+PATIENT_ID = String(MAX_ID_CHARACTERS)
 _SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER PRIMARY KEY
 
 
@@ -67,7 +69,8 @@ study = sa.Table(
 
 # One row per content: two digests under one SOP Instance UID are two rows. `since_version`: the first version that
 # holds it; an instance that opens nothing belongs to the next version, should there be one. attributes: what this
-# instance itself tells of patient and study; NULL from a writer before revision 0005.
+# instance itself tells of patient and study; NULL from a writer before revision 0005. reconciled: the same under the
+# patient data that hold by HL7 ADT; NULL where they are its own.
 instance = sa.Table(
     "instance",
     metadata,
@@ -78,11 +81,50 @@ instance = sa.Table(
     Column("digest", HEX, nullable=False),
     Column("header", AsJson(InstanceHeader), nullable=False),
     Column("attributes", AsJson(StudyAttributes)),
+    Column("reconciled", AsJson(StudyAttributes)),
     Column("since_version", Integer, nullable=False),
     Column("received_from", Words, nullable=False),
     Column("received_at", UtcTime, nullable=False),
     UniqueConstraint("sop_instance_uid", "digest"),
     Index(None, "study_instance_uid", "since_version"),
+)
+
+# Which patients the instances of a study name, in their own words, so that an ADT message finds them.
+study_patient = sa.Table(
+    "study_patient",
+    metadata,
+    Column("study_instance_uid", UID, ForeignKey("study.study_instance_uid"), primary_key=True),
+    Column("patient_id", PATIENT_ID, primary_key=True),
+    Column("issuer", PATIENT_ID, primary_key=True),
+    Index(None, "patient_id"),
+)
+
+# What ADT messages have said of an ID (`triage.patient.Patient`); NULL: nothing. merged_at, merged_by: also of a merge
+# that was undone.
+patient = sa.Table(
+    "patient",
+    metadata,
+    Column("patient_id", PATIENT_ID, primary_key=True),
+    Column("issuer", PATIENT_ID, primary_key=True),
+    Column("patient_name", Words),
+    Column("patient_birth_date", Words),
+    Column("patient_sex", Words),
+    Column("told_at", UtcTime),
+    Column("told_by", Words),
+    Column("merged_into_id", PATIENT_ID),
+    Column("merged_into_issuer", PATIENT_ID),
+    Column("merged_at", UtcTime),
+    Column("merged_by", Words),
+    Index(None, "merged_into_id"),
+)
+
+# ADT messages by what became of them, for the metrics.
+adt_count = sa.Table(
+    "adt_count",
+    metadata,
+    Column("trigger_event", WORD, primary_key=True),
+    Column("outcome", WORD, primary_key=True),
+    Column("messages", BigInteger, nullable=False),
 )
 
 # images_since: the first version with the same images, pixels and routing; what changed since is only whose they are.

@@ -9,6 +9,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from services.backends.person_name import index_of
 from services.backends.store import corrections, history, summary
 from services.backends.store.engine import locked
 from services.backends.store.tables import instance, job, study, study_version
@@ -43,12 +44,17 @@ def newest(connection: Connection, study_instance_uid: str, *where: sa.ColumnEle
     if attributes is None:
         return ()
     rows = connection.execute(
-        sa.select(instance.c.sop_instance_uid, instance.c.digest, instance.c.header, instance.c.attributes)
-        .where(instance.c.study_instance_uid == study_instance_uid, *where)
-        .order_by(instance.c.id)
+        sa.select(instance).where(instance.c.study_instance_uid == study_instance_uid, *where).order_by(instance.c.id)
     )
-    found = {uid: Instance(header=header, study=own or attributes, digest=digest) for uid, digest, header, own in rows}
+    found = {row.sop_instance_uid: instance_of(row, attributes) for row in rows}
     return tuple(found.values())
+
+
+def instance_of(row: sa.Row[Any], attributes: StudyAttributes) -> Instance:
+    """An instance by its row; one whose own attributes were not kept has these, those of the study."""
+    own = row.attributes or attributes
+    held = row.reconciled
+    return Instance(header=row.header, study=held or own, digest=row.digest, as_received=own if held else None)
 
 
 def senders(connection: Connection, version: VersionKey) -> set[str]:
@@ -60,6 +66,12 @@ def study_attributes(connection: Connection, study_instance_uid: str) -> StudyAt
     """The attributes of a study, None if it is unknown."""
     row = connection.execute(sa.select(study).where(study.c.study_instance_uid == study_instance_uid)).first()
     return None if row is None else attributes_of(row)
+
+
+def columns_of(attributes: StudyAttributes) -> dict[str, str]:
+    """The columns of `study` that hold the attributes, and that by which the patient's name is searched."""
+    told = {name: getattr(attributes, name) for name in StudyAttributes.__dataclass_fields__}
+    return {**told, "name_index": index_of(attributes.patient_name)}
 
 
 def attributes_of(row: sa.Row[Any]) -> StudyAttributes:
@@ -94,10 +106,7 @@ def ask_completion(
 def ask_analysis(connection: Connection, study_instance_uid: str, *, actor: str, now: datetime) -> bool:
     """See `StudyStore.ask_analysis`."""
     locked(connection, [study_instance_uid])
-    mine = study_version.c.study_instance_uid == study_instance_uid
-    newest = connection.execute(
-        sa.select(study_version).where(mine).order_by(study_version.c.number.desc()).limit(1)
-    ).first()
+    newest = newest_version(connection, study_instance_uid)
     open_jobs = job.c.study_instance_uid == study_instance_uid, job.c.state.in_([JobState.QUEUED, JobState.ANALYSING])
     if (
         newest is None
@@ -105,31 +114,60 @@ def ask_analysis(connection: Connection, study_instance_uid: str, *, actor: str,
         or connection.scalar(sa.select(sa.exists().where(*open_jobs)))
     ):
         return False
-    number = newest.number + 1
+    open_next(
+        connection,
+        newest,
+        now=now,
+        actor=actor,
+        cause="a new analysis was asked for",
+        completion_asked=True,
+        rerun=True,
+    )
+    summary.refresh(connection, study_instance_uid)
+    return True
+
+
+def newest_version(connection: Connection, study_instance_uid: str) -> sa.Row[Any] | None:
+    """The row of the newest version of a study, None before its first image."""
+    mine = study_version.c.study_instance_uid == study_instance_uid
+    return connection.execute(
+        sa.select(study_version).where(mine).order_by(study_version.c.number.desc()).limit(1)
+    ).first()
+
+
+def open_next(
+    connection: Connection, newest: sa.Row[Any], *, now: datetime, actor: str, cause: str, **values: Any
+) -> None:
+    """Open the version after the newest, of the same images, and cancel the jobs of that one; the study is locked."""
+    uid, number = newest.study_instance_uid, newest.number + 1
+    cancel_jobs(connection, uid, now=now, cause=f"version {number} was opened")
     connection.execute(
         sa.insert(study_version).values(
-            study_instance_uid=study_instance_uid,
+            study_instance_uid=uid,
             number=number,
             state=StudyState.RECEIVING,
             opened_at=now,
             last_image_at=now,
-            completion_asked=True,
             images_since=newest.images_since or newest.number,
-            rerun=True,
+            **values,
         )
     )
-    line = history.line(
-        study_instance_uid,
-        "version",
-        str(number),
-        time=now,
-        actor=actor,
-        what=StudyState.RECEIVING,
-        cause="a new analysis was asked for",
-    )
+    line = history.line(uid, "version", str(number), time=now, actor=actor, what=StudyState.RECEIVING, cause=cause)
     history.write(connection, [line])
-    summary.refresh(connection, study_instance_uid)
-    return True
+
+
+def cancel_jobs(connection: Connection, study_instance_uid: str, *, now: datetime, cause: str) -> None:
+    """Cancel what is queued or analysed of a study."""
+    still_open = (
+        job.c.study_instance_uid == study_instance_uid,
+        job.c.state.in_([JobState.QUEUED, JobState.ANALYSING]),
+    )
+    job_ids = connection.scalars(sa.select(job.c.job_id).where(*still_open)).all()
+    connection.execute(
+        sa.update(job).where(*still_open).values(state=JobState.CANCELLED, outbox=False, lease_expires_at=None)
+    )
+    note = partial(history.line, study_instance_uid, "job", time=now, actor="store", what=JobState.CANCELLED)
+    history.write(connection, [note(job_id, cause=cause) for job_id in job_ids])
 
 
 def complete(

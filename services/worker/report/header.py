@@ -3,8 +3,11 @@
 import re
 from copy import deepcopy
 
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 from pydicom.uid import CTImageStorage
+from pydicom.valuerep import PersonName
+
+from services.triage.study import StudyAttributes
 
 # Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): written empty when the source has none.
 TYPE_2 = (
@@ -62,6 +65,23 @@ def identity_of(header: Dataset) -> Dataset:
     return identity
 
 
+def correct_patient(header: Dataset, study: StudyAttributes) -> None:
+    """Write the patient data of a study into an image header, in place of its own, and nothing else.
+
+    What tells more about an issuer goes when the issuer does (IssuerOfPatientIDQualifiersSequence).
+    """
+    header.decode()
+    header.SpecificCharacterSet = UTF_8
+    if str(header.get("IssuerOfPatientID") or "") != study.issuer_of_patient_id:
+        header.pop("IssuerOfPatientIDQualifiersSequence", None)
+        header.IssuerOfPatientID = study.issuer_of_patient_id
+    header.PatientID = study.patient_id
+    header.PatientName = study.patient_name
+    header.PatientBirthDate = study.patient_birth_date
+    header.PatientSex = study.patient_sex
+    header.walk(_spell_in_utf_8)
+
+
 def name_patient(result: Dataset, header: Dataset) -> None:
     """Write the patient's name of an image header into a result."""
     result.PatientName = _decoded(header).get("PatientName") or ""
@@ -86,6 +106,13 @@ def tell_body_part(result: Dataset, header: Dataset) -> None:
         result.BodyPartExamined = body_part
     if side or body_part not in UNPAIRED:
         result.Laterality = side or ""
+
+
+def _spell_in_utf_8(_: Dataset, element: DataElement) -> None:
+    """A name keeps the bytes that it was read from, and would be decoded from them again."""
+    if element.VR == "PN" and element.value:
+        names = element.value if element.VM > 1 else [element.value]
+        element.value = [PersonName(str(name).encode(), ["utf8"]) for name in names]
 
 
 def _decoded(header: Dataset) -> Dataset:
