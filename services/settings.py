@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import platformdirs
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.triage.job import OrderPriority
@@ -54,6 +54,19 @@ class Settings(BaseSettings):
         description="TOML file: more destinations, a table each, with their objects, TLS and storage commitment "
         "(deploy/destinations.toml).",
     )
+    tenants: Path | None = Field(
+        None,
+        description="TOML file: hospitals that are kept apart, by called and calling AE titles; each with its "
+        "destinations (deploy/tenants.toml). Default: there is one.",
+    )
+    check_called_ae_title: bool = Field(
+        False, description="Reject associations that call another AE title than ours (PS3.8: 7, called AE title)."
+    )
+    calling_ae_titles: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="AE titles that may send us images, comma-separated; others are rejected (PS3.8: 3, calling AE "
+        "title). Default: any.",
+    )
     recall_notes: bool = Field(
         False,
         description="Reject recalled results at the destinations that have them, by a Key Object Selection (IHE IOCM).",
@@ -78,7 +91,7 @@ class Settings(BaseSettings):
     threads: int = Field(os.cpu_count() or 1, ge=1, description="CPU threads of the embedded segmenter.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
-    @field_validator("send_to", "ae_priorities", mode="before")
+    @field_validator("send_to", "ae_priorities", "calling_ae_titles", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -91,6 +104,15 @@ class Settings(BaseSettings):
             if not ae_title.strip() or priority.strip().upper() not in OrderPriority.__members__:
                 raise ValueError(f"'{entry}' gives no priority: write AE_TITLE=stat, =high or =routine")
         return value
+
+    @model_validator(mode="after")
+    def _one_check_of_titles(self) -> "Settings":
+        if self.tenants is not None and (self.check_called_ae_title or self.calling_ae_titles):
+            raise ValueError(
+                "with VIGIE_TENANTS, its file says who may call: leave out VIGIE_CHECK_CALLED_AE_TITLE and "
+                "VIGIE_CALLING_AE_TITLES"
+            )
+        return self
 
     def order_priorities(self) -> dict[str, OrderPriority]:
         """AE title -> priority of the orders whose images it sends."""

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from services.backends.senders import routes
 from services.settings import Settings
-from services.triage.errors import DestinationsRefused
+from services.triage.errors import DestinationsRefused, TenantsRefused
 
 Data = Annotated[Path | None, typer.Option(help="Folder of everything that is kept.", file_okay=False)]
 Http = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The work list, the API, probes and metrics.")]
@@ -45,6 +45,6 @@ def settings_from(
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise typer.BadParameter(wrong) from error
-    except (ValueError, DestinationsRefused) as error:
+    except (ValueError, DestinationsRefused, TenantsRefused) as error:
         raise typer.BadParameter(str(error)) from error
     return settings

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from services import __version__
 from services.backends.files import FolderStudyFiles
+from services.backends.senders import tenants_in_force
 from services.backends.store import SqlStudyStore, connect, never_the_same, open_store
 from services.gateway import api, health, metrics, worklist
 from services.gateway.desk import Desk
@@ -20,6 +21,7 @@ from services.gateway.problems import install_problem_handlers
 from services.gateway.role import Role
 from services.gateway.serve import serve
 from services.gateway.stow import stow_router
+from services.gateway.tenant_paths import PREFIX, known, sending, stow_without_tenant
 from services.patience import wait_for
 from services.settings import Settings
 from services.triage.ports import StudyFiles
@@ -59,18 +61,24 @@ def create_app(
     clock: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
     """Build the application of a role on given implementations."""
+    tenants = tenants_in_force(settings)
     # no docs_url: Swagger UI would load scripts from other hosts
     app = FastAPI(
         title="Vigie", version=__version__, description=DESCRIPTION, openapi_tags=TAGS, docs_url=None, redoc_url=None
     )
-    app.state.desk = desk = Desk(settings=settings, store=store, files=files, role=role, clock=clock)
+    app.state.desk = desk = Desk(settings=settings, store=store, files=files, role=role, clock=clock, tenants=tenants)
     app.state.metrics = metrics.new_registry(desk)
     install_problem_handlers(app)
     if role.is_desk:
         app.include_router(api.router)
         app.include_router(dicomweb_router())
+        if tenants:
+            app.include_router(dicomweb_router(), prefix=PREFIX, dependencies=[Depends(known(tenants))])
     if role.is_door:
-        app.include_router(stow_router(files, max_instance_bytes=settings.max_instance_mb * 1_000_000))
+        stow = stow_router(files, max_instance_bytes=settings.max_instance_mb * 1_000_000)
+        if tenants:
+            app.include_router(stow, prefix=PREFIX, dependencies=[Depends(sending(tenants))])
+        app.include_router(stow_without_tenant() if tenants else stow)
     app.include_router(health.router)
     app.include_router(metrics.router)
     if role.is_desk:

@@ -16,6 +16,7 @@ from services.backends.files import FolderStudyFiles
 from services.backends.part10 import wrap
 from services.backends.storage_commitment import STORAGE_COMMITMENT, answer_report
 from services.backends.store import open_store
+from services.gateway.admission import Admission, admission
 from services.gateway.intake import Intake
 from services.gateway.scp import Listener
 from services.settings import Settings
@@ -34,15 +35,17 @@ def run_door(settings: Settings) -> None:
     files = FolderStudyFiles(settings.data, min_free_mb=settings.min_free_mb)
     files.recover()
     intake = Intake(files=files, max_instance_bytes=settings.max_instance_mb * 1_000_000)
+    admitted = admission(settings)
     host, port = settings.dicom.rsplit(":", 1)
     ae = AE(ae_title=settings.ae_title)
     ae.maximum_pdu_size = 0  # unlimited
     ae.supported_contexts = VerificationPresentationContexts
     ae.add_supported_context(STORAGE_COMMITMENT, scu_role=False, scp_role=True)
     handlers = [
+        (evt.EVT_REQUESTED, admitted.admit),
         (evt.EVT_REQUESTED, _require_role),
         (evt.EVT_C_ECHO, _echo),
-        (evt.EVT_C_STORE, _store, [intake]),
+        (evt.EVT_C_STORE, _store, [intake, admitted]),
         (evt.EVT_N_EVENT_REPORT, _committed, [settings]),
     ]
     listener = Listener(
@@ -57,7 +60,7 @@ def _echo(_event: evt.Event) -> int:
     return SUCCESS
 
 
-def _store(event: evt.Event, intake: Intake) -> int | Dataset:
+def _store(event: evt.Event, intake: Intake, admitted: Admission) -> int | Dataset:
     """Answer one C-STORE request (PS3.4 B.2.3)."""
     request = cast(C_STORE, event.request)
     sop_class_uid, sop_instance_uid = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
@@ -75,6 +78,7 @@ def _store(event: evt.Event, intake: Intake) -> int | Dataset:
             content,
             instance,
             received_from=calling_ae_title,
+            tenant=admitted.tenant(event),
             sop_class_uid=sop_class_uid,
             sop_instance_uid=sop_instance_uid,
         )

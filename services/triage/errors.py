@@ -11,13 +11,14 @@ VigieError
 │   ├── AnalysisCancelled       whoever asked for the analysis has stopped it halfway
 │   └── DestinationUnavailable  a PACS is down or refuses the association
 ├── RejectedError               will never work as it is; carries a coded Reason
-│   ├── InstanceRefused         one instance cannot be understood (DIMSE 0xA9xx, 0xCxxx)
+│   ├── InstanceRefused         one instance cannot be kept (DIMSE 0xA9xx, 0xCxxx, 0x0124)
 │   ├── OutOfScope              no rule claims the study
 │   ├── NotAnalysed             a rule claims the study, but it cannot be done
 │   ├── AnalysisFailed          the analysis was tried and broke
 │   ├── ModelRefused            a bundle cannot be used
 │   ├── RulesRefused            a file of routing rules cannot be used
 │   ├── DestinationsRefused     a file of destinations cannot be used
+│   ├── TenantsRefused          a file of tenants cannot be used
 │   ├── SchemaRefused           a database is newer than this program can use
 │   └── DestinationRefused      a PACS answers that it will not take an object
 ├── LeaseLost                   another worker holds the job now: stop, write nothing
@@ -110,10 +111,11 @@ class RejectedError(VigieError):
 
 
 class InstanceRefused(RejectedError):
-    """One instance cannot be kept as an instance; `status` is the DIMSE answer (PS3.4 B.2.3)."""
+    """One instance cannot be kept as an instance; `status` is the DIMSE answer (PS3.4 B.2.3, PS3.7 9.1.1.1.9)."""
 
     CANNOT_UNDERSTAND: ClassVar[int] = 0xC000
     DATA_SET_MISMATCH: ClassVar[int] = 0xA900
+    NOT_AUTHORIZED: ClassVar[int] = 0x0124  # PS3.7 annex C
 
     def __init__(self, code: str, text: str, *, status: int = CANNOT_UNDERSTAND) -> None:
         super().__init__(code, text)
@@ -142,6 +144,10 @@ class RulesRefused(RejectedError):
 
 class DestinationsRefused(RejectedError):
     """A file of destinations cannot be used: the text names file, destination and field."""
+
+
+class TenantsRefused(RejectedError):
+    """A file of tenants cannot be used: the text names file, tenant and field."""
 
 
 class SchemaRefused(RejectedError):

@@ -8,6 +8,7 @@ from enum import StrEnum
 from services.triage.errors import Reason
 from services.triage.finding import Finding
 from services.triage.model import ModelIdentity
+from services.triage.tenant import NO_TENANT
 
 
 class ObjectKind(StrEnum):
@@ -94,7 +95,8 @@ class FrozenResult:
 
 IDENTITY_CORRECTED = Reason(code="identity_corrected", text="sent under the corrected patient or order data instead")
 RECALLED = Reason(code="recalled", text="the result was recalled")
-WITHDRAWN = frozenset({IDENTITY_CORRECTED.code, RECALLED.code})
+MOVED = Reason(code="moved", text="the study was moved to another tenant")
+WITHDRAWN = frozenset({IDENTITY_CORRECTED.code, RECALLED.code, MOVED.code})
 """Why a delivery was given up for good: a person who sends again what was given up must not send these."""
 
 
@@ -129,10 +131,11 @@ def reached_from(state: DeliveryState) -> list[DeliveryState]:
 class Destination:
     """Where results go, and its `name`: `dicom` is AET@HOST:PORT, `dicomweb` a URL, `folder` a directory.
 
-    objects: the kinds that it gets, of those that a result has.
+    objects: the kinds that it gets, of those that a result has. tenants: whose results it gets, and nobody else's.
     """
 
     name: str
     kind: str
     address: str
     objects: frozenset[ObjectKind] = ALWAYS
+    tenants: frozenset[str] = frozenset({NO_TENANT})

@@ -6,7 +6,7 @@ from services.backends.senders.c_store import CStoreSender
 from services.backends.senders.commitment import StorageCommitmentUser
 from services.backends.senders.destinations import DICOMWEB, FOLDER, parse_destination
 from services.backends.senders.folder import FolderSender
-from services.backends.senders.routes import Commitment, Route, route_to, routes
+from services.backends.senders.routes import Commitment, Route, route_to, routes, tenants_in_force
 from services.backends.senders.stow_rs import StowSender
 from services.settings import Settings
 from services.triage.ports import CommitmentUser, ResultSender
@@ -22,6 +22,7 @@ __all__ = [
     "route_to",
     "routes",
     "sender_for",
+    "tenants_in_force",
 ]
 
 

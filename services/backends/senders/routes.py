@@ -12,9 +12,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from services.backends.senders.destinations import DICOM, check_ae_title, parse_destination
 from services.backends.senders.link import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, PLAIN, Link, Tls
+from services.backends.tenants_file import load_tenants
 from services.settings import Settings
 from services.triage.errors import DestinationsRefused
 from services.triage.result import ALWAYS, Destination, ObjectKind
+from services.triage.tenant import Tenants
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,11 +48,32 @@ def route_to(address: str) -> Route:
 
 
 def routes(settings: Settings) -> tuple[Route, ...]:
-    """Every destination in force, each once.
+    """Every destination in force, each once, with the tenants whose results it gets.
 
-    Raises ValueError (VIGIE_SEND_TO), and DestinationsRefused: unreadable_destinations (no such file, not TOML),
-    invalid_destinations (the text names file, destination and field).
+    Raises ValueError (VIGIE_SEND_TO), DestinationsRefused: unreadable_destinations (no such file, not TOML),
+    invalid_destinations (the text names file, destination and field), and TenantsRefused.
     """
+    found = _in_force(settings)
+    tenants = load_tenants(settings.tenants, _names(found))
+    return tuple(_of_tenants(route, tenants) for route in found) if tenants else found
+
+
+def tenants_in_force(settings: Settings) -> Tenants:
+    """The tenants of VIGIE_TENANTS. Raises as `routes`."""
+    return load_tenants(settings.tenants, _names(_in_force(settings)))
+
+
+def _of_tenants(route: Route, tenants: Tenants) -> Route:
+    name = route.destination.name
+    served = frozenset(one.name for one in tenants.tenants if name in one.destinations)
+    return replace(route, destination=replace(route.destination, tenants=served))
+
+
+def _names(found: tuple[Route, ...]) -> list[str]:
+    return [route.destination.name for route in found]
+
+
+def _in_force(settings: Settings) -> tuple[Route, ...]:
     plain = tuple(dict.fromkeys(route_to(text) for text in settings.send_to))
     if settings.destinations is None:
         return plain

@@ -51,7 +51,8 @@ class StudyFilter:
     """Narrows a search in SQL. It never leaves out a match, but lets others through: who asks has the last word.
 
     The UIDs: any of these; none: all. `patterns`: by the name of a study attribute, with the wildcards * and ?
-    (PS3.4 C.2.2.2.4). `dates`: first and last, YYYYMMDD, '' where open. `modalities`: any of these.
+    (PS3.4 C.2.2.2.4). `dates`: first and last, YYYYMMDD, '' where open. `modalities`: any of these. `tenant`: whose;
+    None: everybody's.
     """
 
     study_instance_uids: Sequence[str] = ()
@@ -60,6 +61,7 @@ class StudyFilter:
     patterns: Mapping[str, str] = field(default_factory=dict)
     dates: tuple[str, str] = ("", "")
     modalities: Sequence[str] = ()
+    tenant: str | None = None
 
 
 class Archive:
@@ -126,6 +128,8 @@ def _conditions(narrowed: StudyFilter) -> list[sa.ColumnElement[bool]]:
             sources = sa.select(instance.c.study_instance_uid).where(instance.c[name].in_(uids))
             results = _studies_of_results().where(result_object.c[name].in_(uids))
             conditions.append(sa.or_(uid.in_(sources), uid.in_(results)))
+    if narrowed.tenant is not None:
+        conditions.append(study.c.tenant == narrowed.tenant)
     first, last = narrowed.dates
     if first:
         conditions.append(study.c.study_date >= first)

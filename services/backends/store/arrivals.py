@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import history, summary
+from services.backends.store import history, summary, tenancy
 from services.backends.store.columns import storable
 from services.backends.store.engine import insert_new, locked
 from services.backends.store.tables import instance, job, result_object, study, study_version
@@ -39,6 +39,7 @@ def record(
     instances: Sequence[tuple[Instance, str]],
     *,
     now: datetime,
+    tenant: str,
     same_pixels: set[tuple[str, str]],
 ) -> list[Recorded]:
     """See `StudyStore.record`. same_pixels: those of the `doubtful` pairs whose pixels are equal.
@@ -46,14 +47,18 @@ def record(
     Studies are locked first, all of them, in one order.
     """
     attributes = {one.study.study_instance_uid: one.study for one, _ in reversed(instances)}
-    rows = [{**_columns(attributes[uid]), "received_at": now} for uid in sorted(attributes)]
+    rows = [{**_columns(attributes[uid]), "received_at": now, "tenant": tenant} for uid in sorted(attributes)]
     insert_new(connection, study, rows)
     locked(connection, list(attributes))
+    not_ours = tenancy.take(connection, list(attributes), tenant)
     known = _known(connection, [one.header.sop_instance_uid for one, _ in instances])
     own = _own_results(connection, [one.header.sop_instance_uid for one, _ in instances])
     books = {uid: _Book(connection, uid, now) for uid in attributes}
     recorded = []
     for one, sender in instances:
+        if one.study.study_instance_uid in not_ours:
+            recorded.append(Recorded(arrival=Arrival.OTHER_TENANT, version=None))
+            continue
         book = books[one.study.study_instance_uid]
         contents = known.setdefault(one.header.sop_instance_uid, {})
         if one.digest in contents:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
-from services.backends.store import arrivals, commitments, deliveries, frozen, jobs, recalls, results, versions
+from services.backends.store import arrivals, commitments, deliveries, frozen, jobs, recalls, results, tenancy, versions
 from services.backends.store.archive import Archive
 from services.backends.store.backlog import backlog
 from services.backends.store.desk import Board
@@ -17,6 +17,7 @@ from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, 
 from services.triage.ports import DeliveryLine, DueCommitment, DueDelivery, Recorded
 from services.triage.result import DeliveryState, Destination, FrozenResult, Recall, Result, ResultObject
 from services.triage.study import Instance, VersionKey
+from services.triage.tenant import NO_TENANT
 
 # Whether two kept contents of one instance, by digest, show the same: then the second opens no version.
 SamePixels = Callable[[str, str], bool]
@@ -36,7 +37,9 @@ class SqlStudyStore:
         self.board = Board(engine)
         self.archive = Archive(engine)
 
-    def record(self, instances: Sequence[tuple[Instance, str]], *, now: datetime) -> list[Recorded]:
+    def record(
+        self, instances: Sequence[tuple[Instance, str]], *, now: datetime, tenant: str = NO_TENANT
+    ) -> list[Recorded]:
         if not instances:
             return []
         # pixels are compared before the transaction: decoding them would hold up every other writer
@@ -44,7 +47,19 @@ class SqlStudyStore:
             doubtful = arrivals.doubtful(connection, [one for one, _ in instances])
         same_pixels = {pair for pair in doubtful if self._same_pixels(*pair)}
         with writing(self._engine) as connection:
-            return arrivals.record(connection, instances, now=now, same_pixels=same_pixels)
+            return arrivals.record(connection, instances, now=now, tenant=tenant, same_pixels=same_pixels)
+
+    def tenant(self, study_instance_uid: str) -> str:
+        with reading(self._engine) as connection:
+            return tenancy.tenant_of(connection, study_instance_uid)
+
+    def adopt(self, tenant: str) -> int:
+        with writing(self._engine) as connection:
+            return tenancy.adopt(connection, tenant)
+
+    def move(self, study_instance_uid: str, tenant: str, *, actor: str, now: datetime) -> bool:
+        with writing(self._engine) as connection:
+            return tenancy.move(connection, study_instance_uid, tenant, actor=actor, now=now)
 
     def quiet_versions(self, *, now: datetime, quiet_period: timedelta) -> list[VersionKey]:
         with reading(self._engine) as connection:

@@ -12,6 +12,7 @@ from services.triage.job import JobPlan
 from services.triage.lesion import Lesion
 from services.triage.result import ObjectKind
 from services.triage.study import InstanceHeader, StudyAttributes
+from services.triage.tenant import NO_TENANT
 
 metadata = sa.MetaData(
     naming_convention={
@@ -37,7 +38,8 @@ def _study() -> Column[str]:
 compatibility = sa.Table("compatibility", metadata, Column("oldest_revision", String(32), primary_key=True))
 
 # What is new in revision 0005 has a server default or may be NULL: writers of an earlier one leave it out.
-# The attributes are those of the newest image (before the first image: of the first instance).
+# The attributes are those of the newest image (before the first image: of the first instance). tenant: '' from a writer
+# before revision 0010, and where there are no tenants.
 study = sa.Table(
     "study",
     metadata,
@@ -58,6 +60,7 @@ study = sa.Table(
         )
     ),
     Column("issuer_of_patient_id", Words, nullable=False, server_default=""),
+    Column("tenant", Words, nullable=False, server_default=NO_TENANT),
     Column("received_at", UtcTime, nullable=False),
 )
 

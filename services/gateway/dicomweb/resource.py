@@ -8,6 +8,7 @@ from fastapi import Request
 from services.backends.store.archive import StoredInstance
 from services.gateway.desk import Desk
 from services.gateway.problems import ProblemError
+from services.gateway.tenant_paths import root_of, tenant_of
 
 ROOT = "/dicom-web"
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -15,11 +16,15 @@ _UID = re.compile(r"[0-9.]{1,64}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resource:
-    """The UIDs of a path (PS3.18 10.1.1), None where it names none."""
+    """The UIDs of a path (PS3.18 10.1.1), None where it names none.
+
+    tenant: whose studies, by the path or the query parameter; None: everybody's.
+    """
 
     study: str | None = None
     series: str | None = None
     instance: str | None = None
+    tenant: str | None = None
 
 
 def resource(request: Request) -> Resource:
@@ -27,13 +32,14 @@ def resource(request: Request) -> Resource:
     names = {name: request.path_params[name] for name in ("study", "series", "instance") if name in request.path_params}
     if not all(_UID.fullmatch(uid) for uid in names.values()):
         raise bad_request("invalid_uid", "A UID of the path is not made of digits and dots, at most 64.")
-    return Resource(**names)
+    return Resource(**names, tenant=tenant_of(request) or request.query_params.get("tenant"))
 
 
 def instances(desk: Desk, wanted: Resource) -> list[StoredInstance]:
     """What it stands for, at least one. Raises ProblemError (404), StoreUnavailable."""
     assert wanted.study is not None  # noqa: S101  # every path to retrieve names a study
-    found = desk.store.archive.instances(wanted.study, wanted.series, wanted.instance)
+    is_theirs = wanted.tenant is None or desk.store.tenant(wanted.study) == wanted.tenant
+    found = desk.store.archive.instances(wanted.study, wanted.series, wanted.instance) if is_theirs else []
     if not found:
         raise ProblemError(
             404,
@@ -49,7 +55,7 @@ def url(request: Request, one: StoredInstance | None = None, *, study: str = "",
     """Where something is retrieved from, as this caller reaches us."""
     if one is not None:
         study, series = one.study_instance_uid, one.series_instance_uid
-    path = f"{ROOT}/studies/{study}"
+    path = f"{root_of(request)}{ROOT}/studies/{study}"
     path += f"/series/{series}" if series else ""
     path += f"/instances/{one.sop_instance_uid}" if one is not None else ""
     return f"{request.url.scheme}://{_authority(request)}{path}"

@@ -54,6 +54,7 @@ _PARAMETERS: dict[Callable[..., Response], dict[str, str]] = {
         "limit": f"Matches in one answer; at most {PAGE_LIMIT}, which is the default.",
         "offset": "How many matches to leave out: those of earlier pages.",
         "includefield": "Attributes to return beside the required ones: keywords or tags with commas between, or all.",
+        "tenant": "Only studies of this tenant; every path is there below /t/{tenant}, too.",
         "fuzzymatching": "Not supported: true is answered with a Warning, and matching is literal.",
     },
     rendered: {
