@@ -17,6 +17,7 @@ from services.cli import (
     send,
     settings,
     standalone,
+    tenants,
     worker,
 )
 
@@ -39,6 +40,7 @@ app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(models.app, name="models")
 app.add_typer(queue.app, name="queue")
 app.add_typer(results.app, name="results")
+app.add_typer(tenants.app, name="tenants")
 app.command("settings")(settings.settings)
 
 

@@ -39,8 +39,8 @@ def move(
 ) -> None:
     """Give a study to another tenant, because it came by the wrong AE title, or is to be theirs.
 
-    What of its results has not gone out is given up, and goes to nobody. Results that the new tenant is to have are made
-    anew: send the study again, or POST /api/studies/UID/analyse. Objects that went out already stay where they are.
+    What of its results has not gone out is given up, and what went out stays where it is. The new tenant gets results
+    of its own once the study is analysed again: POST /api/studies/UID/analyse.
     Exit code: 0 it is theirs, 1 the study is unknown, 2 wrong usage.
     """
     settings, tenants = _in_force()

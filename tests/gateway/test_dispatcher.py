@@ -46,10 +46,10 @@ class Store:
         self._store = store
         self.poisonous = poisonous
 
-    def record(self, instances: Sequence[tuple[Instance, str]], *, now: datetime) -> list[Recorded]:
+    def record(self, instances: Sequence[tuple[Instance, str]], *, now: datetime, tenant: str) -> list[Recorded]:
         if any(one.study.study_instance_uid == self.poisonous for one, _ in instances):
             raise StoreUnavailable("a value that the database refuses")
-        return self._store.record(instances, now=now)
+        return self._store.record(instances, now=now, tenant=tenant)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)

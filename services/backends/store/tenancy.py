@@ -41,11 +41,8 @@ def move(connection: Connection, study_instance_uid: str, tenant: str, *, actor:
     if before is None or before == tenant:
         return before is not None
     connection.execute(sa.update(study).where(mine).values(tenant=tenant))
-    cause = f"to tenant {tenant}"
-    line = history.line(
-        study_instance_uid, "study", study_instance_uid, time=now, actor=actor, what="moved", cause=cause
-    )
-    history.write(connection, [line])
+    uid, cause = study_instance_uid, f"to tenant {tenant}"
+    history.write(connection, [history.line(uid, "study", uid, time=now, actor=actor, what="moved", cause=cause)])
     results = sa.select(result.c.result_id).where(result.c.study_instance_uid == study_instance_uid)
     for result_id in connection.scalars(results).all():
         deliveries.withdraw(connection, result_id, MOVED, actor=actor, now=now)
