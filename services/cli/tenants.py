@@ -39,8 +39,9 @@ def move(
 ) -> None:
     """Give a study to another tenant, because it came by the wrong AE title, or is to be theirs.
 
-    What of its results has not gone out is given up, and what went out stays where it is. The new tenant gets results
-    of its own once the study is analysed again: POST /api/studies/UID/analyse.
+    All of it is theirs then: images, results, history. What of its results has not gone out is given up, and what went
+    out stays where it is. The new tenant gets results of its own once the study is analysed again: POST
+    /api/studies/UID/analyse.
     Exit code: 0 it is theirs, 1 the study is unknown, 2 wrong usage.
     """
     settings, tenants = _in_force()

@@ -59,6 +59,7 @@ class Intake:
     def _claim(self, study_instance_uid: str, tenant: str) -> None:
         """Of two tenants that send the first instances of a study at once, one has it: the other is told so."""
         if tenant != NO_TENANT and self.files.claim(study_instance_uid, tenant) != tenant:
+            log.warning("other_tenants_study", study_instance_uid=study_instance_uid, tenant=tenant)
             raise InstanceRefused(OTHER_TENANT.code, OTHER_TENANT.text, status=InstanceRefused.NOT_AUTHORIZED)
 
     def _quarantine(self, content: bytes, refusal: InstanceRefused, received_from: str) -> None:
