@@ -45,11 +45,12 @@ def move(
     Exit code: 0 it is theirs, 1 the study is unknown, 2 wrong usage.
     """
     settings, tenants = _in_force()
-    if tenants.named(tenant) is None:
+    theirs = tenants.named(tenant)
+    if theirs is None:
         raise typer.BadParameter(f"there is no tenant '{tenant}'; there are {', '.join(_names(tenants))}")
     try:
         # the store first: it has the last word, and the door is set right by whoever finds it wrong
-        known = _store(settings).move(study, tenant, actor=getpass.getuser(), now=datetime.now(UTC))
+        known = _store(settings).move(study, theirs, actor=getpass.getuser(), now=datetime.now(UTC))
         if known:
             FolderStudyFiles(settings.data).assign(study, tenant)
     except TransientError as error:

@@ -49,8 +49,9 @@ def run_dispatcher(settings: Settings) -> None:
     queue = wait_for("queue", lambda: open_queue(settings))
     stop = stop_on_signals()
     tenants = tenants_in_force(settings)
-    if tenants.earlier != NO_TENANT and (adopted := wait_for("database", lambda: store.adopt(tenants.earlier))):
-        log.info("studies_adopted", tenant=tenants.earlier, studies=adopted)
+    heir = tenants.owner(NO_TENANT)
+    if heir is not None and (adopted := wait_for("database", lambda: store.adopt(heir))):
+        log.info("studies_adopted", tenant=heir.name, studies=adopted)
     dispatcher = Dispatcher(store, files, queue, load_rules(settings.routing), settings, tenants)
     log.info("dispatcher_started")
     while not stop.is_set():
@@ -115,10 +116,9 @@ class Dispatcher:
                 self._set_aside |= dict.fromkeys((file.digest for _, file in kept), now + _pause(error))
 
     def _settle_one(self, uid: str, tenant: str, kept: Sequence[tuple[Instance, KeptFile]], now: datetime) -> None:
-        # what was kept before there were tenants is recorded as what was recorded before
-        owner = tenant or self._tenants.earlier
-        instances = [(self._tenants.with_issuer(instance, owner), file.received_from) for instance, file in kept]
-        arrivals = [one.arrival for one in self._store.record(instances, now=now, tenant=owner)]
+        instances = [(instance, file.received_from) for instance, file in kept]
+        recorded = self._store.record(instances, now=now, tenant=self._tenants.owner(tenant))
+        arrivals = [one.arrival for one in recorded]
         if Arrival.OTHER_TENANT in arrivals:
             self._refuse(uid, [file for _, file in kept])
             return

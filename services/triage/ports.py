@@ -16,7 +16,7 @@ from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, 
 from services.triage.model import Model
 from services.triage.result import DeliveryState, Destination, FrozenResult, ObjectKind, Recall, Result, ResultObject
 from services.triage.study import Instance, VersionKey
-from services.triage.tenant import NO_TENANT
+from services.triage.tenant import NO_TENANT, Tenant
 from services.triage.volume import Segmentation, Volume
 
 
@@ -139,12 +139,13 @@ class StudyStore(Protocol):
     """
 
     def record(
-        self, instances: Sequence[tuple[Instance, str]], *, now: datetime, tenant: str = NO_TENANT
+        self, instances: Sequence[tuple[Instance, str]], *, now: datetime, tenant: Tenant | None = None
     ) -> list[Recorded]:
         """Record kept instances, each with the AE title or address it came from. Recording again changes nothing.
 
         A study is its first instance's tenant's; one that has none, the next one's. What another tenant sends of it is
-        not recorded (`Arrival.OTHER_TENANT`). Without a tenant all are.
+        not recorded (`Arrival.OTHER_TENANT`). Without a tenant all are. Its issuer is that of every PatientID of the
+        study that comes without one; `instances` and the rest say so.
 
         An image that adds or changes a routable series (triage.completeness.is_routable) joins the receiving
         version, or opens the next one if the last is complete, cancelling that version's queued and analysing jobs.
@@ -155,10 +156,10 @@ class StudyStore(Protocol):
     def tenant(self, study_instance_uid: str) -> str:
         """Whose a study is: NO_TENANT where it has none, or is unknown."""
 
-    def adopt(self, tenant: str) -> int:
+    def adopt(self, tenant: Tenant) -> int:
         """Give a tenant all studies that have none; answers how many."""
 
-    def move(self, study_instance_uid: str, tenant: str, *, actor: str, now: datetime) -> bool:
+    def move(self, study_instance_uid: str, tenant: Tenant, *, actor: str, now: datetime) -> bool:
         """Give a study to another tenant. What of its results has not gone out is given up. False: it is unknown."""
 
     def quiet_versions(self, *, now: datetime, quiet_period: timedelta) -> list[VersionKey]:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from services.triage.errors import Reason
-from services.triage.study import Instance
+from services.triage.study import StudyAttributes
 
 NO_TENANT = ""
 """Of every study where no tenants are set up."""
@@ -58,15 +58,22 @@ class Tenants:
         """Whose an association is, by its AE titles (PS3.8 7.1.1)."""
         return next((one for one in self.tenants if one.sends(called, calling)), None)
 
-    def with_issuer(self, instance: Instance, tenant: str) -> Instance:
-        """The instance as the tenant means it: an issuer that it leaves out is the tenant's own (PS3.3 C.7.1.1)."""
-        owner, study = self.named(tenant), instance.study
-        if owner is None or not owner.issuer_of_patient_id or not study.patient_id or study.issuer_of_patient_id:
-            return instance
-        return replace(instance, study=replace(study, issuer_of_patient_id=owner.issuer_of_patient_id))
+    def owner(self, kept_for: str) -> Tenant | None:
+        """Whose a kept instance is, by the name that it was kept with; None: nobody's.
+
+        A tenant that is no longer in the file is still kept apart from the others.
+        """
+        name = kept_for or self.earlier
+        return (self.named(name) or Tenant(name=name)) if name != NO_TENANT else None
 
 
 NO_TENANTS = Tenants()
+
+
+def with_issuer(study: StudyAttributes, issuer: str) -> StudyAttributes:
+    """The attributes as a tenant means them: an issuer that is left out is its own (PS3.3 C.7.1.1)."""
+    is_left_out = bool(study.patient_id) and not study.issuer_of_patient_id
+    return replace(study, issuer_of_patient_id=issuer) if issuer and is_left_out else study
 
 
 def _in(title: str, titles: Collection[str]) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from services.backends.headers import read_instance
+from services.triage.tenant import Tenant
 from tests.support.ct import write_series
 from tests.support.house import House, chest_with_ball
 from tests.support.peers import listens, received, wait_until
@@ -109,7 +110,7 @@ def test_the_tenant_of_what_is_kept_outlives_a_kill_before_it_is_recorded(tmp_pa
         house = House(data=data)
         assert {file.tenant for file in house.files.pending()} == {"b"}
         if of_another:  # as a study that came before there were tenants: the door cannot know whose it is
-            house.store.record([(read_instance(paths[0]), "CT_A")], now=datetime.now(UTC), tenant="a")
+            house.store.record([(read_instance(paths[0]), "CT_A")], now=datetime.now(UTC), tenant=Tenant(name="a"))
         with vigie_of(hospitals, data) as vigie:
             if of_another:
                 wait_until(lambda: vigie.events("other_tenants_study"), what="the refusal")

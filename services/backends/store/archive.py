@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from services.backends.store.engine import reading
 from services.backends.store.tables import board, instance, result, result_object, study
+from services.backends.store.versions import attributes_of
 from services.triage.study import InstanceHeader, StudyAttributes
 
 _LAST = 1 << 31  # above any value of VR IS: what has no number comes last
@@ -86,9 +87,7 @@ class Archive:
             counts, modalities = _counts(connection, uids), _result_modalities(connection, uids)
         return [
             StoredStudy(
-                attributes=StudyAttributes(
-                    **{name: getattr(row, name) for name in StudyAttributes.__dataclass_fields__}
-                ),
+                attributes=attributes_of(row),
                 modalities=tuple(sorted({*row.modalities, *modalities[row.study_instance_uid]})),
                 series_count=counts[row.study_instance_uid][0],
                 instance_count=counts[row.study_instance_uid][1],

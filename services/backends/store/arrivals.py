@@ -19,6 +19,7 @@ from services.triage.identity import identity
 from services.triage.job import JobState
 from services.triage.ports import Arrival, Recorded
 from services.triage.study import Instance, InstanceHeader, StudyAttributes, StudyState, VersionKey
+from services.triage.tenant import Tenant
 
 _CHUNK = 500  # bound variables in one statement: SQLite and PostgreSQL both have a limit
 
@@ -39,7 +40,7 @@ def record(
     instances: Sequence[tuple[Instance, str]],
     *,
     now: datetime,
-    tenant: str,
+    tenant: Tenant | None,
     same_pixels: set[tuple[str, str]],
 ) -> list[Recorded]:
     """See `StudyStore.record`. same_pixels: those of the `doubtful` pairs whose pixels are equal.
@@ -47,7 +48,7 @@ def record(
     Studies are locked first, all of them, in one order.
     """
     attributes = {one.study.study_instance_uid: one.study for one, _ in reversed(instances)}
-    rows = [{**_columns(attributes[uid]), "received_at": now, "tenant": tenant} for uid in sorted(attributes)]
+    rows = [{**_columns(attributes[uid]), "received_at": now} for uid in sorted(attributes)]
     insert_new(connection, study, rows)
     locked(connection, list(attributes))
     not_ours = tenancy.take(connection, list(attributes), tenant)

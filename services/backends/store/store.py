@@ -17,7 +17,7 @@ from services.triage.job import Backlog, Job, JobMessage, Lease, OrderPriority, 
 from services.triage.ports import DeliveryLine, DueCommitment, DueDelivery, Recorded
 from services.triage.result import DeliveryState, Destination, FrozenResult, Recall, Result, ResultObject
 from services.triage.study import Instance, VersionKey
-from services.triage.tenant import NO_TENANT
+from services.triage.tenant import Tenant
 
 # Whether two kept contents of one instance, by digest, show the same: then the second opens no version.
 SamePixels = Callable[[str, str], bool]
@@ -38,7 +38,7 @@ class SqlStudyStore:
         self.archive = Archive(engine)
 
     def record(
-        self, instances: Sequence[tuple[Instance, str]], *, now: datetime, tenant: str = NO_TENANT
+        self, instances: Sequence[tuple[Instance, str]], *, now: datetime, tenant: Tenant | None = None
     ) -> list[Recorded]:
         if not instances:
             return []
@@ -53,11 +53,11 @@ class SqlStudyStore:
         with reading(self._engine) as connection:
             return tenancy.tenant_of(connection, study_instance_uid)
 
-    def adopt(self, tenant: str) -> int:
+    def adopt(self, tenant: Tenant) -> int:
         with writing(self._engine) as connection:
             return tenancy.adopt(connection, tenant)
 
-    def move(self, study_instance_uid: str, tenant: str, *, actor: str, now: datetime) -> bool:
+    def move(self, study_instance_uid: str, tenant: Tenant, *, actor: str, now: datetime) -> bool:
         with writing(self._engine) as connection:
             return tenancy.move(connection, study_instance_uid, tenant, actor=actor, now=now)
 

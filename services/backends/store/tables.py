@@ -39,7 +39,7 @@ compatibility = sa.Table("compatibility", metadata, Column("oldest_revision", St
 
 # What is new in revision 0005 has a server default or may be NULL: writers of an earlier one leave it out.
 # The attributes are those of the newest image (before the first image: of the first instance). tenant: '' from a writer
-# before revision 0010, and where there are no tenants.
+# before revision 0010, and where there are no tenants. tenant_issuer: of each PatientID that comes without one.
 study = sa.Table(
     "study",
     metadata,
@@ -61,6 +61,7 @@ study = sa.Table(
     ),
     Column("issuer_of_patient_id", Words, nullable=False, server_default=""),
     Column("tenant", Words, nullable=False, server_default=NO_TENANT),
+    Column("tenant_issuer", Words, nullable=False, server_default=""),
     Column("received_at", UtcTime, nullable=False),
 )
 

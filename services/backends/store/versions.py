@@ -16,6 +16,7 @@ from services.triage.identity import NOT_AGREED, agree
 from services.triage.job import JobPlan, JobState, OrderPriority, Plan, rank
 from services.triage.result import RECALLED
 from services.triage.study import Instance, StudyAttributes, StudyState, VersionKey
+from services.triage.tenant import with_issuer
 
 
 def quiet(connection: Connection, *, now: datetime, quiet_period: timedelta) -> list[VersionKey]:
@@ -38,15 +39,19 @@ def instances(connection: Connection, version: VersionKey) -> tuple[Instance, ..
 
 def newest(connection: Connection, study_instance_uid: str, *where: sa.ColumnElement[bool]) -> tuple[Instance, ...]:
     """The newest content of each instance of a study; one whose own attributes were not kept has those of the study."""
-    attributes = study_attributes(connection, study_instance_uid)
-    if attributes is None:
+    of_study = connection.execute(sa.select(study).where(study.c.study_instance_uid == study_instance_uid)).first()
+    if of_study is None:
         return ()
+    attributes, issuer = attributes_of(of_study), of_study.tenant_issuer
     rows = connection.execute(
         sa.select(instance.c.sop_instance_uid, instance.c.digest, instance.c.header, instance.c.attributes)
         .where(instance.c.study_instance_uid == study_instance_uid, *where)
         .order_by(instance.c.id)
     )
-    found = {uid: Instance(header=header, study=own or attributes, digest=digest) for uid, digest, header, own in rows}
+    found = {
+        uid: Instance(header=header, study=with_issuer(own, issuer) if own else attributes, digest=digest)
+        for uid, digest, header, own in rows
+    }
     return tuple(found.values())
 
 
@@ -63,7 +68,8 @@ def study_attributes(connection: Connection, study_instance_uid: str) -> StudyAt
 
 def attributes_of(row: sa.Row[Any]) -> StudyAttributes:
     """The attributes in a row that has the columns of `study`."""
-    return StudyAttributes(**{name: getattr(row, name) for name in StudyAttributes.__dataclass_fields__})
+    told = StudyAttributes(**{name: getattr(row, name) for name in StudyAttributes.__dataclass_fields__})
+    return with_issuer(told, row.tenant_issuer)
 
 
 def ask_completion(

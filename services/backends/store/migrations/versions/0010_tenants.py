@@ -14,10 +14,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """A column that older code may leave out."""
+    """Columns that older code may leave out."""
     op.add_column("study", sa.Column("tenant", sa.Text(), server_default="", nullable=False))
+    op.add_column("study", sa.Column("tenant_issuer", sa.Text(), server_default="", nullable=False))
 
 
 def downgrade() -> None:
     """Without it."""
+    op.drop_column("study", "tenant_issuer")
     op.drop_column("study", "tenant")
