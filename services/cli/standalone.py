@@ -4,7 +4,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from services.backends.senders import routes
+from services.backends.senders import routes, tenants_in_force
 from services.cli.flags import AeTitle, Data, Dicom, Http, QuietPeriod, SendTo, settings_from
 from services.settings import Settings
 from services.standalone import run_standalone
@@ -40,6 +40,8 @@ def _welcome(settings: Settings) -> Table:
     table.add_row("DICOM", f"{settings.ae_title}@{settings.dicom}")
     table.add_row("Work list", f"http://{settings.http}/")
     table.add_row("Data", str(settings.data))
+    if tenants := tenants_in_force(settings).tenants:
+        table.add_row("Tenants", ", ".join(one.name for one in tenants) + ": 'vigie tenants list' says who calls what")
     table.add_row("Results go to", _destinations(settings) or "nowhere else: see the work list")
     table.add_row("Stop", "Ctrl+C")
     return table

@@ -42,7 +42,7 @@ def move(
     All of it is theirs then: images, results, history. What of its results has not gone out is given up, and what went
     out stays where it is. The new tenant gets results of its own once the study is analysed again: POST
     /api/studies/UID/analyse.
-    Exit code: 0 it is theirs, 1 the study is unknown, 2 wrong usage.
+    Exit code: 0 it is theirs, 1 it was not moved, 2 wrong usage.
     """
     settings, tenants = _in_force()
     theirs = tenants.named(tenant)
@@ -51,15 +51,11 @@ def move(
     try:
         # the store first: it has the last word, and the door is set right by whoever finds it wrong
         known = _store(settings).move(study, theirs, actor=getpass.getuser(), now=datetime.now(UTC))
-        if known:
-            FolderStudyFiles(settings.data).assign(study, tenant)
+        FolderStudyFiles(settings.data).assign(study, tenant)
     except TransientError as error:
         typer.echo(f"It was not moved, or not wholly: {error}. Move it again.", err=True)
         raise typer.Exit(1) from error
-    if not known:
-        typer.echo(f"{study}: unknown", err=True)
-        raise typer.Exit(1)
-    typer.echo(f"{study} is of tenant {tenant}")
+    typer.echo(f"{study} is of tenant {tenant}" + ("" if known else "; no instance of it is recorded yet"))
 
 
 def _in_force() -> tuple[Settings, Tenants]:

@@ -295,13 +295,13 @@ A, B = Tenant(name="a", issuer_of_patient_id="HOSPITAL-A"), Tenant(name="b")
 
 
 def test_what_another_tenant_sent_of_a_study_goes_to_quarantine_and_the_door_knows_whose_it_is(house: House) -> None:
-    study = house.keep(chest(), tenant="a")
+    series = chest()
+    study = house.keep(series, tenant="a")
     dispatcher = house.dispatcher(tenants=Tenants(tenants=(A, B)))
     dispatcher.turn(NOON)
     house.files.claim(study, "b")  # as when the study came before there were tenants
-    late, same = chest(study_uid=study, seed=7)[:3], chest(study_uid=study)[:1]
-    house.keep(late, tenant="b")
-    house.keep(same, tenant="b")
+    house.keep(chest(study_uid=study, seed=7)[:3], tenant="b")
+    house.keep(series[:1], tenant="b")
     sound = house.keep(chest(seed=9), tenant="b")
     with capture_logs() as lines:
         dispatcher.turn(after(1))
