@@ -120,6 +120,19 @@ class Settings(BaseSettings):
         description="TOML file: the AEs that may ask us for storage commitment, a table each, with the archive that "
         "must have committed first (deploy/commitment.toml). Default: nobody.",
     )
+    tenants: Path | None = Field(
+        None,
+        description="TOML file: hospitals that are kept apart, by called and calling AE titles; each with its "
+        "destinations (deploy/tenants.toml). Default: there is one.",
+    )
+    check_called_ae_title: bool = Field(
+        False, description="Reject associations that call another AE title than ours (PS3.8: 7, called AE title)."
+    )
+    calling_ae_titles: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="AE titles that may send us images, comma-separated; others are rejected (PS3.8: 3, calling AE "
+        "title). Default: any.",
+    )
     recall_notes: bool = Field(
         False,
         description="Reject recalled results at the destinations that have them, by a Key Object Selection (IHE IOCM).",
@@ -156,7 +169,7 @@ class Settings(BaseSettings):
             raise ValueError("VIGIE_DICOM_TLS needs VIGIE_DICOM_TLS_CERTIFICATE and VIGIE_DICOM_TLS_KEY")
         return self
 
-    @field_validator("send_to", "ae_priorities", "dicomweb_origins", mode="before")
+    @field_validator("send_to", "ae_priorities", "dicomweb_origins", "calling_ae_titles", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -177,6 +190,15 @@ class Settings(BaseSettings):
             if not _ORIGIN.fullmatch(entry):
                 raise ValueError(f"'{entry}' is no origin: write https://HOST or https://HOST:PORT, without a path")
         return value
+
+    @model_validator(mode="after")
+    def _one_check_of_titles(self) -> "Settings":
+        if self.tenants is not None and (self.check_called_ae_title or self.calling_ae_titles):
+            raise ValueError(
+                "with VIGIE_TENANTS, its file says who may call: leave out VIGIE_CHECK_CALLED_AE_TITLE and "
+                "VIGIE_CALLING_AE_TITLES"
+            )
+        return self
 
     def order_priorities(self) -> dict[str, OrderPriority]:
         """AE title -> priority of the orders whose images it sends."""

@@ -20,6 +20,7 @@ from services.cli import (
     send,
     settings,
     standalone,
+    tenants,
     worker,
 )
 
@@ -45,6 +46,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(notifications.app, name="notifications")
 app.add_typer(queue.app, name="queue")
 app.add_typer(results.app, name="results")
+app.add_typer(tenants.app, name="tenants")
 app.command("settings")(settings.settings)
 
 

@@ -10,7 +10,7 @@ from services.backends.pacs import load_pacs
 from services.backends.receivers import addressees
 from services.backends.senders import requesters
 from services.settings import Settings
-from services.triage.errors import DestinationsRefused, PacsRefused, RequestersRefused
+from services.triage.errors import DestinationsRefused, PacsRefused, RequestersRefused, TenantsRefused
 
 Data = Annotated[Path | None, typer.Option(help="Folder of everything that is kept.", file_okay=False)]
 Http = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The work list, the API, probes and metrics.")]
@@ -51,7 +51,7 @@ def settings_from(
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise typer.BadParameter(wrong) from error
-    except (ValueError, DestinationsRefused, RequestersRefused) as error:
+    except (ValueError, DestinationsRefused, RequestersRefused, TenantsRefused) as error:
         raise typer.BadParameter(str(error)) from error
     return settings
 

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.backends.receivers import receivers
-from services.backends.senders import routes
+from services.backends.senders import routes, tenants_in_force
 from services.cli.flags import AeTitle, Data, Dicom, Hl7, Http, QuietPeriod, SendTo, gateway_settings_from
 from services.gateway.tls import listener_tls
 from services.settings import Settings
@@ -49,6 +49,8 @@ def _welcome(settings: Settings) -> Table:
         table.add_row("HL7 ADT", settings.hl7)
     table.add_row("Work list", f"http://{settings.http}/")
     table.add_row("Data", str(settings.data))
+    if tenants := tenants_in_force(settings).tenants:
+        table.add_row("Tenants", ", ".join(one.name for one in tenants) + ": 'vigie tenants list' says who calls what")
     table.add_row("Results go to", _destinations(settings) or "nowhere else: see the work list")
     if told := ", ".join(receiver.destination.name for receiver in receivers(settings)):
         table.add_row("Told of results", told)

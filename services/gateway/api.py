@@ -52,6 +52,7 @@ def list_studies(
     search: Annotated[
         str, Query(max_length=64, description="Part of patient name, ID, accession number, description or study UID.")
     ] = "",
+    tenant: Annotated[str | None, Query(max_length=32, description="Only studies of this tenant.")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = PAGE_SIZE,
     offset: Annotated[int, Query(ge=0)] = 0,
 ) -> StudyListOut:
@@ -59,7 +60,7 @@ def list_studies(
 
     A query string is kept by proxies and browser histories: let no `search` with patient data leave a trusted network.
     """
-    rows = desk.store.board.work_list(states=state, search=search, limit=limit + 1, offset=offset)
+    rows = desk.store.board.work_list(states=state, search=search, tenant=tenant, limit=limit + 1, offset=offset)
     return StudyListOut(
         studies=[StudyOut.model_validate(row) for row in rows[:limit]],
         limit=limit,

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from services import __version__
 from services.backends.files import FolderStudyFiles
+from services.backends.senders import tenants_in_force
 from services.backends.store import SqlStudyStore, connect, never_the_same, open_store
 from services.gateway import api, health, metrics, viewer, worklist
 from services.gateway.desk import Desk
@@ -24,10 +25,12 @@ from services.gateway.problems import install_problem_handlers
 from services.gateway.role import Role
 from services.gateway.serve import serve
 from services.gateway.stow import stow_router
+from services.gateway.tenant_paths import PREFIX, known, sending, stow_without_tenant
 from services.gateway.ups import ups_router
 from services.patience import wait_for
 from services.settings import Settings
 from services.triage.ports import StudyFiles
+from services.triage.tenant import Tenants
 
 STATIC = Path(__file__).parent / "static"
 
@@ -64,23 +67,18 @@ def create_app(
     clock: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
     """Build the application of a role on given implementations."""
+    tenants = tenants_in_force(settings)
     # no docs_url: Swagger UI would load scripts from other hosts
     app = FastAPI(
         title="Vigie", version=__version__, description=DESCRIPTION, openapi_tags=TAGS, docs_url=None, redoc_url=None
     )
-    app.state.desk = desk = Desk(settings=settings, store=store, files=files, role=role, clock=clock)
+    app.state.desk = desk = Desk(settings=settings, store=store, files=files, role=role, clock=clock, tenants=tenants)
     app.state.metrics = metrics.new_registry(desk)
     install_problem_handlers(app, partial(not_here, role))
     if role.is_desk:
         app.include_router(api.router)
     for root in (ROOT, ALIAS):
-        told = root == ROOT
-        if role.is_desk:
-            app.include_router(dicomweb_router(), prefix=root, include_in_schema=told)
-            app.include_router(ups_router(), prefix=root, include_in_schema=told)
-        if role.is_door:
-            max_bytes = settings.max_instance_mb * 1_000_000
-            app.include_router(stow_router(files, max_instance_bytes=max_bytes), prefix=root, include_in_schema=told)
+        _serve_dicomweb(app, root, settings, files=files, role=role, tenants=tenants)
     app.include_router(health.router)
     app.include_router(metrics.router)
     if role.is_desk:
@@ -93,6 +91,27 @@ def create_app(
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestDurations, histogram=metrics.request_durations(app.state.metrics))
     return app
+
+
+def _serve_dicomweb(
+    app: FastAPI, root: str, settings: Settings, *, files: StudyFiles, role: Role, tenants: Tenants
+) -> None:
+    """Everybody's studies below the root, each tenant's below `/t/{tenant}`; with tenants, instances come in there."""
+    told = root == ROOT
+    if role.is_desk:
+        for router in (dicomweb_router(), ups_router()):
+            app.include_router(router, prefix=root, include_in_schema=told)
+            if tenants:
+                check = [Depends(known(tenants))]
+                app.include_router(router, prefix=PREFIX + root, include_in_schema=told, dependencies=check)
+    if role.is_door:
+        stow = stow_router(files, max_instance_bytes=settings.max_instance_mb * 1_000_000)
+        if tenants:
+            check = [Depends(sending(tenants))]
+            app.include_router(stow, prefix=PREFIX + root, include_in_schema=told, dependencies=check)
+            app.include_router(stow_without_tenant(), prefix=root)
+        else:
+            app.include_router(stow, prefix=root, include_in_schema=told)
 
 
 def run_http(settings: Settings, role: Role = Role.ALL) -> None:

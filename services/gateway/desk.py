@@ -12,6 +12,7 @@ from services.gateway.problems import ProblemError
 from services.gateway.role import Role
 from services.settings import Settings
 from services.triage.ports import StudyFiles
+from services.triage.tenant import NO_TENANTS, Tenants
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +24,7 @@ class Desk:
     files: StudyFiles
     role: Role
     clock: Callable[[], datetime]
+    tenants: Tenants = NO_TENANTS
 
 
 def _desk(request: Request) -> Desk:

@@ -16,6 +16,7 @@ from services.backends.headers import read_instance
 from services.backends.pacs import load_pacs
 from services.backends.queue import open_queue
 from services.backends.routing_file import load_rules
+from services.backends.senders import tenants_in_force
 from services.backends.store import open_store
 from services.lifetime import stop_on_signals
 from services.logs import Conditions, where
@@ -27,6 +28,7 @@ from services.triage.job import JobMessage, JobPlan, Plan
 from services.triage.ports import Arrival, JobQueue, KeptFile, StudyFiles, StudyStore
 from services.triage.routing import Rule, order_priority, plan
 from services.triage.study import Instance, VersionKey, by_series
+from services.triage.tenant import NO_TENANT, NO_TENANTS, OTHER_TENANT, Tenants
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +51,11 @@ def run_dispatcher(settings: Settings) -> None:
     store = wait_for("database", lambda: open_store(url, same_pixels=files.same_pixels, default_issuer=issuer))
     queue = wait_for("queue", lambda: open_queue(settings))
     stop = stop_on_signals()
-    dispatcher = Dispatcher(store, files, queue, load_rules(settings.routing), settings)
+    tenants = tenants_in_force(settings)
+    heir = tenants.owner(NO_TENANT)
+    if heir is not None and (adopted := wait_for("database", lambda: store.adopt(heir))):
+        log.info("studies_adopted", tenant=heir.name, studies=adopted)
+    dispatcher = Dispatcher(store, files, queue, load_rules(settings.routing), settings, tenants)
     log.info("dispatcher_started")
     while not stop.is_set():
         dispatcher.turn(datetime.now(UTC))
@@ -62,12 +68,19 @@ class Dispatcher:
     """Takes turns; a turn never raises for what one study, the store or the queue may do wrong."""
 
     def __init__(
-        self, store: StudyStore, files: StudyFiles, queue: JobQueue, rules: Sequence[Rule], settings: Settings
+        self,
+        store: StudyStore,
+        files: StudyFiles,
+        queue: JobQueue,
+        rules: Sequence[Rule],
+        settings: Settings,
+        tenants: Tenants = NO_TENANTS,
     ) -> None:
         self._store = store
         self._files = files
         self._queue = queue
         self._rules = rules
+        self._tenants = tenants
         self._quiet_period = timedelta(seconds=settings.quiet_period_s)
         self._longest_wait = timedelta(seconds=settings.longest_wait_s)
         # a file of which no table is about completeness asks nobody
@@ -102,32 +115,44 @@ class Dispatcher:
     def _settle(self, now: datetime) -> None:
         """Record pending files, study by study, then have them leave `pending`."""
         waiting = (file for file in self._files.pending() if file.digest not in self._set_aside)
-        studies: dict[str, list[tuple[Instance, str]]] = {}
-        for instance, sender in self._read(islice(waiting, FILES_PER_TURN), now):
-            studies.setdefault(instance.study.study_instance_uid, []).append((instance, sender))
-        for uid, instances in studies.items():
+        studies: dict[tuple[str, str], list[tuple[Instance, KeptFile]]] = {}
+        for instance, file in self._read(islice(waiting, FILES_PER_TURN), now):
+            studies.setdefault((instance.study.study_instance_uid, file.tenant), []).append((instance, file))
+        for (uid, tenant), kept in studies.items():
             try:
-                recorded = self._store.record(instances, now=now)
+                self._settle_one(uid, tenant, kept, now)
             except (TransientError, *_FAULTS) as error:
                 log.warning("record_postponed", study_instance_uid=uid, **where(error))
-                until = now + _pause(error)
-                self._set_aside |= dict.fromkeys((instance.digest for instance, _ in instances), until)
-                continue
-            self._files.settle(instance.digest for instance, _ in instances)
-            conflicts = sum(one.arrival is Arrival.CONFLICT for one in recorded)
-            if conflicts:
-                log.warning("other_content_under_the_same_uid", study_instance_uid=uid, instances=conflicts)
+                self._set_aside |= dict.fromkeys((file.digest for _, file in kept), now + _pause(error))
 
-    def _read(self, files: Iterable[KeptFile], now: datetime) -> Iterator[tuple[Instance, str]]:
+    def _settle_one(self, uid: str, tenant: str, kept: Sequence[tuple[Instance, KeptFile]], now: datetime) -> None:
+        instances = [(instance, file.received_from) for instance, file in kept]
+        recorded = self._store.record(instances, now=now, tenant=self._tenants.owner(tenant))
+        arrivals = [one.arrival for one in recorded]
+        if Arrival.OTHER_TENANT in arrivals:
+            self._refuse(uid, [file for _, file in kept])
+            return
+        self._files.settle((file.digest for _, file in kept), tenant=tenant)
+        if conflicts := arrivals.count(Arrival.CONFLICT):
+            log.warning("other_content_under_the_same_uid", study_instance_uid=uid, instances=conflicts)
+
+    def _refuse(self, uid: str, files: Sequence[KeptFile]) -> None:
+        """Of a study that is another tenant's, though the door did not know: from now on it does."""
+        self._files.assign(uid, self._store.tenant(uid))
+        for file in files:
+            self._files.refuse(file, OTHER_TENANT)
+        log.warning("other_tenants_study", study_instance_uid=uid, tenant=files[0].tenant, instances=len(files))
+
+    def _read(self, files: Iterable[KeptFile], now: datetime) -> Iterator[tuple[Instance, KeptFile]]:
         for file in files:
             try:
-                yield self._undamaged(file), file.received_from
+                yield self._undamaged(file), file
             except InstanceRefused as refusal:
                 # understood at the door, but no longer: the disk, or a stricter version of this program
                 log.warning("kept_file_refused", digest=file.digest, code=refusal.reason.code)
                 content = self._files.path(file.digest).read_bytes()
                 self._files.quarantine(content, reason=refusal.reason, received_from=file.received_from)
-                self._files.settle([file.digest])
+                self._files.settle([file.digest], tenant=file.tenant)
             except OSError as error:
                 log.warning("kept_file_unreadable", digest=file.digest, error=type(error).__name__)
                 self._set_aside[file.digest] = now + PAUSE

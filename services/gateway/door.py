@@ -22,6 +22,7 @@ from services.backends.files import FolderStudyFiles
 from services.backends.senders import requesters
 from services.backends.storage_commitment import STORAGE_COMMITMENT, answer_report, answer_request
 from services.backends.store import SqlStudyStore, open_store
+from services.gateway.admission import Admission, admission
 from services.gateway.intake import Intake
 from services.gateway.scp import Listener
 from services.gateway.signals import SIGNALS, signal_handlers
@@ -40,14 +41,16 @@ def run_door(settings: Settings) -> None:
     files = FolderStudyFiles(settings.data, min_free_mb=settings.min_free_mb)
     files.recover()
     intake = Intake(files=files, max_instance_bytes=settings.max_instance_mb * 1_000_000)
+    admitted = admission(settings)
     ae = AE(ae_title=settings.ae_title)
     ae.maximum_pdu_size = 0  # unlimited
     ae.supported_contexts = VerificationPresentationContexts
     may_ask = frozenset(requesters(settings))
     handlers = [
+        (evt.EVT_REQUESTED, admitted.admit),
         (evt.EVT_REQUESTED, _offer_commitment, [may_ask]),
         (evt.EVT_C_ECHO, _echo),
-        (evt.EVT_C_STORE, _store, [intake]),
+        (evt.EVT_C_STORE, _store, [intake, admitted]),
         (evt.EVT_N_EVENT_REPORT, _committed, [settings]),
         (evt.EVT_N_ACTION, _asked, [settings, may_ask]),
     ]
@@ -66,9 +69,10 @@ def _echo(_event: evt.Event) -> int:
     return SUCCESS
 
 
-def _store(event: evt.Event, intake: Intake) -> int | Dataset:
+def _store(event: evt.Event, intake: Intake, admitted: Admission) -> int | Dataset:
     """Answer one C-STORE request."""
-    return take_in(event, intake, received_from=event.assoc.requestor.ae_title or str(event.assoc.requestor.address))
+    received_from = event.assoc.requestor.ae_title or str(event.assoc.requestor.address)
+    return take_in(event, intake, received_from=received_from, tenant=admitted.tenant(event))
 
 
 def _offer_commitment(event: evt.Event, may_ask: Collection[str]) -> None:

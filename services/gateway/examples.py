@@ -59,6 +59,7 @@ STUDY_EXAMPLE: dict[str, Any] = {
     "lesion_count": 1,
     "largest_long_axis_mm": 17.2,
     "reason": None,
+    "tenant": "hospital-a",
 }
 
 _DELIVERY = {

@@ -8,6 +8,7 @@ from services.backends.headers import read_instance
 from services.triage.errors import InstanceRefused, OutOfResources
 from services.triage.ports import StudyFiles
 from services.triage.study import Instance
+from services.triage.tenant import NO_TENANT, OTHER_TENANT
 
 log = structlog.get_logger(__name__)
 
@@ -35,23 +36,31 @@ class Intake:
         instance: Instance,
         *,
         received_from: str,
+        tenant: str = NO_TENANT,
         sop_class_uid: str | None = None,
         sop_instance_uid: str | None = None,
         study_instance_uid: str | None = None,
     ) -> None:
         """Keep one instance; when this returns, it is on disk (fsync).
 
-        The UIDs are those that the sender announced, if any. Raises InstanceRefused (announced_otherwise), with the
-        bytes in quarantine, or OutOfResources.
+        The UIDs are those that the sender announced, if any. Raises InstanceRefused (announced_otherwise,
+        other_tenant), with the bytes in quarantine, or OutOfResources.
         """
         try:
             _check(instance.header.sop_class_uid, sop_class_uid, "SOP Class UID")
             _check(instance.header.sop_instance_uid, sop_instance_uid, "SOP Instance UID")
             _check(instance.header.study_instance_uid, study_instance_uid, "Study Instance UID")
+            self._claim(instance.header.study_instance_uid, tenant)
         except InstanceRefused as refusal:
             self._quarantine(content, refusal, received_from)
             raise
-        self.files.keep(content, digest=instance.digest, received_from=received_from)
+        self.files.keep(content, digest=instance.digest, received_from=received_from, tenant=tenant)
+
+    def _claim(self, study_instance_uid: str, tenant: str) -> None:
+        """Of two tenants that send the first instances of a study at once, one has it: the other is told so."""
+        if tenant != NO_TENANT and self.files.claim(study_instance_uid, tenant) != tenant:
+            log.warning("other_tenants_study", study_instance_uid=study_instance_uid, tenant=tenant)
+            raise InstanceRefused(OTHER_TENANT.code, OTHER_TENANT.text, status=InstanceRefused.NOT_AUTHORIZED)
 
     def _quarantine(self, content: bytes, refusal: InstanceRefused, received_from: str) -> None:
         try:

@@ -14,16 +14,18 @@ import structlog
 
 from services.backends.headers import is_uid
 from services.backends.pacs import Fetch, Pacs, Retrieved, get, move, questions
+from services.backends.senders import tenants_in_force
 from services.backends.store import SqlStudyStore
 from services.backends.store.reconciliations import Reconciled, Reconciliations
 from services.gateway.intake import Intake
 from services.gateway.storing import take_in
 from services.keeping import keeping
 from services.settings import Settings
-from services.triage.errors import RejectedError, StoreUnavailable, TransientError
+from services.triage.errors import DestinationRefused, RejectedError, StoreUnavailable, TransientError
 from services.triage.pacs import claimable, missing_here
 from services.triage.ports import PacsQuestions
 from services.triage.routing import Rule
+from services.triage.tenant import NO_TENANT
 
 log = structlog.get_logger(__name__)
 
@@ -191,12 +193,19 @@ class Reconciliation:
             return move(pacs, one.study_instance_uid, series, stopped=self.stop.is_set)
         with questions(pacs, self.settings) as asked:
             sop_classes = asked.sop_classes(one.study_instance_uid, series)
+        called, calling = pacs.called_ae_title, pacs.address.partition("@")[0]
+        tenants = tenants_in_force(self.settings)
+        tenant = tenants.sender(called, calling)
+        owner = tenant.name if tenant else NO_TENANT
+        if tenants and tenant is None:
+            text = f"{calling} is no tenant's: name it in the file of VIGIE_TENANTS, as one that calls {called}"
+            raise DestinationRefused("no_tenant", text)
         return get(
             pacs,
             one.study_instance_uid,
             series,
             sop_class_uids=sop_classes,
-            store=lambda event: take_in(event, self.intake, received_from=pacs.address.partition("@")[0]),
+            store=lambda event: take_in(event, self.intake, received_from=calling, tenant=owner),
             stopped=self.stop.is_set,
         )
 

@@ -100,6 +100,7 @@ class StudyOut(_Schema):
     lesion_count: int
     largest_long_axis_mm: float | None
     reason: ReasonOut | None = Field(description="Why out of scope, not analysed or failed.")
+    tenant: str = Field(description="Whose study it is (VIGIE_TENANTS); empty where there are no tenants.")
 
 
 class StudyListOut(_Schema):

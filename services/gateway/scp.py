@@ -179,7 +179,14 @@ def _listening(address: str) -> socket.socket:
     return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
 
 
-def _reject(event: evt.Event) -> None:
-    log.warning("association_rejected", reason="too many associations")
-    event.assoc.acse.send_reject(*_LOCAL_LIMIT_EXCEEDED)
+def reject(event: evt.Event, rejection: tuple[int, int, int], reason: str, **told: str) -> None:
+    """Reject an association that is requested, once: result, source and diagnostic of PS3.8 table 9-21."""
+    if event.assoc.is_rejected:
+        return
+    log.warning("association_rejected", reason=reason, **told)
+    event.assoc.acse.send_reject(*rejection)
     event.assoc.kill()
+
+
+def _reject(event: evt.Event) -> None:
+    reject(event, _LOCAL_LIMIT_EXCEEDED, "too many associations")

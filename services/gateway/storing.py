@@ -10,6 +10,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from services.backends.part10 import wrap
 from services.gateway.intake import Intake
 from services.triage.errors import InstanceRefused, OutOfResources
+from services.triage.tenant import NO_TENANT
 
 log = structlog.get_logger(__name__)
 
@@ -17,8 +18,8 @@ SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
 
 
-def take_in(event: evt.Event, intake: Intake, *, received_from: str) -> int | Dataset:
-    """Keep the instance of a C-STORE request; answers its status."""
+def take_in(event: evt.Event, intake: Intake, *, received_from: str, tenant: str = NO_TENANT) -> int | Dataset:
+    """Keep the instance of a C-STORE request for a tenant; answers its status."""
     request = cast(C_STORE, event.request)
     sop_class_uid, sop_instance_uid = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
     content = wrap(
@@ -34,6 +35,7 @@ def take_in(event: evt.Event, intake: Intake, *, received_from: str) -> int | Da
             content,
             instance,
             received_from=received_from,
+            tenant=tenant,
             sop_class_uid=sop_class_uid,
             sop_instance_uid=sop_instance_uid,
         )

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from services.gateway.intake import Intake, too_large
 from services.gateway.multipart import MEDIA_TYPE, MalformedBody, Part, PartReader
 from services.gateway.problems import ProblemError
+from services.gateway.tenant_paths import tenant_of
 from services.triage.errors import InstanceRefused, OutOfResources
 from services.triage.ports import StudyFiles
 from services.triage.study import Instance
@@ -25,6 +26,14 @@ RETRY_AFTER_S = 30
 _OUT_OF_RESOURCES = 0xA700
 _UID = re.compile(r"[0-9.]{1,64}")
 _RETRIEVE_URL, _FAILED, _REFERENCED, _OTHER_FAILURES = "00081190", "00081198", "00081199", "0008119A"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sender:
+    """Who sends a request: an address, and the tenant that the path names."""
+
+    address: str
+    tenant: str
 
 
 @dataclass(kw_only=True)
@@ -82,13 +91,13 @@ def stow_router(files: StudyFiles, *, max_instance_bytes: int) -> APIRouter:
 
 async def _store(request: Request, intake: Intake, *, study_instance_uid: str | None) -> Outcome:
     reader = PartReader(_boundary(request), max_part_bytes=intake.max_instance_bytes)
-    received_from = request.client.host if request.client else "unknown"
+    sender = Sender(address=request.client.host if request.client else "unknown", tenant=tenant_of(request))
     outcome, parts = Outcome(), 0
     try:
         async for chunk in request.stream():
             for part in reader.feed(chunk):
                 parts += 1
-                await run_in_threadpool(_take, part, intake, received_from, study_instance_uid, outcome)
+                await run_in_threadpool(_take, part, intake, sender, study_instance_uid, outcome)
     except MalformedBody as error:
         raise _bad_request("malformed_body", str(error)) from error
     if not reader.complete or not parts:
@@ -96,8 +105,9 @@ async def _store(request: Request, intake: Intake, *, study_instance_uid: str | 
     return outcome
 
 
-def _take(part: Part, intake: Intake, received_from: str, study_instance_uid: str | None, outcome: Outcome) -> None:
+def _take(part: Part, intake: Intake, sender: Sender, study_instance_uid: str | None, outcome: Outcome) -> None:
     """Keep one part, and note what became of it."""
+    received_from = sender.address
     content = bytes(part.content)
     try:
         if part.too_large:
@@ -107,7 +117,13 @@ def _take(part: Part, intake: Intake, received_from: str, study_instance_uid: st
         outcome.not_understood.append((refusal.reason.code, refusal.status))
         return
     try:
-        intake.keep(content, instance, received_from=received_from, study_instance_uid=study_instance_uid)
+        intake.keep(
+            content,
+            instance,
+            received_from=received_from,
+            tenant=sender.tenant,
+            study_instance_uid=study_instance_uid,
+        )
     except InstanceRefused as refusal:
         outcome.failed.append((instance, refusal.status))
     except OutOfResources as error:

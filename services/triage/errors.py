@@ -11,7 +11,7 @@ VigieError
 │   ├── AnalysisCancelled       whoever asked for the analysis has stopped it halfway
 │   └── DestinationUnavailable  a PACS is down or refuses the association
 ├── RejectedError               will never work as it is; carries a coded Reason
-│   ├── InstanceRefused         one instance cannot be understood (DIMSE 0xA9xx, 0xCxxx)
+│   ├── InstanceRefused         one instance cannot be kept (DIMSE 0xA9xx, 0xCxxx, 0x0124)
 │   ├── OutOfScope              no rule claims the study
 │   ├── NotAnalysed             a rule claims the study, but it cannot be done
 │   ├── AnalysisFailed          the analysis was tried and broke
@@ -20,6 +20,7 @@ VigieError
 │   ├── PacsRefused             a file of PACS that are asked cannot be used
 │   ├── DestinationsRefused     a file of destinations or receivers cannot be used
 │   ├── RequestersRefused       a file of those who may ask for storage commitment cannot be used
+│   ├── TenantsRefused          a file of tenants cannot be used
 │   ├── CertificatesRefused     a certificate or key of ours cannot be used
 │   ├── MessageRefused          an HL7 message cannot be understood, or is of a kind that is not taken
 │   ├── ListenerRefused         a listener cannot be set up as it is told
@@ -116,10 +117,11 @@ class RejectedError(VigieError):
 
 
 class InstanceRefused(RejectedError):
-    """One instance cannot be kept as an instance; `status` is the DIMSE answer (PS3.4 B.2.3)."""
+    """One instance cannot be kept as an instance; `status` is the DIMSE answer (PS3.4 B.2.3, PS3.7 9.1.1.1.9)."""
 
     CANNOT_UNDERSTAND: ClassVar[int] = 0xC000
     DATA_SET_MISMATCH: ClassVar[int] = 0xA900
+    NOT_AUTHORIZED: ClassVar[int] = 0x0124  # PS3.7 annex C
 
     def __init__(self, code: str, text: str, *, status: int = CANNOT_UNDERSTAND) -> None:
         super().__init__(code, text)
@@ -178,6 +180,10 @@ class MessageRefused(RejectedError):
 
 class ListenerRefused(RejectedError):
     """A listener cannot be protected as it is set up: the text names what cannot be used."""
+
+
+class TenantsRefused(RejectedError):
+    """A file of tenants cannot be used: the text names file, tenant and field."""
 
 
 class SchemaRefused(RejectedError):

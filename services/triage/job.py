@@ -8,6 +8,7 @@ from services.triage.errors import Reason
 from services.triage.lesion import Lesion
 from services.triage.result import FrozenResult
 from services.triage.study import Instance, StudyAttributes, VersionKey
+from services.triage.tenant import NO_TENANT
 
 
 class JobKind(StrEnum):
@@ -146,7 +147,7 @@ class Job:
     predecessors: the SR documents of the earlier result that this one replaces, by SHA-256 (`StudyFiles.result_path`).
     earlier_lesions: every lesion that earlier results of the model told of, as the last of them measured it.
     reconciles: the result of the same images to be written again, None where the model is to look.
-    traceparent: the W3C trace context in which the study was completed.
+    traceparent: the W3C trace context in which the study was completed. tenant: whose study it is.
     """
 
     job_id: str
@@ -160,3 +161,4 @@ class Job:
     earlier_lesions: tuple[Lesion, ...] = ()
     reconciles: FrozenResult | None = None
     traceparent: str | None = None
+    tenant: str = NO_TENANT

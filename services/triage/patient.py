@@ -132,9 +132,12 @@ class Register:
                 self._tell(self.key(key), change.demographics, message.stamp)
         return [one for key, one in self._patients.items() if before.get(key) != one]
 
-    def holds(self, study: StudyAttributes) -> StudyAttributes:
-        """The attributes of an image under the patient data that hold: ID and issuer, name, birth date and sex."""
-        key = self.key(PatientKey(patient_id=study.patient_id, issuer=study.issuer_of_patient_id))
+    def holds(self, study: StudyAttributes, *, issuer: str = "") -> StudyAttributes:
+        """The attributes of an image under the patient data that hold: ID and issuer, name, birth date and sex.
+
+        issuer: who gave an ID whose issuer is not told, where that is another than by default.
+        """
+        key = self.key(PatientKey(patient_id=study.patient_id, issuer=study.issuer_of_patient_id or issuer))
         if not key.patient_id:
             return study
         way = self._way(key)

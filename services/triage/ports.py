@@ -26,6 +26,7 @@ from services.triage.pacs import SeriesAtPacs, StudyAtPacs
 from services.triage.patient import AdtMessage, AdtOutcome
 from services.triage.result import DeliveryState, Destination, FrozenResult, ObjectKind, Recall, Result, ResultObject
 from services.triage.study import Instance, VersionKey
+from services.triage.tenant import NO_TENANT, Tenant
 from services.triage.volume import Segmentation, Volume
 
 
@@ -36,22 +37,33 @@ class KeptFile:
     digest: str
     size_bytes: int
     received_from: str
+    tenant: str = NO_TENANT
 
 
 class StudyFiles(Protocol):
     """Keeps received instances and result objects, by digest. File names are digests, never words from the wire."""
 
-    def keep(self, content: bytes, *, digest: str, received_from: str) -> KeptFile:
+    def claim(self, study_instance_uid: str, tenant: str) -> str:
+        """Have a study for a tenant, durably, unless another has it; answers whose it is. Raises OutOfResources."""
+
+    def assign(self, study_instance_uid: str, tenant: str) -> None:
+        """Have a study for a tenant, whoever had it: the store says so. Raises OutOfResources."""
+
+    def keep(self, content: bytes, *, digest: str, received_from: str, tenant: str = NO_TENANT) -> KeptFile:
         """Keep one Part 10 file; when this returns, file and directory entry are on disk (fsync).
 
-        A digest already kept is stored once. Raises OutOfResources; then nothing is left behind.
+        A digest already kept is stored once. Of a tenant it is pending again: what the store has it may not have of
+        this tenant. Raises OutOfResources; then nothing is left behind.
         """
 
     def pending(self) -> Iterator[KeptFile]:
         """Files kept but not yet settled (recorded in the store), oldest first; a kill at any moment loses none."""
 
-    def settle(self, digests: Iterable[str]) -> None:
-        """The store knows these now: they leave `pending`, and stay found by `path`. Idempotent."""
+    def settle(self, digests: Iterable[str], *, tenant: str = NO_TENANT) -> None:
+        """The store knows these of a tenant now: they leave `pending`, and stay found by `path`. Idempotent."""
+
+    def refuse(self, file: KeptFile, reason: Reason) -> None:
+        """The store will not have this: it leaves `pending` for quarantine. Idempotent. Raises OutOfResources."""
 
     def path(self, digest: str) -> Path:
         """A local file with these bytes, pending or settled. Raises FileNotFoundError."""
@@ -77,6 +89,8 @@ class Arrival(StrEnum):
     """the same SOP Instance UID with the same content: nothing changes"""
     CONFLICT = "conflict"
     """the same SOP Instance UID with other content: both are kept, the newest is analysed, and it is said so"""
+    OTHER_TENANT = "other_tenant"
+    """the study belongs to another tenant: nothing of it is recorded"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,8 +164,14 @@ class StudyStore(Protocol):
     Every method is one transaction. `now` is always an argument (timezone-aware UTC). Raises StoreUnavailable.
     """
 
-    def record(self, instances: Sequence[tuple[Instance, str]], *, now: datetime) -> list[Recorded]:
+    def record(
+        self, instances: Sequence[tuple[Instance, str]], *, now: datetime, tenant: Tenant | None = None
+    ) -> list[Recorded]:
         """Record kept instances, each with the AE title or address it came from. Recording again changes nothing.
+
+        A study is its first instance's tenant's; one that has none, the next one's. What another tenant sends of it is
+        not recorded (`Arrival.OTHER_TENANT`). Without a tenant all are. Its issuer is that of every PatientID of the
+        study that comes without one; `instances` and the rest say so.
 
         An image that adds or changes a routable series (triage.completeness.is_routable) joins the receiving
         version, or opens the next one if the last is complete, cancelling that version's queued and analysing jobs.
@@ -169,6 +189,15 @@ class StudyStore(Protocol):
 
     def count_message(self, trigger_event: str, outcome: AdtOutcome) -> None:
         """Count an ADT message that was not taken."""
+
+    def tenant(self, study_instance_uid: str) -> str:
+        """Whose a study is: NO_TENANT where it has none, or is unknown."""
+
+    def adopt(self, tenant: Tenant) -> int:
+        """Give a tenant all studies that have none; answers how many."""
+
+    def move(self, study_instance_uid: str, tenant: Tenant, *, actor: str, now: datetime) -> bool:
+        """Give a study to another tenant. What of its results has not gone out is given up. False: it is unknown."""
 
     def quiet_versions(self, *, now: datetime, quiet_period: timedelta) -> list[VersionKey]:
         """Receiving versions in which no routable image arrived for the quiet period, or whose completion was asked."""
@@ -255,7 +284,8 @@ class StudyStore(Protocol):
     ) -> str:
         """Commit a result once, with one pending delivery per destination that takes any of its objects.
 
-        A destination that takes none of them is named in the job's history. Answers the result id.
+        Of those alone that get results of the study's tenant. A destination that takes none of the objects is named in
+        the job's history, and so is it that there is no destination. Answers the result id.
         A receiver (`Destination.told_of`) is owed a notification when the result is one of its occasions, or replaces
         one that it was told of. A result that is written again under other patient or order data is first withdrawn
         from the receivers that may know it.

@@ -8,6 +8,7 @@ from enum import StrEnum
 from services.triage.errors import Reason
 from services.triage.finding import Finding, Occasion
 from services.triage.model import ModelIdentity
+from services.triage.tenant import NO_TENANT
 
 
 class ObjectKind(StrEnum):
@@ -95,7 +96,8 @@ class FrozenResult:
 IDENTITY_CORRECTED = Reason(code="identity_corrected", text="sent under the corrected patient or order data instead")
 RECALLED = Reason(code="recalled", text="the result was recalled")
 OVERTAKEN = Reason(code="overtaken", text="the receiver was told of a later result already")
-WITHDRAWN = frozenset({IDENTITY_CORRECTED.code, RECALLED.code, OVERTAKEN.code})
+MOVED = Reason(code="moved", text="the study was moved to another tenant")
+WITHDRAWN = frozenset({IDENTITY_CORRECTED.code, RECALLED.code, OVERTAKEN.code, MOVED.code})
 """Why a delivery was given up for good: a person who sends again what was given up must not send these."""
 
 
@@ -138,8 +140,8 @@ def reached_from(state: DeliveryState) -> list[DeliveryState]:
 class Destination:
     """Where results go, and its `name`: `dicom` is AET@HOST:PORT, `dicomweb` a URL, `folder` a directory.
 
-    objects: the kinds that it gets, of those that a result has. A receiver of notifications (`ReceiverKind`) gets none
-    and is told; `told_of`: of which results.
+    objects: the kinds that it gets, of those that a result has. tenants: whose results it gets, and nobody else's.
+    A receiver of notifications (`ReceiverKind`) gets none and is told; `told_of`: of which results.
     """
 
     name: str
@@ -147,3 +149,4 @@ class Destination:
     address: str
     objects: frozenset[ObjectKind] = ALWAYS
     told_of: frozenset[Occasion] = frozenset()
+    tenants: frozenset[str] = frozenset({NO_TENANT})

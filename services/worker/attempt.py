@@ -138,7 +138,12 @@ class Attempts:
             predecessors=predecessors,
             segmenter=self.segmenter,
             max_volume_voxels=self.max_volume_voxels,
-            fallbacks={kind for each in self.destinations for kind in each.objects.intersection(FALLBACKS)},
+            fallbacks={
+                kind
+                for each in self.destinations
+                if job.tenant in each.tenants
+                for kind in each.objects.intersection(FALLBACKS)
+            },
             now=_now(),
             progress=progress,
             cancelled=lost.is_set,

@@ -9,7 +9,7 @@ import pytest
 from services.backends.files import FolderStudyFiles, folder
 from services.triage.errors import OutOfResources, Reason
 from services.triage.ports import KeptFile
-from tests.support.other_process import at_once, keep_all, keep_for_ever, keep_or_settle, killed_after
+from tests.support.other_process import at_once, claim, keep_all, keep_for_ever, keep_or_settle, killed_after
 
 BROKEN = Reason(code="not_dicom", text="not DICOM")
 
@@ -63,6 +63,62 @@ def test_the_same_bytes_from_two_senders_are_settled_together(files: FolderStudy
     files.settle([digest_of(b"slice")])
     assert list(files.pending()) == []
     assert files.path(digest_of(b"slice")).read_bytes() == b"slice"
+
+
+def test_the_tenant_survives_a_restart_and_of_a_tenant_the_same_bytes_wait_again(tmp_path: Path) -> None:
+    files = FolderStudyFiles(tmp_path)
+    digest = digest_of(b"slice")
+    kept = files.keep(b"slice", digest=digest, received_from="CT1", tenant="hospital-a")
+    assert list(FolderStudyFiles(tmp_path).pending()) == [kept]
+    assert kept.tenant == "hospital-a"
+    files.settle([digest], tenant="hospital-a")
+    files.keep(b"slice", digest=digest, received_from="CT9", tenant="hospital-b")
+    assert [(one.tenant, one.received_from) for one in files.pending()] == [("hospital-b", "CT9")]
+
+
+def test_what_one_tenant_sent_is_settled_or_refused_and_the_same_bytes_of_another_are_not(
+    files: FolderStudyFiles,
+) -> None:
+    digest = digest_of(b"slice")
+    ours, theirs, unowned = (
+        files.keep(b"slice", digest=digest, received_from="CT1", tenant=tenant) for tenant in ("a", "b", "")
+    )
+    files.refuse(theirs, BROKEN)
+    files.refuse(theirs, BROKEN)
+    assert {one.tenant for one in files.pending()} == {ours.tenant, unowned.tenant}
+    assert [path.read_bytes() for path in files._quarantine.glob("*.bin")] == [b"slice"]
+    files.settle([digest], tenant="a")
+    assert list(files.pending()) == [unowned]
+    assert files.path(digest).read_bytes() == b"slice"
+
+
+def test_a_study_is_the_first_tenants_until_it_is_assigned(files: FolderStudyFiles) -> None:
+    assert files.claim("1.2.3", "a") == files.claim("1.2.3", "b") == "a"
+    assert files.claim("1.2.4", "b") == "b"
+    files.assign("1.2.3", "b")
+    files.assign("1.2.5", "a")
+    assert [files.claim(uid, "c") for uid in ("1.2.3", "1.2.4", "1.2.5")] == ["b", "b", "a"]
+
+
+def test_of_many_that_claim_a_study_at_once_one_has_it_and_all_agree(tmp_path: Path) -> None:
+    for number in range(5):
+        owners = at_once(claim, [(tmp_path, f"1.2.{number}", f"tenant-{one}") for one in range(4)])
+        assert len(set(owners)) == 1
+        assert owners[0] == FolderStudyFiles(tmp_path).claim(f"1.2.{number}", "late")
+    assert not list(tmp_path.rglob("*.unfinished"))
+
+
+def test_a_claim_that_cannot_be_written_is_out_of_resources(
+    files: FolderStudyFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(OutOfResources, match="No space left"):
+        files.claim("1.2.3", "a")
+    monkeypatch.undo()
+    assert files.claim("1.2.3", "b") == "b"
 
 
 @pytest.mark.parametrize("sender", ["CT1", "", "A/../B", "..", "2001:db8::1%eth0", "AE WITH SPACES  ", "x" * 96])

@@ -20,6 +20,7 @@ from services.triage.job import UNTAKEN_TOO_LONG, JobMessage, OrderPriority
 from services.triage.ports import Recorded
 from services.triage.routing import plan
 from services.triage.study import Instance, Series
+from services.triage.tenant import NO_TENANT, NO_TENANTS, Tenant, Tenants
 from tests.support.ct import ct_series, write_series
 from tests.support.pacs import pacs_file
 from tests.support.records import NOON, after
@@ -47,10 +48,12 @@ class Store:
         self._store = store
         self.poisonous = poisonous
 
-    def record(self, instances: Sequence[tuple[Instance, str]], *, now: datetime) -> list[Recorded]:
+    def record(
+        self, instances: Sequence[tuple[Instance, str]], *, now: datetime, tenant: Tenant | None
+    ) -> list[Recorded]:
         if any(one.study.study_instance_uid == self.poisonous for one, _ in instances):
             raise StoreUnavailable("a value that the database refuses")
-        return self._store.record(instances, now=now)
+        return self._store.record(instances, now=now, tenant=tenant)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
@@ -68,13 +71,15 @@ class House:
         self.files = FolderStudyFiles(self.settings.data)
         self.rules = load_rules(self.settings.routing)
 
-    def dispatcher(self, store: Store | None = None, **settings: object) -> Dispatcher:
+    def dispatcher(
+        self, store: Store | None = None, *, tenants: Tenants = NO_TENANTS, **settings: object
+    ) -> Dispatcher:
         ours = Settings(**self.settings.model_dump() | settings)
-        return Dispatcher(store or self.store, self.files, self.queue, self.rules, ours)
+        return Dispatcher(store or self.store, self.files, self.queue, self.rules, ours, tenants)
 
-    def keep(self, series: list[Dataset]) -> str:
+    def keep(self, series: list[Dataset], *, tenant: str = NO_TENANT) -> str:
         for path in write_series(series, self.folder / str(series[0].SeriesInstanceUID)):
-            self.files.keep(path.read_bytes(), digest=read_instance(path).digest, received_from="CT1")
+            self.files.keep(path.read_bytes(), digest=read_instance(path).digest, received_from="CT1", tenant=tenant)
         return str(series[0].StudyInstanceUID)
 
     def messages(self) -> list[JobMessage]:
@@ -310,3 +315,40 @@ def test_a_file_of_pacs_that_are_not_asked_about_completeness_delays_nothing(hou
     dispatcher.turn(NOON)
     dispatcher.turn(after(QUIET_S))
     assert house.leased_studies(after(QUIET_S)) == [study]
+
+
+A, B = Tenant(name="a", issuer_of_patient_id="HOSPITAL-A"), Tenant(name="b")
+
+
+def test_what_another_tenant_sent_of_a_study_goes_to_quarantine_and_the_door_knows_whose_it_is(house: House) -> None:
+    series = chest()
+    study = house.keep(series, tenant="a")
+    dispatcher = house.dispatcher(tenants=Tenants(tenants=(A, B)))
+    dispatcher.turn(NOON)
+    house.files.claim(study, "b")  # as when the study came before there were tenants
+    house.keep(chest(study_uid=study, seed=7)[:3], tenant="b")
+    house.keep(series[:1], tenant="b")
+    sound = house.keep(chest(seed=9), tenant="b")
+    with capture_logs() as lines:
+        dispatcher.turn(after(1))
+    assert [line["instances"] for line in lines if line["event"] == "other_tenants_study"] == [4]
+    assert not list(house.files.pending())
+    assert len(list((house.settings.data / "quarantine").glob("*.bin"))) == 4
+    assert house.files.claim(study, "c") == "a"
+    assert (house.store.tenant(study), house.store.tenant(sound)) == ("a", "b")
+    detail = house.store.board.study(study)
+    assert detail is not None
+    assert detail.row.instance_count == 30
+
+
+def test_what_was_kept_before_there_were_tenants_is_the_heirs(house: House) -> None:
+    study = house.keep(chest())
+    house.dispatcher(tenants=Tenants(tenants=(A, B), earlier="b")).turn(NOON)
+    assert not list(house.files.pending())
+    assert house.store.tenant(study) == "b"
+
+
+def test_what_a_tenant_sent_that_is_no_longer_in_the_file_is_kept_apart_all_the_same(house: House) -> None:
+    study = house.keep(chest(), tenant="closed")
+    house.dispatcher(tenants=Tenants(tenants=(A, B))).turn(NOON)
+    assert house.store.tenant(study) == "closed"

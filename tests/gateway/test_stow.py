@@ -17,6 +17,7 @@ from services.gateway.problems import install_problem_handlers
 from services.gateway.stow import stow_router
 from services.triage.errors import OutOfResources
 from services.triage.ports import KeptFile
+from services.triage.tenant import NO_TENANT
 from tests.support.ct import ct_series, write_series
 from tests.support.peers import free_port, listens, wait_until
 
@@ -29,10 +30,10 @@ class Files(FolderStudyFiles):
 
     full = False
 
-    def keep(self, content: bytes, *, digest: str, received_from: str) -> KeptFile:
+    def keep(self, content: bytes, *, digest: str, received_from: str, tenant: str = NO_TENANT) -> KeptFile:
         if self.full:
             raise OutOfResources("no space left")
-        return super().keep(content, digest=digest, received_from=received_from)
+        return super().keep(content, digest=digest, received_from=received_from, tenant=tenant)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from services.backends.files import FolderStudyFiles
 from services.backends.store import open_store
 from services.triage.job import OrderPriority
 from services.triage.study import VersionKey
+from services.triage.tenant import Tenant
 from tests.support.queues import queue_at
 from tests.support.records import LEASE, QUIET, adt, after, image, one_job, sent
 
@@ -171,3 +172,14 @@ def record_and_merge(url: str, studies: Sequence[str], surviving: str) -> None:
             store.record(sent(image(1, study=str(study))), now=after(number))
         store.reconcile_patients(adt(merges=[("P1", surviving)], sender=surviving, at=number), now=after(number))
     store.close()
+
+
+def record_as(url: str, tenant: str, study: str, number: int) -> str:
+    """Record an image of a study for a tenant; what the store makes of it."""
+    (recorded,) = open_store(url).record(sent(image(number, study=study)), now=after(0), tenant=Tenant(name=tenant))
+    return recorded.arrival.value
+
+
+def claim(folder: Path, study: str, tenant: str) -> str:
+    """Claim a study; whose it is."""
+    return FolderStudyFiles(folder).claim(study, tenant)

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -19,15 +19,28 @@ def write(content: bytes, target: Path, *, via: Path) -> None:
     A target that is there already is whole (only a rename makes it), so only its directory entry is made sure.
     Raises OutOfResources for every error of the file system; the unfinished file is removed.
     """
-    with _as_out_of_resources():
+    with as_out_of_resources():
         if not target.exists():
-            unfinished = via / f"{uuid4().hex}{UNFINISHED}"
-            try:
-                _write_synced(content, unfinished)
+            with _unfinished(content, via) as unfinished:
                 move(unfinished, target)
-            except BaseException:
-                unfinished.unlink(missing_ok=True)
-                raise
+        sync_folder(target.parent)
+
+
+def write_first(content: bytes, target: Path, *, via: Path) -> None:
+    """As `write`, but of several processes that write different bytes one is first: its bytes stay."""
+    with as_out_of_resources():
+        _make_folder(target.parent)
+        with _unfinished(content, via) as unfinished, suppress(FileExistsError):
+            os.link(unfinished, target)
+        sync_folder(target.parent)
+
+
+def replace(content: bytes, target: Path, *, via: Path) -> None:
+    """As `write`, but in the place of what is there."""
+    with as_out_of_resources():
+        _make_folder(target.parent)
+        with _unfinished(content, via) as unfinished:
+            unfinished.replace(target)
         sync_folder(target.parent)
 
 
@@ -37,7 +50,7 @@ def write_self_told(content: bytes, target: Path, *, unfinished: Path) -> None:
     After a power cut the bytes may still lie under `unfinished`, whole: its name must tell what becomes of it (see
     FolderStudyFiles.recover). A target that is there is whole, too. Both names are in one folder.
     """
-    with _as_out_of_resources():
+    with as_out_of_resources():
         if not target.exists():
             try:
                 _write_synced(content, unfinished)
@@ -96,7 +109,26 @@ def _write_synced(content: bytes, path: Path) -> None:
 
 
 @contextmanager
-def _as_out_of_resources() -> Iterator[None]:
+def _unfinished(content: bytes, via: Path) -> Iterator[Path]:
+    """A file with these bytes, synced, that is gone at the end unless it was renamed."""
+    path = via / f"{uuid4().hex}{UNFINISHED}"
+    try:
+        _write_synced(content, path)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.exists():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+@contextmanager
+def as_out_of_resources() -> Iterator[None]:
+    """Every error of the file system as OutOfResources."""
     try:
         yield
     except OSError as error:

@@ -1,13 +1,15 @@
 """Instances and results in one folder, by digest.
 
-    inbox/<digest>.<sender>.dcm        kept, not yet in the store; sender: URL-safe base64 of the AE title or address
+    inbox/<digest>.<sender>.dcm        kept, not yet in the store; sender: URL-safe base64 of the AE title or address,
+                                       followed by ~ and the tenant where there are tenants
     inbox/<digest>.<sender>.<random>.unfinished   being written; whole if the digest is that of its bytes
     instances/<ab>/<digest>.dcm        settled: the store knows them
     results/<ab>/<sha256>.dcm          result objects
-    quarantine/<sha256>.bin, .json     bytes nobody understood, and why
+    quarantine/<sha256>.bin, .json     bytes nobody understood, or that came from the wrong tenant, and why
+    tenants/                           whose the studies are: see claims.py
 
-The sender lies in the file's name so that it survives a kill with no further write. Moving a file from the inbox to
-its settled place is one rename, which journaling file systems do whole or not at all.
+Sender and tenant lie in the file's name so that they survive a kill with no further write. Moving a file from the inbox
+to its settled place is one rename, which journaling file systems do whole or not at all.
 """
 
 import base64
@@ -17,20 +19,24 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 from services.backends import part10
 from services.backends.files import durable
+from services.backends.files.claims import Claims
 from services.backends.files.pixels import same_pixels
 from services.triage.errors import InstanceRefused, OutOfResources, Reason
 from services.triage.ports import KeptFile
+from services.triage.tenant import NO_TENANT
 
 ROOM_BYTES = 64_000_000
 """More than the objects of any one result take."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_TENANT_MARK = "~"  # no letter of URL-safe base64
 _SENDER_LIMIT = 96  # with the digest and base64 well below the 255 bytes of a file name
 
 
@@ -48,18 +54,28 @@ class FolderStudyFiles:
         for folder in (self._inbox, self._instances, self._results, self._quarantine):
             folder.mkdir(parents=True, exist_ok=True)
         durable.sync_folder(root)
+        self._claims = Claims(root / "tenants", via=self._inbox)
         self._min_free_bytes = min_free_mb * 1_000_000
         self._inbox_name: dict[str, str] = {}  # digest -> name, as last seen; a hint that spares listing the inbox
 
-    def keep(self, content: bytes, *, digest: str, received_from: str) -> KeptFile:
+    def claim(self, study_instance_uid: str, tenant: str) -> str:
+        """Have a study for a tenant, durably, unless another has it; answers whose it is. Raises OutOfResources."""
+        return self._claims.claim(study_instance_uid, tenant)
+
+    def assign(self, study_instance_uid: str, tenant: str) -> None:
+        """Have a study for a tenant, whoever had it. Raises OutOfResources."""
+        self._claims.assign(study_instance_uid, tenant)
+
+    def keep(self, content: bytes, *, digest: str, received_from: str, tenant: str = NO_TENANT) -> KeptFile:
         """Keep one Part 10 file: file and directory entry are on disk when this returns. Raises OutOfResources.
 
         If only the last fsync (of the directory) fails, the file stays: it was not acknowledged, and a resend of it
         is recognised, whereas removing it might take away what another process has just acknowledged.
         """
-        kept = KeptFile(digest=_checked(digest), size_bytes=len(content), received_from=received_from)
-        target = self._inbox / f"{digest}.{_encode(received_from)}.dcm"
-        if not self._settled(digest).exists():
+        kept = KeptFile(digest=_checked(digest), size_bytes=len(content), received_from=received_from, tenant=tenant)
+        target = self._inbox / _name(kept)
+        # what is settled may be another tenant's: the store has the last word on each instance of a tenant
+        if tenant != NO_TENANT or not self._settled(digest).exists():
             self._require_free(self._min_free_bytes)
             unfinished = target.with_suffix(f".{uuid4().hex}{durable.UNFINISHED}")
             durable.write_self_told(content, target, unfinished=unfinished)
@@ -78,21 +94,30 @@ class FolderStudyFiles:
                     continue
                 found.append((status.st_mtime_ns, entry.name, status.st_size))
         for _, name, size in sorted(found):
-            digest, sender, _ = name.split(".")
+            digest, (sender, tenant) = name.split(".")[0], _sender(name)
             self._inbox_name[digest] = name
-            yield KeptFile(digest=digest, size_bytes=size, received_from=_decode(sender))
+            yield KeptFile(digest=digest, size_bytes=size, received_from=sender, tenant=tenant)
 
-    def settle(self, digests: Iterable[str]) -> None:
+    def settle(self, digests: Iterable[str], *, tenant: str = NO_TENANT) -> None:
         """Move these out of the inbox. One fsync of the inbox makes all the renames durable; without it they repeat."""
         wanted = set(digests)
         with os.scandir(self._inbox) as entries:
-            names = [entry.name for entry in entries if entry.name.endswith(".dcm") and entry.name[:64] in wanted]
+            waiting = [entry.name for entry in entries if entry.name.endswith(".dcm") and entry.name[:64] in wanted]
+        names = [name for name in waiting if _sender(name)[1] == tenant]
         for name in names:
             digest = name.split(".", 1)[0]
             durable.move(self._inbox / name, self._settled(digest))
             self._inbox_name.pop(digest, None)
         if names:
             durable.sync_folder(self._inbox)
+
+    def refuse(self, file: KeptFile, reason: Reason) -> None:
+        """Put a pending file into quarantine; the same bytes of another tenant stay. Raises OutOfResources."""
+        path = self._inbox / _name(file)
+        with suppress(FileNotFoundError):  # another process was first
+            self.quarantine(path.read_bytes(), reason=reason, received_from=file.received_from)
+            path.unlink()
+        durable.sync_folder(self._inbox)
 
     def path(self, digest: str) -> Path:
         """A local file with these bytes, pending or settled. Raises FileNotFoundError."""
@@ -114,7 +139,7 @@ class FolderStudyFiles:
         return same_pixels(self.path(kept), self.path(arrived))
 
     def quarantine(self, content: bytes, *, reason: Reason, received_from: str) -> Path:
-        """Keep bytes that could not be understood, and why; the same bytes once. Raises OutOfResources."""
+        """Keep bytes that were refused, and why; the same bytes once. Raises OutOfResources."""
         self._require_free(self._min_free_bytes)
         sha256 = hashlib.sha256(content).hexdigest()
         note = {"code": reason.code, "text": reason.text, "received_from": received_from}
@@ -172,6 +197,18 @@ def _checked(digest: str) -> str:
     if not _DIGEST.fullmatch(digest):
         raise ValueError("not a SHA-256 in lower-case hex")
     return digest
+
+
+def _name(file: KeptFile) -> str:
+    """In the inbox."""
+    tenant = f"{_TENANT_MARK}{file.tenant}" if file.tenant != NO_TENANT else ""
+    return f"{file.digest}.{_encode(file.received_from)}{tenant}.dcm"
+
+
+def _sender(name: str) -> tuple[str, str]:
+    """Who sent a file of the inbox, and for which tenant."""
+    sender, _, tenant = name.split(".")[1].partition(_TENANT_MARK)
+    return _decode(sender), tenant
 
 
 def _encode(sender: str) -> str:

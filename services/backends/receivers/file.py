@@ -1,14 +1,15 @@
 """The receivers in force: those of the file that VIGIE_NOTIFICATIONS names (deploy/notifications.toml explains it)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from services.backends.receivers.tables import FhirTable, Hl7Table, WebhookTable
-from services.backends.senders import routes
+from services.backends.senders import routes, tenants_in_force
 from services.backends.senders.link import Link
+from services.backends.senders.routes import serving
 from services.backends.senders.toml_file import read_tables, told
 from services.settings import Settings
 from services.triage.errors import DestinationsRefused
@@ -41,7 +42,9 @@ def receivers(settings: Settings) -> tuple[Receiver, ...]:
     except (OSError, ValueError) as error:
         raise DestinationsRefused("unreadable_notifications", f"{path}: {error}") from error
     taken = {route.destination.name for route in routes(settings)}
-    return tuple(_receiver(path, name, table, taken) for name, table in content.items())
+    found = (_receiver(path, name, table, taken) for name, table in content.items())
+    tenants = tenants_in_force(settings)
+    return tuple(replace(one, destination=serving(one.destination, tenants)) for one in found)
 
 
 def _receiver(path: Path, name: str, content: Any, taken: set[str]) -> Receiver:

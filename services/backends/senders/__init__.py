@@ -8,7 +8,7 @@ from services.backends.senders.destinations import DICOMWEB, FOLDER, parse_desti
 from services.backends.senders.folder import FolderSender
 from services.backends.senders.reporter import StorageCommitmentReporter
 from services.backends.senders.requesters import Requester, requesters
-from services.backends.senders.routes import Commitment, Route, route_to, routes
+from services.backends.senders.routes import Commitment, Route, route_to, routes, tenants_in_force
 from services.backends.senders.stow_rs import StowSender
 from services.settings import Settings
 from services.triage.ports import CommitmentReporter, CommitmentUser, ResultSender
@@ -27,6 +27,7 @@ __all__ = [
     "route_to",
     "routes",
     "sender_for",
+    "tenants_in_force",
 ]
 
 

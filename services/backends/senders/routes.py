@@ -12,9 +12,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from services.backends.senders.destinations import DICOM, parse_destination
 from services.backends.senders.link import PLAIN, Link
 from services.backends.senders.toml_file import PeerTable, read_tables, told
+from services.backends.tenants_file import load_tenants
 from services.settings import Settings
 from services.triage.errors import DestinationsRefused
 from services.triage.result import ALWAYS, Destination, ObjectKind
+from services.triage.tenant import NO_TENANTS, Tenants
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,11 +48,43 @@ def route_to(address: str) -> Route:
 
 
 def routes(settings: Settings) -> tuple[Route, ...]:
-    """Every destination in force, each once.
+    """Every destination in force, each once, with the tenants whose results it gets.
 
-    Raises ValueError (VIGIE_SEND_TO), and DestinationsRefused: unreadable_destinations (no such file, not TOML),
-    invalid_destinations (the text names file, destination and field).
+    Raises ValueError (VIGIE_SEND_TO), DestinationsRefused: unreadable_destinations (no such file, not TOML),
+    invalid_destinations (the text names file, destination and field), and TenantsRefused.
     """
+    tenants = tenants_in_force(settings)
+    return tuple(replace(one, destination=serving(one.destination, tenants)) for one in _in_force(settings))
+
+
+def tenants_in_force(settings: Settings) -> Tenants:
+    """The tenants of VIGIE_TENANTS. Raises as `routes`."""
+    if settings.tenants is None:
+        return NO_TENANTS
+    return load_tenants(settings.tenants, [*_names(_in_force(settings)), *_receivers(settings)])
+
+
+def serving(destination: Destination, tenants: Tenants) -> Destination:
+    """A destination, or a receiver, with the tenants that name it."""
+    if not tenants:
+        return destination
+    served = frozenset(one.name for one in tenants.tenants if destination.name in one.destinations)
+    return replace(destination, tenants=served)
+
+
+def _receivers(settings: Settings) -> list[str]:
+    """The names of those who are told of results; what is wrong with their file is said where it is read."""
+    try:
+        return list(read_tables(settings.notifications)) if settings.notifications else []
+    except (OSError, ValueError):
+        return []
+
+
+def _names(found: tuple[Route, ...]) -> list[str]:
+    return [route.destination.name for route in found]
+
+
+def _in_force(settings: Settings) -> tuple[Route, ...]:
     plain = tuple(dict.fromkeys(route_to(text) for text in settings.send_to))
     if settings.destinations is None:
         return plain

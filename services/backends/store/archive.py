@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 from services.backends.person_name import parts_of_index
 from services.backends.store.engine import reading
 from services.backends.store.tables import board, instance, result, result_object, study
+from services.backends.store.versions import attributes_of
 from services.triage.study import InstanceHeader, StudyAttributes
 
 _LAST = 1 << 31  # above any value of VR IS: what has no number comes last
@@ -53,7 +54,7 @@ class StudyFilter:
 
     The UIDs: any of these; none: all. `patterns`: by the name of a study attribute, with the wildcards * and ?
     (PS3.4 C.2.2.2.4). `name_like`: a patient's name that is this one fuzzily will do too. `dates`: first and last,
-    YYYYMMDD, '' where open. `modalities`: any of these.
+    YYYYMMDD, '' where open. `modalities`: any of these. `tenant`: whose; None: everybody's.
     """
 
     study_instance_uids: Sequence[str] = ()
@@ -63,6 +64,7 @@ class StudyFilter:
     name_like: str = ""
     dates: tuple[str, str] = ("", "")
     modalities: Sequence[str] = ()
+    tenant: str | None = None
 
 
 class Archive:
@@ -87,9 +89,7 @@ class Archive:
             counts, modalities = _counts(connection, uids), _result_modalities(connection, uids)
         return [
             StoredStudy(
-                attributes=StudyAttributes(
-                    **{name: getattr(row, name) for name in StudyAttributes.__dataclass_fields__}
-                ),
+                attributes=attributes_of(row),
                 modalities=tuple(sorted({*row.modalities, *modalities[row.study_instance_uid]})),
                 series_count=counts[row.study_instance_uid][0],
                 instance_count=counts[row.study_instance_uid][1],
@@ -134,6 +134,8 @@ def conditions_of(narrowed: StudyFilter) -> list[sa.ColumnElement[bool]]:
             sources = sa.select(instance.c.study_instance_uid).where(instance.c[name].in_(uids))
             results = _studies_of_results().where(result_object.c[name].in_(uids))
             conditions.append(sa.or_(uid.in_(sources), uid.in_(results)))
+    if narrowed.tenant is not None:
+        conditions.append(study.c.tenant == narrowed.tenant)
     first, last = narrowed.dates
     if first:
         conditions.append(study.c.study_date >= first)

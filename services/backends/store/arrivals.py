@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import history, patients, summary
+from services.backends.store import history, patients, summary, tenancy
 from services.backends.store.columns import storable
 from services.backends.store.engine import insert_new, locked
 from services.backends.store.tables import instance, result_object, study, study_version
@@ -18,6 +18,7 @@ from services.triage.completeness import is_routable
 from services.triage.identity import identity
 from services.triage.ports import Arrival, Recorded
 from services.triage.study import Instance, InstanceHeader, StudyAttributes, StudyState, VersionKey
+from services.triage.tenant import Tenant
 
 _CHUNK = 500  # bound variables in one statement: SQLite and PostgreSQL both have a limit
 
@@ -38,6 +39,7 @@ def record(
     instances: Sequence[tuple[Instance, str]],
     *,
     now: datetime,
+    tenant: Tenant | None,
     same_pixels: set[tuple[str, str]],
     default_issuer: str,
 ) -> list[Recorded]:
@@ -45,17 +47,22 @@ def record(
 
     Locked first are the patient registry, then the studies, all of them, in one order.
     """
-    instances = patients.under_registry(connection, instances, default_issuer=default_issuer)
+    issuer = (tenant.issuer_of_patient_id if tenant else "") or default_issuer
+    instances = patients.under_registry(connection, instances, default_issuer=issuer)
     attributes = {one.study.study_instance_uid: one.study for one, _ in reversed(instances)}
     rows = [{**columns_of(attributes[uid]), "received_at": now} for uid in sorted(attributes)]
     insert_new(connection, study, rows)
     locked(connection, list(attributes))
-    patients.note_patients(connection, [one for one, _ in instances])
+    not_ours = tenancy.take(connection, list(attributes), tenant)
+    patients.note_patients(connection, [one for one, _ in instances if one.study.study_instance_uid not in not_ours])
     known = _known(connection, [one.header.sop_instance_uid for one, _ in instances])
     own = _own_results(connection, [one.header.sop_instance_uid for one, _ in instances])
     books = {uid: _Book(connection, uid, now) for uid in attributes}
     recorded = []
     for one, sender in instances:
+        if one.study.study_instance_uid in not_ours:
+            recorded.append(Recorded(arrival=Arrival.OTHER_TENANT, version=None))
+            continue
         book = books[one.study.study_instance_uid]
         contents = known.setdefault(one.header.sop_instance_uid, {})
         if one.digest in contents:

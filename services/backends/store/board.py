@@ -11,6 +11,7 @@ from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
 from services.triage.result import DeliveryState, ObjectKind, Recall
 from services.triage.study import Event, StudyAttributes, StudyState
+from services.triage.tenant import NO_TENANT
 from services.triage.workitem import ProcedureStepState
 
 
@@ -44,6 +45,7 @@ class StudyRow:
     review: how far the review of that result is; None where it asks for none.
     recalled: that result, and every other of its version, was recalled; then nothing of what it said is told here.
     reason: why the study is out of scope, or its first not_analysed or failed result is.
+    tenant: whose the study is, '' where there are no tenants.
     received_at, last_instance_at: first and newest instance. frozen_at: of the newest result. All times UTC.
     """
 
@@ -70,6 +72,7 @@ class StudyRow:
     lesion_count: int = 0
     largest_long_axis_mm: float | None = None
     reason: Reason | None = None
+    tenant: str = NO_TENANT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -57,17 +57,25 @@ class Board:
         self._engine = engine
 
     def work_list(
-        self, *, states: Collection[str] | None = None, search: str = "", limit: int = 100, offset: int = 0
+        self,
+        *,
+        states: Collection[str] | None = None,
+        search: str = "",
+        tenant: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
     ) -> list[shown.StudyRow]:
         """By order priority, then the AI's flag, then arrival (oldest first).
 
         states: those to show; None: all but out of scope. search: part of a patient name or id, an accession number,
-        a description or a UID, in any case.
+        a description or a UID, in any case. tenant: whose; None: everybody's.
         """
         wanted = sorted(shown.LISTED if states is None else states)
         lines = _LINES.where(board.c.state.in_(wanted))
         if search:
             lines = lines.where(sa.or_(*(column.icontains(search, autoescape=True) for column in _SEARCHED)))
+        if tenant is not None:
+            lines = lines.where(study.c.tenant == tenant)
         lines = lines.order_by(board.c.priority, board.c.urgency, board.c.received_at, board.c.study_instance_uid)
         with reading(self._engine) as connection:
             return [_study_row(row) for row in connection.execute(lines.limit(limit).offset(offset))]
@@ -86,6 +94,11 @@ class Board:
             return connection.scalar(
                 sa.select(result_object.c.sha256).where(result_object.c.sop_instance_uid == sop_instance_uid)
             )
+
+    def studies_by_tenant(self) -> dict[str, int]:
+        """How many studies each tenant has; NO_TENANT is a key, too."""
+        with reading(self._engine) as connection:
+            return {key[0]: n for key, n in _count_by(connection, study.c.tenant).items()}
 
     def counts(self) -> shown.Counts:
         """For metrics."""
@@ -160,4 +173,5 @@ def _study_row(row: sa.Row[Any]) -> shown.StudyRow:
         lesion_count=len(lesions),
         largest_long_axis_mm=max((lesion.long_axis_mm for lesion in lesions), default=None),
         reason=reason_of(row.board_reason_code, row.board_reason_text),
+        tenant=row.tenant,
     )

@@ -27,6 +27,7 @@ from services.triage.patient import (
 )
 from services.triage.ports import Reconciled
 from services.triage.study import Instance, StudyAttributes, StudyState
+from services.triage.tenant import with_issuer
 
 _Keys = Collection[PatientKey]
 
@@ -88,6 +89,7 @@ def _reconcile_study(connection: Connection, uid: str, register: Register, messa
     mine = instance.c.study_instance_uid == uid
     # a writer before revision 0005 kept what all of its instances tell with the study
     told = versions.study_attributes(connection, uid)
+    issuer = connection.scalar(sa.select(study.c.tenant_issuer).where(study.c.study_instance_uid == uid)) or ""
     connection.execute(sa.update(instance).where(mine, instance.c.attributes.is_(None)).values(attributes=told))
     groups = connection.execute(
         sa.select(instance.c.attributes, instance.c.reconciled, _OWN.label("own"), _HELD.label("held"))
@@ -96,7 +98,7 @@ def _reconcile_study(connection: Connection, uid: str, register: Register, messa
     ).all()
     has_moved = False
     for group in groups:
-        before, after = group.reconciled or group.attributes, register.holds(group.attributes)
+        before, after = group.reconciled or group.attributes, register.holds(group.attributes, issuer=issuer)
         if before == after:
             continue
         these = (mine, group.own == _OWN, _HELD.is_not_distinct_from(group.held))
@@ -104,7 +106,7 @@ def _reconcile_study(connection: Connection, uid: str, register: Register, messa
         value = None if after == group.attributes else after
         connection.execute(sa.update(instance).where(*these).values(reconciled=value))
     shown = _shown(connection, uid)
-    if told is None or not (has_moved or identity(shown) != identity(told)):
+    if told is None or not (has_moved or identity(with_issuer(shown, issuer)) != identity(told)):
         return False
     connection.execute(sa.update(study).where(study.c.study_instance_uid == uid).values(versions.columns_of(shown)))
     cause = f"ADT^{message.trigger_event}, message {message.control_id}"
@@ -153,13 +155,19 @@ def _write_again(connection: Connection, uid: str, *, now: datetime) -> None:
 
 
 def _studies(connection: Connection, keys: _Keys, *, default_issuer: str) -> list[str]:
-    """Those of which an instance names one of these patients, or names its ID without an issuer where that is known."""
-    named = {*keys, *(replace(key, issuer="") for key in keys if key.issuer == default_issuer)}
-    ids = sorted({key.patient_id for key in named})
-    rows = connection.execute(sa.select(study_patient).where(study_patient.c.patient_id.in_(ids)))
-    return sorted(
-        {row.study_instance_uid for row in rows if PatientKey(patient_id=row.patient_id, issuer=row.issuer) in named}
+    """Those of which an instance names one of these patients; whose an ID is that has no issuer, the tenant says."""
+    ids = sorted({key.patient_id for key in keys})
+    rows = connection.execute(
+        sa.select(study_patient, study.c.tenant_issuer)
+        .join(study, study.c.study_instance_uid == study_patient.c.study_instance_uid)
+        .where(study_patient.c.patient_id.in_(ids))
     )
+    found = set()
+    for row in rows:
+        issuer = row.issuer or row.tenant_issuer or default_issuer
+        if PatientKey(patient_id=row.patient_id, issuer=issuer) in keys:
+            found.add(row.study_instance_uid)
+    return sorted(found)
 
 
 def _forest(connection: Connection, keys: _Keys, *, upwards_only: bool = False) -> list[Patient]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store import deliveries as deliveries_of
-from services.backends.store import history, notifications, reviews, summary
+from services.backends.store import history, notifications, reviews, summary, tenancy
 from services.backends.store.engine import locked
 from services.backends.store.jobs import guarded_update, study_of
 from services.backends.store.owed import owe
@@ -54,8 +54,10 @@ def freeze(
     objects = _object_rows(result_id, frozen, sha256s)
     if objects:
         connection.execute(sa.insert(result_object), objects)
+    tenant = tenancy.tenant_of(connection, uid)
+    theirs = [one for one in destinations if tenant in one.tenants]
     sop_class_uids = [one.sop_class_uid for one in frozen.objects]
-    goes = {one: wanted_by(one.objects, sop_class_uids) for one in destinations if not one.told_of}
+    goes = {one: wanted_by(one.objects, sop_class_uids) for one in theirs if not one.told_of}
     actor = lease.worker
     lines = [history.line(uid, "job", lease.job_id, time=now, actor=actor, what="frozen", cause=frozen.finding.outcome)]
     lines += [
@@ -63,6 +65,11 @@ def freeze(
         for one, kinds in goes.items()
         if not kinds
     ]
+    if destinations and not theirs:
+        cause = f"no destination gets results of {f'tenant {tenant}' if tenant else 'studies without a tenant'}"
+        lines.append(
+            history.line(uid, "job", lease.job_id, time=now, actor=actor, what="nothing_to_deliver", cause=cause)
+        )
     if superseded is not None:
         cause = f"by result {result_id}"
         lines.append(history.line(uid, "job", superseded, time=now, actor=actor, what="superseded", cause=cause))
@@ -85,7 +92,7 @@ def freeze(
     if owner.reconciles is not None:
         notifications.owe_withdrawal(connection, owner.reconciles, actor=actor, now=now)
         deliveries_of.withdraw(connection, owner.reconciles, IDENTITY_CORRECTED, actor=actor, now=now)
-    receivers = [one for one in destinations if one.told_of]
+    receivers = [one for one in theirs if one.told_of]
     notifications.owe_result(
         connection, result_id, frozen.finding, receivers, priority=owner.priority, actor=actor, now=now
     )

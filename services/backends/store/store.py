@@ -19,6 +19,7 @@ from services.backends.store import (
     recalls,
     requests,
     results,
+    tenancy,
     versions,
 )
 from services.backends.store.announcements import Announcements
@@ -38,6 +39,7 @@ from services.triage.patient import AdtMessage, AdtOutcome
 from services.triage.ports import DeliveryLine, DueCommitment, DueDelivery, Reconciled, Recorded
 from services.triage.result import DeliveryState, Destination, FrozenResult, Recall, Result, ResultObject
 from services.triage.study import Instance, VersionKey
+from services.triage.tenant import Tenant
 
 # Whether two kept contents of one instance, by digest, show the same: then the second opens no version.
 SamePixels = Callable[[str, str], bool]
@@ -68,7 +70,9 @@ class SqlStudyStore:
         self.reconciliations = Reconciliations(engine)
         self.requests = requests.Requests(engine)
 
-    def record(self, instances: Sequence[tuple[Instance, str]], *, now: datetime) -> list[Recorded]:
+    def record(
+        self, instances: Sequence[tuple[Instance, str]], *, now: datetime, tenant: Tenant | None = None
+    ) -> list[Recorded]:
         if not instances:
             return []
         # pixels are compared before the transaction: decoding them would hold up every other writer
@@ -77,7 +81,12 @@ class SqlStudyStore:
         same_pixels = {pair for pair in doubtful if self._same_pixels(*pair)}
         with writing(self._engine) as connection:
             return arrivals.record(
-                connection, instances, now=now, same_pixels=same_pixels, default_issuer=self._default_issuer
+                connection,
+                instances,
+                now=now,
+                tenant=tenant,
+                same_pixels=same_pixels,
+                default_issuer=self._default_issuer,
             )
 
     def reconcile_patients(self, message: AdtMessage, *, now: datetime) -> Reconciled:
@@ -87,6 +96,18 @@ class SqlStudyStore:
     def count_message(self, trigger_event: str, outcome: AdtOutcome) -> None:
         with writing(self._engine) as connection:
             patients.count(connection, trigger_event, outcome)
+
+    def tenant(self, study_instance_uid: str) -> str:
+        with reading(self._engine) as connection:
+            return tenancy.tenant_of(connection, study_instance_uid)
+
+    def adopt(self, tenant: Tenant) -> int:
+        with writing(self._engine) as connection:
+            return tenancy.adopt(connection, tenant)
+
+    def move(self, study_instance_uid: str, tenant: Tenant, *, actor: str, now: datetime) -> bool:
+        with writing(self._engine) as connection:
+            return tenancy.move(connection, study_instance_uid, tenant, actor=actor, now=now)
 
     def quiet_versions(self, *, now: datetime, quiet_period: timedelta) -> list[VersionKey]:
         with reading(self._engine) as connection:

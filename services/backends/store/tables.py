@@ -15,6 +15,7 @@ from services.triage.lesion import Lesion
 from services.triage.patient import MAX_ID_CHARACTERS
 from services.triage.result import ObjectKind
 from services.triage.study import InstanceHeader, StudyAttributes
+from services.triage.tenant import NO_TENANT
 
 metadata = sa.MetaData(
     naming_convention={
@@ -42,7 +43,8 @@ compatibility = sa.Table("compatibility", metadata, Column("oldest_revision", St
 
 # What is new since revision 0005 has a server default or may be NULL: writers of an earlier one leave it out.
 # The attributes are those of the newest image (before the first image: of the first instance). name_index:
-# `person_name.index_of` of the patient's name; NULL from a writer before revision 0011.
+# `person_name.index_of` of the patient's name; NULL from a writer before revision 0011. tenant: '' from a writer before
+# revision 0010, and where there are no tenants. tenant_issuer: of each PatientID that comes without one.
 study = sa.Table(
     "study",
     metadata,
@@ -64,6 +66,8 @@ study = sa.Table(
     ),
     Column("issuer_of_patient_id", Words, nullable=False, server_default=""),
     Column("name_index", Text),
+    Column("tenant", Words, nullable=False, server_default=NO_TENANT),
+    Column("tenant_issuer", Words, nullable=False, server_default=""),
     Column("received_at", UtcTime, nullable=False),
 )
 

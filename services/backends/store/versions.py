@@ -18,6 +18,7 @@ from services.triage.identity import NOT_AGREED, agree
 from services.triage.job import JobPlan, JobState, OrderPriority, Plan, rank
 from services.triage.result import RECALLED
 from services.triage.study import Instance, StudyAttributes, StudyState, VersionKey
+from services.triage.tenant import with_issuer
 
 
 def quiet(connection: Connection, *, now: datetime, quiet_period: timedelta) -> list[VersionKey]:
@@ -40,20 +41,24 @@ def instances(connection: Connection, version: VersionKey) -> tuple[Instance, ..
 
 def newest(connection: Connection, study_instance_uid: str, *where: sa.ColumnElement[bool]) -> tuple[Instance, ...]:
     """The newest content of each instance of a study; one whose own attributes were not kept has those of the study."""
-    attributes = study_attributes(connection, study_instance_uid)
-    if attributes is None:
+    of_study = connection.execute(sa.select(study).where(study.c.study_instance_uid == study_instance_uid)).first()
+    if of_study is None:
         return ()
+    attributes, issuer = attributes_of(of_study), of_study.tenant_issuer
     rows = connection.execute(
         sa.select(instance).where(instance.c.study_instance_uid == study_instance_uid, *where).order_by(instance.c.id)
     )
-    found = {row.sop_instance_uid: instance_of(row, attributes) for row in rows}
+    found = {row.sop_instance_uid: instance_of(row, attributes, issuer=issuer) for row in rows}
     return tuple(found.values())
 
 
-def instance_of(row: sa.Row[Any], attributes: StudyAttributes) -> Instance:
-    """An instance by its row; one whose own attributes were not kept has these, those of the study."""
-    own = row.attributes or attributes
-    held = row.reconciled
+def instance_of(row: sa.Row[Any], attributes: StudyAttributes, *, issuer: str = "") -> Instance:
+    """An instance by its row; one whose own attributes were not kept has these, those of the study.
+
+    issuer: of each PatientID that comes without one.
+    """
+    own = with_issuer(row.attributes, issuer) if row.attributes else attributes
+    held = with_issuer(row.reconciled, issuer) if row.reconciled else None
     return Instance(header=row.header, study=held or own, digest=row.digest, as_received=own if held else None)
 
 
@@ -76,7 +81,8 @@ def columns_of(attributes: StudyAttributes) -> dict[str, str]:
 
 def attributes_of(row: sa.Row[Any]) -> StudyAttributes:
     """The attributes in a row that has the columns of `study`."""
-    return StudyAttributes(**{name: getattr(row, name) for name in StudyAttributes.__dataclass_fields__})
+    told = StudyAttributes(**{name: getattr(row, name) for name in StudyAttributes.__dataclass_fields__})
+    return with_issuer(told, row.tenant_issuer)
 
 
 def ask_completion(

@@ -115,9 +115,10 @@ class Workitems:
         with reading(self._engine) as connection:
             return _workitems(connection, connection.execute(rows.limit(limit).offset(offset)).all())
 
-    def get(self, uid: str) -> Workitem | None:
-        """One, None if it is unknown."""
-        return next(iter(self.find(WorkitemFilter(uids=[uid]), limit=1, offset=0)), None)
+    def get(self, uid: str, *, tenant: str | None = None) -> Workitem | None:
+        """One, None if it is unknown. tenant: of whose study it must be; None: of anybody's."""
+        narrowed = WorkitemFilter(uids=[uid], of_study=StudyFilter(tenant=tenant))
+        return next(iter(self.find(narrowed, limit=1, offset=0)), None)
 
     def change_state(self, uid: str, wanted: ProcedureStepState, *, transaction_uid: str, now: datetime) -> Changed:
         """Claim, complete or cancel it (PS3.4 CC.2.1). Of two claims one wins."""

@@ -13,7 +13,7 @@ PAGE_LIMIT = 2000
 """At most so many matches in one answer, a large CT series among them; the next page is asked for by `offset`."""
 
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
-_RESERVED = frozenset({"accept", "charset", "fuzzymatching", "includefield", "limit", "offset"})
+_RESERVED = frozenset({"accept", "charset", "fuzzymatching", "includefield", "limit", "offset", "tenant"})
 
 
 # The study attributes of the store that SQL can narrow by.
@@ -60,6 +60,7 @@ class Query:
             name_like=told.get(_PATTERNS["patient_name"], "") if self.fuzzy else "",
             dates=_dates(told.get(tag_of("StudyDate"), "")),
             modalities=[] if any(map(has_wildcard, modalities)) else modalities,
+            tenant=within.tenant,
         )
 
 

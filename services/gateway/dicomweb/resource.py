@@ -9,17 +9,22 @@ from services.backends.store.archive import StoredInstance
 from services.gateway.desk import Desk
 from services.gateway.dicomweb.root import ROOT, root_url
 from services.gateway.problems import ProblemError
+from services.gateway.tenant_paths import asked_for
 
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resource:
-    """The UIDs of a path (PS3.18 10.1.1), None where it names none."""
+    """The UIDs of a path (PS3.18 10.1.1), None where it names none.
+
+    tenant: whose studies, by the path or the query parameter; None: everybody's.
+    """
 
     study: str | None = None
     series: str | None = None
     instance: str | None = None
+    tenant: str | None = None
 
 
 def resource(request: Request) -> Resource:
@@ -27,13 +32,14 @@ def resource(request: Request) -> Resource:
     names = {name: request.path_params[name] for name in ("study", "series", "instance") if name in request.path_params}
     if not all(_UID.fullmatch(uid) for uid in names.values()):
         raise bad_request("invalid_uid", "A UID of the path is not made of digits and dots, at most 64.")
-    return Resource(**names)
+    return Resource(**names, tenant=asked_for(request))
 
 
 def instances(desk: Desk, wanted: Resource) -> list[StoredInstance]:
     """What it stands for, at least one. Raises ProblemError (404), StoreUnavailable."""
     assert wanted.study is not None  # noqa: S101  # every path to retrieve names a study
-    found = desk.store.archive.instances(wanted.study, wanted.series, wanted.instance)
+    is_theirs = wanted.tenant is None or desk.store.tenant(wanted.study) == wanted.tenant
+    found = desk.store.archive.instances(wanted.study, wanted.series, wanted.instance) if is_theirs else []
     if not found:
         raise ProblemError(
             404,

@@ -1,5 +1,7 @@
 """Where DICOMweb is: one root for all of it, and an older one whose links still work."""
 
+import re
+
 from fastapi import Request
 
 ROOT = "/dicomweb"
@@ -8,15 +10,18 @@ ALIAS = "/dicom-web"
 """Where QIDO-RS and WADO-RS were alone once; addresses in an answer are below the root that was asked."""
 
 
+_BELOW = re.compile(rf"(?:/t/[^/]+)?(?:{ROOT}|{ALIAS})(?=/)")  # everybody's, or a tenant's
+
+
 def is_dicomweb(path: str) -> bool:
     """Whether a path is below one of the roots."""
-    return path.startswith((f"{ROOT}/", f"{ALIAS}/"))
+    return _BELOW.match(path) is not None
 
 
 def root_url(request: Request) -> str:
     """The root that was asked, as this caller reaches us."""
-    root = ALIAS if request.url.path.startswith(f"{ALIAS}/") else ROOT
-    return f"{request.url.scheme}://{_authority(request)}{root}"
+    asked = _BELOW.match(request.url.path)
+    return f"{request.url.scheme}://{_authority(request)}{asked[0] if asked else ROOT}"
 
 
 def _authority(request: Request) -> str:

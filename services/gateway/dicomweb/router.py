@@ -51,6 +51,7 @@ _PARAMETERS: dict[Callable[..., Response], dict[str, str]] = {
         "limit": f"Matches in one answer; at most {PAGE_LIMIT}, which is the default.",
         "offset": "How many matches to leave out: those of earlier pages.",
         "includefield": "Attributes to return beside the required ones: keywords or tags with commas between, or all.",
+        "tenant": "Only studies of this tenant; every path is there below /t/{tenant}, too.",
         "fuzzymatching": "true: names that are spelled or sound alike match too.",
     },
     rendered: {

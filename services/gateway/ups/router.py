@@ -12,7 +12,7 @@ from services.gateway.dicomweb.route import add_read, described
 from services.gateway.problems import ProblemError
 from services.gateway.ups.change import UPDATABLE, change_state, request_cancel, update
 from services.gateway.ups.request import data_set, data_set_or_none
-from services.gateway.ups.search import PAGE_LIMIT, retrieve, search
+from services.gateway.ups.search import PAGE_LIMIT, existing, retrieve, search
 
 _WORKITEM = "/workitems/{workitem}"
 _SUBSCRIBERS = (f"{_WORKITEM}/subscribers/{{aet}}", f"{_WORKITEM}/subscribers/{{aet}}/suspend", "/subscribers/{aet}")
@@ -107,6 +107,7 @@ def _add_change(
     **about: Any,
 ) -> None:
     def ups(request: Request, desk: TheDesk, sent: Annotated[DicomJson, Depends(told)]) -> Response:
+        existing(request, desk)
         return change(request, desk, sent)
 
     about = described(path, media_types=[], problems=_CHANGED, **about)

@@ -16,6 +16,7 @@ from services.gateway.dicomweb.negotiate import DICOM_JSON, JSON, require
 from services.gateway.dicomweb.query import Query, parse
 from services.gateway.dicomweb.root import root_url
 from services.gateway.problems import ProblemError
+from services.gateway.tenant_paths import asked_for
 from services.gateway.ups.data_set import Source, workitem_json
 from services.gateway.ups.request import workitem_uid
 from services.triage.workitem import ProcedureStepState
@@ -45,12 +46,18 @@ def search(request: Request, desk: Desk) -> Response:
 def retrieve(request: Request, desk: Desk) -> Response:
     """One workitem. Raises ProblemError (400, 404, 406)."""
     media_type = require(request, DICOM_JSON, JSON)
-    found = desk.store.workitems.get(workitem_uid(request))
-    if found is None:
-        raise unknown_workitem()
+    found = existing(request, desk)
     root = root_url(request)
     answer = workitem_json(found, root, _source(desk))
     return Response(_json([answer]), media_type=media_type, headers={"Content-Location": address(request, found.uid)})
+
+
+def existing(request: Request, desk: Desk) -> Workitem:
+    """The workitem of the path, if it is of a study that is asked for. Raises ProblemError (404)."""
+    found = desk.store.workitems.get(workitem_uid(request), tenant=asked_for(request))
+    if found is None:
+        raise unknown_workitem()
+    return found
 
 
 def address(request: Request, uid: str) -> str:
@@ -70,7 +77,7 @@ def unknown_workitem() -> ProblemError:
 
 
 def _matches(request: Request, desk: Desk, query: Query, source: Source | None) -> Iterator[DicomJson]:
-    narrowed, root = _narrowed(query), root_url(request)
+    narrowed, root = _narrowed(query, asked_for(request)), root_url(request)
     for offset in count(0, PAGE_LIMIT):
         some = desk.store.workitems.find(narrowed, limit=PAGE_LIMIT, offset=offset)
         for one in some:
@@ -91,7 +98,7 @@ def _fits(one: Workitem, query: Query, root: str) -> bool:
     return True
 
 
-def _narrowed(query: Query) -> WorkitemFilter:
+def _narrowed(query: Query, tenant: str | None) -> WorkitemFilter:
     """What the store can leave out at once."""
     told = {key.path: key.value for key in query.keys}
     patterns = {name: told[(tag,)] for tag, name in _OF_PATIENT.items() if told.get((tag,))}
@@ -105,6 +112,7 @@ def _narrowed(query: Query) -> WorkitemFilter:
             study_instance_uids=as_list(told.get((_STUDY,), "")),
             patterns=patterns,
             name_like=patterns.get("patient_name", "") if query.fuzzy else "",
+            tenant=tenant,
         ),
     )
 

@@ -1,0 +1,82 @@
+"""DICOMweb of one tenant, below /t/{tenant}: a path tells who asks, where no AE title does.
+
+A path is a claim as an AE title is: a proxy that authenticates can give each hospital its own.
+"""
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+
+from services.gateway.problems import ProblemError
+from services.triage.tenant import NO_TENANT, Tenant, Tenants
+
+PREFIX = "/t/{tenant}"
+
+InPath = Annotated[str, Path(description="Name of the tenant, as VIGIE_TENANTS has it.")]
+
+
+def tenant_of(request: Request) -> str:
+    """The tenant of the path; NO_TENANT where it names none."""
+    return str(request.path_params.get("tenant", NO_TENANT))
+
+
+def asked_for(request: Request) -> str | None:
+    """Whose studies are asked for, by the path or else by the query; None: everybody's."""
+    return tenant_of(request) or request.query_params.get("tenant")
+
+
+def known(tenants: Tenants) -> Callable[[str], None]:
+    """A dependency: the path names a tenant. Raises ProblemError (404)."""
+
+    def check(tenant: InPath) -> None:
+        _named(tenants, tenant)
+
+    return check
+
+
+def sending(tenants: Tenants) -> Callable[[str], None]:
+    """A dependency: the path names a tenant that may send by STOW-RS. Raises ProblemError (403, 404)."""
+
+    def check(tenant: InPath) -> None:
+        if not _named(tenants, tenant).stow:
+            raise ProblemError(
+                403,
+                "no_stow",
+                "Not for this tenant",
+                detail="This tenant does not send by STOW-RS.",
+                way_out="Send by C-STORE, or have stow = true set in its table of the file that VIGIE_TENANTS names.",
+            )
+
+    return check
+
+
+def stow_without_tenant() -> APIRouter:
+    """The answer to STOW-RS that does not say whose the instances are."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.post("/studies")
+    @router.post("/studies/{study_instance_uid}")
+    def refuse() -> None:
+        raise ProblemError(
+            403,
+            "tenant_needed",
+            "Whose are the instances?",
+            detail="Several hospitals are kept apart here, and this path names none.",
+            way_out="POST to /t/{tenant}/dicomweb/studies.",
+        )
+
+    return router
+
+
+def _named(tenants: Tenants, name: str) -> Tenant:
+    tenant = tenants.named(name)
+    if tenant is None:
+        raise ProblemError(
+            404,
+            "unknown_tenant",
+            "Unknown tenant",
+            detail="No tenant has this name.",
+            way_out="Look at the names in the file that VIGIE_TENANTS names.",
+        )
+    return tenant
