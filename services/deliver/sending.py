@@ -1,6 +1,7 @@
 """Frozen results to one destination."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -8,7 +9,7 @@ import structlog
 
 from services.deliver.lane import POLL_S, Lane, utc_now
 from services.logs import where
-from services.triage.errors import DestinationRefused, Reason, TransientError
+from services.triage.errors import DestinationRefused, DestinationUnavailable, Reason, TransientError
 from services.triage.ports import DueDelivery, ResultSender, StudyFiles
 
 log = structlog.get_logger(__name__)
@@ -45,7 +46,8 @@ class Sending(Lane):
             self.sender.send([(cls, uid, self.files.result_path(sha256)) for cls, uid, sha256 in delivery.objects])
         except TransientError as error:
             self._was_down.set()
-            self._try_again(delivery, error.reason)
+            taken = error.taken if isinstance(error, DestinationUnavailable) else ()
+            self._try_again(delivery, error.reason, taken=taken)
             return False
         except DestinationRefused as error:
             log.error("delivery_refused", delivery=delivery.delivery_id, reason=error.reason.text)  # noqa: TRY400
@@ -63,7 +65,7 @@ class Sending(Lane):
             self.store.destination_back(self.destination.name, now=utc_now())
         return True
 
-    def _try_again(self, delivery: DueDelivery, reason: Reason) -> None:
+    def _try_again(self, delivery: DueDelivery, reason: Reason, *, taken: Sequence[str] = ()) -> None:
         now, pause = utc_now(), self.pause(delivery.attempt)
         log.warning("delivery_failed", delivery=delivery.delivery_id, reason=reason.text, retry_in_s=pause.seconds)
-        self.store.delivery_failed(delivery, reason, now=now, retry_at=now + pause)
+        self.store.delivery_failed(delivery, reason, now=now, retry_at=now + pause, taken=taken)

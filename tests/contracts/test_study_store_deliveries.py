@@ -234,3 +234,44 @@ def test_a_delivery_of_an_older_program_goes_with_all_objects(store: SqlStudySto
     store.delivered(claimed.delivery_id, now=after(61))
     (line,) = store.deliveries({DeliveryState.SENT})
     assert line.objects == (ObjectKind.SEG, ObjectKind.SR)
+
+
+def test_what_a_destination_took_before_it_went_away_is_not_due_again(store: SqlStudyStore) -> None:
+    analyse(store)
+    (first,) = due(store)
+    (_, seg, _), (_, report, _) = first.objects
+    store.delivery_failed(first, DOWN, now=after(60), retry_at=after(90), taken=[seg])
+    (second,) = due(store, at=90)
+    assert [uid for _, uid, _ in second.objects] == [report]
+    store.delivered(second.delivery_id, now=after(91), ask_commitment=True)
+    commitment = store.claim_commitment(PACS.name, now=after(92), duration=CLAIM)
+    assert commitment is not None
+    assert [uid for _, uid, _ in commitment.delivery.objects] == [seg, report]
+    # what it then does not commit is sent again, whatever it once took
+    store.not_committed(commitment.delivery, DOWN, state=DeliveryState.PENDING, now=after(93), next_at=after(93))
+    (again,) = due(store, at=93)
+    assert [uid for _, uid, _ in again.objects] == [seg, report]
+
+
+def test_what_was_taken_in_several_tries_adds_up_and_a_person_has_all_of_it_sent_again(store: SqlStudyStore) -> None:
+    analyse(store)
+    (first,) = due(store)
+    (_, seg, _), (_, report, _) = first.objects
+    store.delivery_failed(first, DOWN, now=after(60), retry_at=after(60), taken=[seg])
+    (second,) = due(store)
+    store.delivery_failed(second, DOWN, now=after(60), retry_at=after(60))
+    (third,) = due(store)
+    assert [uid for _, uid, _ in third.objects] == [report]
+    store.delivery_failed(third, DOWN, now=after(60), retry_at=None)
+    assert store.resend([third.delivery_id], actor="ana", now=after(60))
+    (again,) = due(store)
+    assert [uid for _, uid, _ in again.objects] == [seg, report]
+
+
+def test_who_lost_its_claim_says_nothing_of_what_was_taken(store: SqlStudyStore) -> None:
+    analyse(store)
+    (late,) = due(store, at=60)
+    (_,) = due(store, at=80)
+    store.delivery_failed(late, DOWN, now=after(81), retry_at=after(81), taken=[late.objects[0][1]])
+    (claimed,) = due(store, at=101)
+    assert len(claimed.objects) == 2

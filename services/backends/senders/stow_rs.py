@@ -118,13 +118,20 @@ def _judge(answer: httpx.Response, url: str, files: Sequence[Instance]) -> None:
     if not reasons and not others and not answer.is_success:
         raise DestinationRefused("store_refused", f"{url} answered HTTP {status}")
     refusals: list[DestinationRefused] = []
+    taken: list[str] = []
+    not_now: DestinationUnavailable | None = None
     for sop_class, uid, _ in files:
         # a failure without a UID is one of those that are named nowhere
         unnamed = next(iter(others), _NO_REASON) if uid not in stored and (others or status != httpx.codes.OK) else 0
         try:
             judge(reasons.get(uid, unnamed), url, sop_class)
+            taken.append(uid)
         except DestinationRefused as refusal:
             refusals.append(refusal)
+        except DestinationUnavailable as error:
+            not_now = error
+    if not_now is not None:
+        raise DestinationUnavailable(str(not_now), taken=taken)
     if refusals:
         raise all_of(refusals, of=len(files))
 

@@ -54,7 +54,7 @@ def claim(
             name=row.destination, kind=row.kind, address=row.address, objects=frozenset(kinds(connection, row))
         ),
         attempt=row.attempt + 1,
-        objects=tuple(uncommitted(connection, row)),
+        objects=tuple(_untaken(connection, row) if state is DeliveryState.PENDING else uncommitted(connection, row)),
         claim=mine,
     )
 
@@ -74,6 +74,13 @@ def uncommitted(connection: Connection, row: Any) -> list[tuple[str, str, str]]:
     return [each for each in going(connection, row) if row.uncommitted is None or each[1] in row.uncommitted]
 
 
+def _untaken(connection: Connection, row: Any) -> list[tuple[str, str, str]]:
+    """Those of them that it has not said success to since the delivery last became pending."""
+    left = uncommitted(connection, row)
+    # a `deliver` of before revision 0012 leaves standing what was taken in an earlier round
+    return [each for each in left if each[1] not in (row.taken or ())] or left
+
+
 def renew(connection: Connection, claimed: DueDelivery, *, now: datetime, duration: timedelta) -> None:
     """See `StudyStore.renew_claim`."""
     connection.execute(sa.update(delivery).where(*held(claimed)).values(claim_expires_at=now + duration))
@@ -89,7 +96,7 @@ def delivered(connection: Connection, delivery_id: str, *, now: datetime, ask_co
     done = connection.execute(
         sa.update(delivery)
         .where(this, delivery.c.state.in_(reached_from(DeliveryState.SENT)))
-        .values(state=DeliveryState.SENT, next_at=asked_at, transaction_uid=None, **UNCLAIMED)
+        .values(state=DeliveryState.SENT, next_at=asked_at, transaction_uid=None, taken=None, **UNCLAIMED)
     )
     if done.rowcount:
         went = wanted_by(tuple(ObjectKind), [sop_class for sop_class, _, _ in uncommitted(connection, row)])
@@ -97,9 +104,18 @@ def delivered(connection: Connection, delivery_id: str, *, now: datetime, ask_co
 
 
 def failed(
-    connection: Connection, claimed: DueDelivery, reason: Reason, *, now: datetime, retry_at: datetime | None
+    connection: Connection,
+    claimed: DueDelivery,
+    reason: Reason,
+    *,
+    now: datetime,
+    retry_at: datetime | None,
+    taken: Sequence[str],
 ) -> None:
     """See `StudyStore.delivery_failed`."""
+    if taken:
+        before = connection.scalar(sa.select(delivery.c.taken).where(*held(claimed))) or ()
+        connection.execute(sa.update(delivery).where(*held(claimed)).values(taken=(*before, *taken)))
     state = DeliveryState.GIVEN_UP if retry_at is None else DeliveryState.PENDING
     was = DeliveryState.PENDING
     put_off(connection, claimed, reason, was=was, state=state, unchanged="try_failed", now=now, next_at=retry_at)
@@ -176,7 +192,14 @@ def resend(connection: Connection, delivery_ids: Sequence[str], *, actor: str, n
             delivery.c.state == DeliveryState.GIVEN_UP,
             sa.or_(delivery.c.reason_code.is_(None), delivery.c.reason_code.not_in(WITHDRAWN)),
         )
-        values = {"state": DeliveryState.PENDING, "attempt": 0, "requests": 0, "next_at": now, **UNCLAIMED}
+        values = {
+            "state": DeliveryState.PENDING,
+            "attempt": 0,
+            "requests": 0,
+            "next_at": now,
+            "taken": None,
+            **UNCLAIMED,
+        }
         if connection.execute(sa.update(delivery).where(*given_up).values(values)).rowcount:
             note(connection, _row(connection, delivery_id), now, DeliveryState.PENDING, "asked for again", actor=actor)
             done.append(delivery_id)

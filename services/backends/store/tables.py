@@ -166,7 +166,8 @@ recall = sa.Table(
     Column("reason", Words, nullable=False),
 )
 
-# note: the rejection note of a recalled result, which has deliveries of its own.
+# note: the rejection note of a recalled result, which has deliveries of its own. names: the kind of Segmentation that a
+# report refers to.
 result_object = sa.Table(
     "result_object",
     metadata,
@@ -178,6 +179,7 @@ result_object = sa.Table(
     Column("series_instance_uid", UID, nullable=False),
     Column("sha256", HEX, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
+    Column("names", WORD),
     Column("note", Boolean, nullable=False, server_default=sa.false()),
 )
 
@@ -185,6 +187,7 @@ result_object = sa.Table(
 # The address is the one at freezing, for the record; the sender uses today's.
 # objects: the kinds that go (from a writer of revision 0003: null, and all do). transaction_uid: the Storage Commitment
 # transaction asked in since the last sending. requests: how many there were. uncommitted: SOP Instance UIDs; null: all.
+# taken: SOP Instance UIDs that the destination took in tries that ended halfway, since it last became pending.
 delivery = sa.Table(
     "delivery",
     metadata,
@@ -207,6 +210,7 @@ delivery = sa.Table(
     Column("transaction_uid", UID),
     Column("requests", Integer, nullable=False, server_default="0"),
     Column("uncommitted", AsJson(tuple[str, ...])),
+    Column("taken", AsJson(tuple[str, ...])),
     Column("note", Boolean, nullable=False, server_default=sa.false()),
     UniqueConstraint("result_id", "destination", "note"),
     Index(None, "destination", "state", "next_at"),
