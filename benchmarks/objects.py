@@ -4,6 +4,7 @@
 
 Validators, none of them ours: dciodvfy (dicom3tools; IOD), PixelMed's DicomSRValidator (template TID 1500), dsrdump and
 dcmpschk (dcmtk; a second reader), dcentvfy (dicom3tools; are patient, study and series told alike by all objects).
+And every object goes to Orthanc by C-STORE, is found there by C-FIND and fetched by C-MOVE (dcmtk's findscu and movescu).
 """
 
 import argparse
@@ -18,11 +19,15 @@ from pydicom import dcmread
 from rich.console import Console
 from rich.progress import track
 
+from services.backends.part10 import digest
 from services.backends.rejection_note import write_rejection_note
+from services.backends.senders import CStoreSender
 from services.triage.finding import Outcome
 from services.worker.report.reidentify import reidentify
 from tests.support.ct import ct_series, write_series
 from tests.support.lesion_case import a_model
+from tests.support.orthanc import orthanc
+from tests.support.query_retrieve import Viewer, viewer
 from tests.support.reports import NOW, saved, written
 from tests.support.validators import dcentvfy, dciodvfy, dcmpschk, dsrdump, pixelmed
 
@@ -57,16 +62,35 @@ def warnings(path: Path) -> int:
     return sum(line.startswith("Warning") for line in (told.stdout + told.stderr).splitlines())
 
 
-def judged(situation: str, paths: list[Path], source: Path) -> list[str]:
+def fetched(paths: list[Path], asking: Viewer) -> dict[Path, str]:
+    """What a viewer has of each object, once all of them were stored in its PACS."""
+    objects = {path: dcmread(path, stop_before_pixels=True) for path in paths}
+    files = [(each.SOPClassUID, each.SOPInstanceUID, path) for path, each in objects.items()]
+    CStoreSender(asking.pacs.address, "VIGIE").send(files)
+    series = {(each.StudyInstanceUID, each.Modality, each.SeriesInstanceUID) for each in objects.values()}
+    found = {
+        uid
+        for study, modality, uid in series
+        if uid in {s.SeriesInstanceUID for s in asking.find_series(study, modality)}
+    }
+    came = {digest(path.read_bytes()) for study, _, uid in series for path in asking.move_series(study, uid)}
+    answers = {}
+    for path, each in objects.items():
+        moved = "the frozen bytes" if digest(path.read_bytes()) in came else "NOT as frozen"
+        answers[path] = f"found, {moved}" if each.SeriesInstanceUID in found else f"NOT found, {moved}"
+    return answers
+
+
+def judged(situation: str, paths: list[Path], source: Path, asking: Viewer) -> list[str]:
     """Rows of the table: one per object, one for all of them together."""
-    rows = []
+    rows, have = [], fetched(paths, asking)
     for path in paths:
         modality = path.stem.split("_")[1]
         found = {judge.__name__: len(judge(path)) for judge in JUDGES.get(modality, (dciodvfy,))}
         told = ", ".join(f"{name} {count}" for name, count in found.items())
-        rows.append(f"| {situation} | {NAMES.get(modality, modality)} | {told} | {warnings(path)} |")
+        rows.append(f"| {situation} | {NAMES.get(modality, modality)} | {told} | {warnings(path)} | {have[path]} |")
     together = len(dcentvfy([source, *paths]))
-    return [*rows, f"| {situation} | all, beside the CT | dcentvfy {together} | |"]
+    return [*rows, f"| {situation} | all, beside the CT | dcentvfy {together} | | |"]
 
 
 def main() -> None:
@@ -74,11 +98,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", type=Path)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        orthanc(Path(folder) / "pacs") as pacs,
+        viewer(pacs, Path(folder) / "viewer") as asking,
+    ):
         sources = write_series(ct_series(slices=14, rows=48, columns=40), Path(folder) / "source")
         console = Console(stderr=True)
         cases = track(list(results(sources, Path(folder))), "validators", console=console)
-        rows = [row for case in cases for row in judged(*case)]
+        rows = [row for case in cases for row in judged(*case, asking)]
     text = PAGE.format(date=datetime.now(UTC).date(), rows="\n".join(rows))
     if arguments.write:
         arguments.write.write_text(text)
@@ -89,10 +117,11 @@ PAGE = """\
 # The objects of every outcome, and what validators say of them
 
 Made again by `make objects` (last: {date}). Errors by validator, and dciodvfy's warnings. dciodvfy and dcentvfy are
-dicom3tools, dsrdump and dcmpschk dcmtk, pixelmed is PixelMed's DicomSRValidator on TID 1500.
+dicom3tools, dsrdump and dcmpschk dcmtk, pixelmed is PixelMed's DicomSRValidator on TID 1500. Each object was sent to Orthanc
+by C-STORE; a viewer (dcmtk) then looked for its series by C-FIND (study and modality), and had it sent by C-MOVE.
 
-| situation | object | errors | warnings |
-|---|---|---|---|
+| situation | object | errors | warnings | C-FIND, C-MOVE |
+|---|---|---|---|---|
 {rows}
 """
 

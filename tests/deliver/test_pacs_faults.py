@@ -21,7 +21,10 @@ SR_BUT_NO_SEG = (
     "[[Profiles]]\n[OnlyReports]\nPresentationContexts = Reports\n"
 )
 # the PACS has said success to everything, and nobody has written that down yet
-BEFORE_THE_RECORD = "import os; from services.backends.store import SqlStudyStore\nSqlStudyStore.delivered = lambda *_, **__: os._exit(9)"
+BEFORE_THE_RECORD = (
+    "import os; from services.backends.store import SqlStudyStore\n"
+    "SqlStudyStore.delivered = lambda *_, **__: os._exit(9)"
+)
 KEPT_TWICE = "--unique-filenames"  # what arrives twice under one UID is kept twice
 
 
@@ -80,10 +83,12 @@ def test_a_pacs_that_refuses_some_sop_classes_gets_the_others_and_the_history_na
     uid = house.freeze(chest_with_ball())
     profile = tmp_path / "reports.cfg"
     profile.write_text(SR_BUT_NO_SEG)
-    with storescp(tmp_path / "pacs", port, KEPT_TWICE, "--config-file", str(profile), "OnlyReports"):
-        with delivering(house):
-            until(house, uid, DeliveryState.GIVEN_UP)
-            wait_until(lambda: states(house, uid)["folder"] == DeliveryState.SENT)
+    with (
+        storescp(tmp_path / "pacs", port, KEPT_TWICE, "--config-file", str(profile), "OnlyReports"),
+        delivering(house),
+    ):
+        until(house, uid, DeliveryState.GIVEN_UP)
+        wait_until(lambda: states(house, uid)["folder"] == DeliveryState.SENT)
     (_, (what, cause)) = history(house, uid)
     assert what == "given_up"
     assert "does not accept Segmentation Storage (1.2.840.10008.5.1.4.1.1.66.4)" in cause
