@@ -4,7 +4,7 @@
 
 Validators, none of them ours: dciodvfy (dicom3tools; IOD), PixelMed's DicomSRValidator (template TID 1500), dsrdump and
 dcmpschk (dcmtk; a second reader), dcentvfy (dicom3tools; are patient, study and series told alike by all objects).
-And every object goes to Orthanc by C-STORE, is found there by C-FIND and fetched by C-MOVE (dcmtk's findscu and movescu).
+Every object also goes to Orthanc by C-STORE, is found there by C-FIND and fetched by C-MOVE (findscu, movescu).
 """
 
 import argparse
@@ -117,8 +117,9 @@ PAGE = """\
 # The objects of every outcome, and what validators say of them
 
 Made again by `make objects` (last: {date}). Errors by validator, and dciodvfy's warnings. dciodvfy and dcentvfy are
-dicom3tools, dsrdump and dcmpschk dcmtk, pixelmed is PixelMed's DicomSRValidator on TID 1500. Each object was sent to Orthanc
-by C-STORE; a viewer (dcmtk) then looked for its series by C-FIND (study and modality), and had it sent by C-MOVE.
+dicom3tools, dsrdump and dcmpschk dcmtk, pixelmed is PixelMed's DicomSRValidator on TID 1500. Each object was sent to
+Orthanc by C-STORE; a viewer (dcmtk) then looked for its series by C-FIND (study and modality), and had it sent to it by
+C-MOVE.
 
 | situation | object | errors | warnings | C-FIND, C-MOVE |
 |---|---|---|---|---|

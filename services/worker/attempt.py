@@ -17,7 +17,7 @@ from services.triage.finding import Outcome, without_analysis
 from services.triage.job import Job, Lease
 from services.triage.model import Model, ModelIdentity
 from services.triage.ports import Segmenter, StudyFiles, StudyStore
-from services.triage.result import FALLBACKS, Destination, Result
+from services.triage.result import FALLBACKS, Destination, Result, segmentations_for
 from services.triage.volume import MAX_VOXELS
 from services.worker.pipeline import analyse, failed_result
 from services.worker.reconcile import reconcile
@@ -138,6 +138,7 @@ class Attempts:
             predecessors=predecessors,
             segmenter=self.segmenter,
             max_volume_voxels=self.max_volume_voxels,
+            segmentations=segmentations_for(self.destinations),
             fallbacks={kind for each in self.destinations for kind in each.objects.intersection(FALLBACKS)},
             now=_now(),
             progress=progress,

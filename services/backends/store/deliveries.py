@@ -22,9 +22,9 @@ from services.triage.result import (
     DeliveryState,
     Destination,
     ObjectKind,
-    kind_of,
+    kinds_of,
     reached_from,
-    wanted_by,
+    taken_by,
 )
 
 UNCLAIMED = {"claim": None, "claim_expires_at": None}
@@ -62,11 +62,20 @@ def claim(
 def going(connection: Connection, row: Any) -> list[tuple[str, str, str]]:
     """(SOP Class UID, SOP Instance UID, sha256) of what goes with a delivery, in its order."""
     objects = connection.execute(
-        sa.select(result_object.c.sop_class_uid, result_object.c.sop_instance_uid, result_object.c.sha256)
+        sa.select(result_object)
         .where(result_object.c.result_id == row.result_id, result_object.c.note == row.note)
         .order_by(result_object.c.position)
-    )
-    return [(cls, uid, sha256) for cls, uid, sha256 in objects if row.objects is None or kind_of(cls) in row.objects]
+    ).all()
+    taken = [True] * len(objects)
+    if row.objects is not None:
+        taken = taken_by(row.objects, [(one.sop_class_uid, _names(one)) for one in objects])
+    return [
+        (one.sop_class_uid, one.sop_instance_uid, one.sha256) for one, goes in zip(objects, taken, strict=True) if goes
+    ]
+
+
+def _names(row: Any) -> ObjectKind | None:
+    return ObjectKind(row.names) if row.names else None
 
 
 def uncommitted(connection: Connection, row: Any) -> list[tuple[str, str, str]]:
@@ -99,7 +108,7 @@ def delivered(connection: Connection, delivery_id: str, *, now: datetime, ask_co
         .values(state=DeliveryState.SENT, next_at=asked_at, transaction_uid=None, taken=None, **UNCLAIMED)
     )
     if done.rowcount:
-        went = wanted_by(tuple(ObjectKind), [sop_class for sop_class, _, _ in uncommitted(connection, row)])
+        went = kinds_of(sop_class for sop_class, _, _ in uncommitted(connection, row))
         note(connection, row, now, DeliveryState.SENT, ", ".join(kind.upper() for kind in went))
 
 
@@ -252,7 +261,7 @@ def note(connection: Connection, row: Any, now: datetime, what: str, cause: str,
 
 def kinds(connection: Connection, row: Any) -> tuple[ObjectKind, ...]:
     """What goes with a delivery."""
-    return row.objects or wanted_by(tuple(ObjectKind), [sop_class for sop_class, _, _ in going(connection, row)])
+    return row.objects or kinds_of(sop_class for sop_class, _, _ in going(connection, row))
 
 
 def _row(connection: Connection, delivery_id: str) -> Any:

@@ -15,7 +15,15 @@ from services.backends.store.jobs import guarded_update, study_of
 from services.backends.store.tables import delivery, job, result, result_object
 from services.triage.errors import LeaseLost
 from services.triage.job import JobState, Lease
-from services.triage.result import IDENTITY_CORRECTED, DeliveryState, Destination, ObjectKind, Result, wanted_by
+from services.triage.result import (
+    IDENTITY_CORRECTED,
+    DeliveryState,
+    Destination,
+    ObjectKind,
+    Result,
+    kinds_of,
+    taken_by,
+)
 
 
 def freeze(
@@ -53,8 +61,7 @@ def freeze(
     objects = _object_rows(result_id, frozen, sha256s)
     if objects:
         connection.execute(sa.insert(result_object), objects)
-    sop_class_uids = [one.sop_class_uid for one in frozen.objects]
-    goes = {one: wanted_by(one.objects, sop_class_uids) for one in destinations}
+    goes = {one: _going(one, frozen) for one in destinations}
     deliveries = [
         _delivery_row(uid, result_id, one, kinds, owner.priority, now) for one, kinds in goes.items() if kinds
     ]
@@ -81,6 +88,12 @@ def freeze(
         deliveries_of.withdraw(connection, owner.reconciles, IDENTITY_CORRECTED, actor=actor, now=now)
     summary.refresh(connection, uid)
     return result_id
+
+
+def _going(destination: Destination, frozen: Result) -> tuple[ObjectKind, ...]:
+    """The kinds of the result's objects that the destination gets."""
+    taken = taken_by(destination.objects, [(one.sop_class_uid, one.names) for one in frozen.objects])
+    return kinds_of(one.sop_class_uid for one, goes in zip(frozen.objects, taken, strict=True) if goes)
 
 
 def _newest(connection: Connection, uid: str, model_name: str) -> str | None:
@@ -123,6 +136,7 @@ def _object_rows(result_id: str, frozen: Result, sha256s: Sequence[str]) -> list
             "series_instance_uid": one.series_instance_uid,
             "sha256": sha256,
             "size_bytes": len(one.content),
+            "names": one.names,
         }
         for position, (one, sha256) in enumerate(zip(frozen.objects, sha256s, strict=True))
     ]
