@@ -92,6 +92,7 @@ _RESULT = {
             "sha256": "5e88" * 16,
             "size_bytes": 148_640,
             "note": False,
+            "names": None,
         }
     ],
     "deliveries": [_DELIVERY],

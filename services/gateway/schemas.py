@@ -135,6 +135,7 @@ class ObjectOut(_Schema):
     sha256: str
     size_bytes: int
     note: bool = Field(description="The rejection note of a recalled result (Key Object Selection, IHE IOCM).")
+    names: ObjectKind | None = Field(description="The form of Segmentation that a report refers to: seg or labelmap.")
 
 
 class DeliveryOut(_Schema):

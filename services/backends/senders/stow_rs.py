@@ -3,13 +3,14 @@
 import ssl
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 
+from services.backends.senders.oauth2 import ClientCredentials, Grant, Tokens, authorized
 from services.backends.senders.status import all_of, judge
 from services.triage.errors import DestinationRefused, DestinationUnavailable
 
@@ -30,12 +31,14 @@ class StowSender:
     """Sends to the DICOMweb service whose root is `url`.
 
     ca: certificates (PEM) to check the server's by, instead of the machine's. credentials: a TOML file with a table per
-    root, `["https://HOST/PATH"]`, of `token`, or of `user` and `password`; read at each sending, so that it may change.
+    root, `["https://HOST/PATH"]`, of `token`, of `user` and `password`, or of `token_url`, `client_id`, `client_secret`
+    and perhaps `scope` (OAuth 2.0); read at each sending, so that it may change.
     """
 
     url: str
     ca: Path | None = None
     credentials: Path | None = None
+    _tokens: Tokens = field(default_factory=Tokens, init=False, repr=False, compare=False)
 
     def send(self, files: Sequence[Instance]) -> None:
         """See ResultSender. Nothing but the frozen bytes is sent; redirects are not followed, proxies not used."""
@@ -46,13 +49,25 @@ class StowSender:
             "Content-Length": str(sum(len(piece) for piece in _frame(boundary, files)) + _size(files)),
             "Accept": _DICOM_JSON,
         }
+        auth = self._auth()
         try:
-            with httpx.Client(verify=self._tls(), auth=self._auth(), timeout=_TIMEOUT, trust_env=False) as client:
-                answer = client.post(f"{self.url}/studies", content=_body(boundary, files), headers=headers)
-        except (httpx.HTTPError, OSError) as error:
+            with httpx.Client(verify=self._tls(), auth=auth, timeout=_TIMEOUT, trust_env=False) as client:
+                answer = client.post(f"{self.url}/studies", content=_Body(boundary, files), headers=headers)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            if isinstance(auth, ClientCredentials):
+                # whoever refuses a token may hang up before the body is over: the next try has another
+                self._tokens.drop(auth.grant)
             # its text may quote what a server sent
-            raise DestinationUnavailable(f"{self.url} cannot be reached: {type(error).__name__}") from error
+            raise DestinationUnavailable(f"{self._failing(error)} cannot be reached: {type(error).__name__}") from error
         _judge(answer, self.url, files)
+
+    def _failing(self, error: Exception) -> str:
+        """Whom an exchange failed with: this server, or the one that gives its tokens."""
+        try:
+            asked = error.request.url if isinstance(error, httpx.RequestError) else httpx.URL(self.url)
+        except RuntimeError:  # no request was made yet
+            return self.url
+        return self.url if asked.host == httpx.URL(self.url).host else f"the authorization server at {asked.host}"
 
     def _tls(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.ca)
@@ -64,6 +79,8 @@ class StowSender:
             mine = tomllib.loads(self.credentials.read_text()).get(self.url, {})
         except (OSError, ValueError) as error:
             raise DestinationUnavailable(f"the file of credentials cannot be read: {type(error).__name__}") from error
+        if "token_url" in mine:
+            return ClientCredentials(grant=Grant.of(mine), tokens=self._tokens)
         if "token" in mine:
             return _Bearer(str(mine["token"]))
         return httpx.BasicAuth(str(mine["user"]), str(mine.get("password", ""))) if "user" in mine else None
@@ -74,8 +91,7 @@ class _Bearer(httpx.Auth):
         self._token = token
 
     def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        yield request
+        yield authorized(request, self._token)
 
 
 def _frame(boundary: str, files: Sequence[Instance]) -> Iterator[bytes]:
@@ -90,15 +106,20 @@ def _size(files: Sequence[Instance]) -> int:
     return sum(path.stat().st_size for _, _, path in files)
 
 
-def _body(boundary: str, files: Sequence[Instance]) -> Iterator[bytes]:
-    """The files from disk, never a whole one in memory."""
-    frame = _frame(boundary, files)
-    for _, _, path in files:
+class _Body:
+    """The files from disk, never a whole one in memory; again from the start, where a request is made again."""
+
+    def __init__(self, boundary: str, files: Sequence[Instance]) -> None:
+        self._boundary, self._files = boundary, files
+
+    def __iter__(self) -> Iterator[bytes]:
+        frame = _frame(self._boundary, self._files)
+        for _, _, path in self._files:
+            yield next(frame)
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    yield chunk
         yield next(frame)
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                yield chunk
-    yield next(frame)
 
 
 def _judge(answer: httpx.Response, url: str, files: Sequence[Instance]) -> None:

@@ -94,7 +94,7 @@ class PatientRow:
 class ObjectRow:
     """One frozen DICOM object; `sha256` is its name in `StudyFiles.result_path`.
 
-    note: the rejection note of a recalled result.
+    note: the rejection note of a recalled result. names: the kind of Segmentation that a report refers to.
     """
 
     modality: str
@@ -104,6 +104,7 @@ class ObjectRow:
     sha256: str
     size_bytes: int
     note: bool
+    names: ObjectKind | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -44,10 +44,12 @@ def write_seg(
     documented for a Segmentation, for nobody is sent both.
     """
     filled = [index for index, plane in enumerate(label_map) if plane.any()]
-    planes = planes_of(volume, filled, headers)
+    # a view, not a copy of the filled slices: highdicom leaves out the empty ones between them itself
+    first, end = filled[0], filled[-1] + 1
+    planes = planes_of(volume, range(first, end), headers)
     seg = Segmentation(
         source_images=planes.stand_ins,
-        pixel_array=label_map[filled],
+        pixel_array=label_map[first:end],
         segmentation_type="LABELMAP" if form is ObjectKind.LABELMAP else "BINARY",
         segment_descriptions=[_segment(lesion, finding, model) for lesion in finding.lesions],
         content_label="LESIONS",
@@ -55,7 +57,7 @@ def write_seg(
         transfer_syntax_uid=ExplicitVRLittleEndian,
         **new_series(Kind.SEG, model, planes.stand_ins[0], now),
     )
-    planes.restore_references(seg)
+    planes.of(volume.sources[index] for index in filled).restore_references(seg)
     return seg
 
 
