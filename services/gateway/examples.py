@@ -54,6 +54,11 @@ STUDY_EXAMPLE: dict[str, Any] = {
     "calibrated": False,
     "model": _MODEL,
     "already_reported": False,
+    "time_to_flag": {
+        "flagged_at": "2024-01-31T10:21:02Z",
+        "from_first_instance_s": 98.0,
+        "from_last_instance_s": 50.0,
+    },
     "recalled": False,
     "lesion_count": 1,
     "largest_long_axis_mm": 17.2,

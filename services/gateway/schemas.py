@@ -65,6 +65,14 @@ class PatientStudyOut(_Schema):
     accession_number: str
 
 
+class TimeToFlagOut(_Schema):
+    """Until the result was frozen that gives the study its place, since the images that it is of were recorded."""
+
+    flagged_at: datetime
+    from_first_instance_s: float = Field(description="Since the first routable instance of the version.")
+    from_last_instance_s: float = Field(description="Since its last; the quiet period is part of it.")
+
+
 class StudyOut(_Schema):
     """One line of the work list."""
 
@@ -96,6 +104,10 @@ class StudyOut(_Schema):
     lesion_count: int
     largest_long_axis_mm: float | None
     reason: ReasonOut | None = Field(description="Why out of scope, not analysed or failed.")
+    time_to_flag: TimeToFlagOut | None = Field(
+        description="null: no model has looked yet, or only because a person asked again. Results that were written "
+        "again for corrected patient data do not count."
+    )
 
 
 class StudyListOut(_Schema):

@@ -33,6 +33,24 @@ LISTED = frozenset(ShownState) - {ShownState.OUT_OF_SCOPE}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TimeToFlag:
+    """From when the first and the last image of a version were recorded until the result was frozen that flags them."""
+
+    flagged_at: datetime
+    from_first_instance_s: float
+    from_last_instance_s: float
+
+    @classmethod
+    def between(cls, first: datetime, last: datetime, flagged_at: datetime) -> "TimeToFlag":
+        """Of a version whose first and last routable instance came at these times."""
+        return cls(
+            flagged_at=flagged_at,
+            from_first_instance_s=max(0.0, (flagged_at - first).total_seconds()),
+            from_last_instance_s=max(0.0, (flagged_at - last).total_seconds()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StudyRow:
     """One line of the work list.
 
@@ -43,6 +61,7 @@ class StudyRow:
     recalled: that result, and every other of its version, was recalled; then nothing of what it said is told here.
     reason: why the study is out of scope, or its first not_analysed or failed result is.
     received_at, last_instance_at: first and newest instance. frozen_at: of the newest result. All times UTC.
+    time_to_flag: of the result that gives the study its place; None until a model has looked at new images.
     """
 
     study: StudyAttributes
@@ -67,6 +86,7 @@ class StudyRow:
     lesion_count: int = 0
     largest_long_axis_mm: float | None = None
     reason: Reason | None = None
+    time_to_flag: TimeToFlag | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -244,6 +244,7 @@ event = sa.Table(
 
 # urgency: the AI's flag as a rank; 0 urgent, 1 elevated, 2 everything else, also what was not analysed or failed.
 # already_reported: an earlier result of the same images was delivered, and the urgency is that result's.
+# flagged_at: when the result was frozen that the urgency is of; first_image_at, last_image_at: of the version it is of.
 board = sa.Table(
     "board",
     metadata,
@@ -262,5 +263,8 @@ board = sa.Table(
     Column("reason_code", Text),
     Column("reason_text", Text),
     Column("result_id", WORD, ForeignKey("result.result_id")),
+    Column("flagged_at", UtcTime, index=True),
+    Column("first_image_at", UtcTime),
+    Column("last_image_at", UtcTime),
     Index(None, "priority", "urgency", "received_at"),
 )
