@@ -147,7 +147,9 @@ class ObjectOut(_Schema):
     sha256: str
     size_bytes: int
     note: bool = Field(description="The rejection note of a recalled result (Key Object Selection, IHE IOCM).")
-    names: ObjectKind | None = Field(description="The form of Segmentation that a report refers to: seg or labelmap.")
+    names: ObjectKind | None = Field(
+        description="Of a report: seg where it refers to the segments; null: the long axes are in it as lines."
+    )
 
 
 class DeliveryOut(_Schema):

@@ -58,8 +58,8 @@ def kinds_of(sop_class_uids: Iterable[str]) -> tuple[ObjectKind, ...]:
 def taken_by(kinds: Collection[ObjectKind], objects: Sequence[tuple[str, ObjectKind | None]]) -> list[bool]:
     """Which of a result's objects, as (SOP Class UID, `names`), go to a destination that takes these kinds.
 
-    Of its reports that which names the destination's form of Segmentation, or else that which names none. Where there
-    is neither, because the destination chose otherwise after the lesions were segmented: any report rather than none.
+    Of its reports that which names the Segmentation that goes too, or else that which names none. Where there is
+    neither, because the destination chose otherwise after the lesions were segmented: any report rather than none.
     """
     named = [names for sop_class_uid, names in objects if kind_of(sop_class_uid) is ObjectKind.SR]
     fitting = next((names for names in named if names in kinds), None if None in named else next(iter(named), None))
@@ -169,9 +169,11 @@ class Destination:
 
 
 def segmentations_for(destinations: Iterable[Destination]) -> tuple[ObjectKind | None, ...]:
-    """The forms in which a result is written, each with its own report: SEG always, the others where any takes them.
+    """The forms in which a result is written: SEG with its report always, the others where any takes them.
 
-    None: a report that names no Segmentation.
+    None: a report that names no Segmentation, for who takes no SEG.
     """
-    taken = {one.segmentation for one in destinations if one.segmentation or ObjectKind.SR in one.objects}
-    return (ObjectKind.SEG, *(form for form in (ObjectKind.LABELMAP, None) if form in taken))
+    others = [one for one in destinations if one.segmentation is not ObjectKind.SEG]
+    label_map = any(one.segmentation is ObjectKind.LABELMAP for one in others)
+    report = any(ObjectKind.SR in one.objects for one in others)
+    return (ObjectKind.SEG, *[ObjectKind.LABELMAP] * label_map, *[None] * report)

@@ -227,7 +227,7 @@ def test_a_destination_that_takes_nothing_of_a_result_is_named_in_the_jobs_histo
 
 def test_each_destination_gets_the_report_on_the_form_of_segmentation_that_it_takes(store: SqlStudyStore) -> None:
     result, sha256s = a_result(forms=EVERY_FORM)
-    seg, on_seg, label_map, on_label_map, alone = (one.sop_instance_uid for one in result.objects)
+    seg, on_seg, label_map, alone = (one.sop_instance_uid for one in result.objects)
     wanted = {
         "pacs": {ObjectKind.SEG, ObjectKind.SR},
         "research": {ObjectKind.LABELMAP, ObjectKind.SR},
@@ -241,7 +241,7 @@ def test_each_destination_gets_the_report_on_the_form_of_segmentation_that_it_ta
     came = {name: [uid for _, uid, _ in one.objects] for name in wanted for one in due(store, destination=name)}
     assert came == {
         "pacs": [seg, on_seg],
-        "research": [label_map, on_label_map],
+        "research": [label_map, alone],
         "viewer": [alone],
         "maps": [label_map],
     }

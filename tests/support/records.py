@@ -117,12 +117,12 @@ def a_result(
     model: ModelIdentity = MODEL,
     forms: Sequence[ObjectKind | None] = (ObjectKind.SEG,),
 ) -> tuple[Result, list[str]]:
-    """A result of one SEG and one SR in each of these forms, and the digests of their bytes."""
+    """A result in these forms (`write_report`), and the digests of their bytes."""
     root = f"2.25.9{next(_uids):09d}"
     kinds: list[tuple[str, str, ObjectKind | None]] = []
     for form in forms:
         kinds += [("SEG", SEGMENTATION_OF[form], None)] if form else []
-        kinds.append(("SR", "1.2.840.10008.5.1.4.1.1.88.34", form))
+        kinds += [("SR", "1.2.840.10008.5.1.4.1.1.88.34", form)] if form is not ObjectKind.LABELMAP else []
     objects = tuple(
         ResultObject(
             modality=modality,

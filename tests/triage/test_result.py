@@ -34,7 +34,7 @@ def written(forms: tuple[ObjectKind | None, ...], *, lesions: bool) -> list[tupl
     objects: list[tuple[str, ObjectKind | None]] = []
     for form in forms:
         objects += [(CLASSES[form], None)] if form else []
-        objects.append((SR, form))
+        objects += [(SR, form)] if form is not ObjectKind.LABELMAP else []
     return [*objects, (SC, None)]
 
 
@@ -56,7 +56,7 @@ def test_whoever_takes_reports_gets_one_and_it_names_no_segmentation_that_does_n
 def test_a_form_that_nobody_takes_is_not_written() -> None:
     for with_label_map, with_none in product([True, False], repeat=2):
         kinds = [frozenset({ObjectKind.SEG, ObjectKind.SR}), frozenset({ObjectKind.SC})]
-        kinds += [frozenset({ObjectKind.LABELMAP, ObjectKind.SR})] * with_label_map
+        kinds += [frozenset({ObjectKind.LABELMAP})] * with_label_map
         kinds += [frozenset({ObjectKind.SR})] * with_none
         expected = [ObjectKind.SEG, *[ObjectKind.LABELMAP] * with_label_map, *[None] * with_none]
         assert list(segmentations_for(map(destination, kinds))) == expected

@@ -13,7 +13,7 @@ from services.worker.report import reidentify, write_report
 from tests.support.ct import ct_series
 from tests.support.lesion_case import a_model, finding_of, volume_of_series, with_balls
 from tests.support.multi_frame import multi_frame
-from tests.support.reports import EVERY_FORM, NOW, read
+from tests.support.reports import EVERY_FORM, NOW, read, values
 
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
 
@@ -41,15 +41,16 @@ def _references(data_set: Dataset):
         yield data_set
 
 
-def test_each_report_refers_to_the_segmentation_of_its_own_form_and_to_no_other():
+def test_one_report_refers_to_the_binary_segments_and_the_other_to_none():
     finding, arguments = case()
     objects = write_report(finding, **arguments, segmentations=EVERY_FORM)
-    binary, on_binary, label_map, on_label_map, alone = map(read, objects)
+    binary, on_binary, label_map, alone = map(read, objects)
     assert (binary.SOPClassUID, label_map.SOPClassUID) == (SEG, LABEL_MAP_STORAGE)
     assert named_segmentations(on_binary) == {binary.SOPInstanceUID}
-    assert named_segmentations(on_label_map) == {label_map.SOPInstanceUID}
     assert named_segmentations(alone) == set()
-    assert [each.names for each in objects] == [None, ObjectKind.SEG, None, ObjectKind.LABELMAP, None]
+    # by these a viewer finds the segment of a lesion in a label map
+    assert values(alone, "112040") == [segment.TrackingUID for segment in label_map.SegmentSequence[1:]]
+    assert [each.names for each in objects] == [None, ObjectKind.SEG, None, None]
 
 
 def test_a_label_map_has_the_voxels_and_the_segments_of_the_binary_form():
@@ -94,7 +95,7 @@ def test_a_report_replaces_the_one_that_went_where_it_goes(earlier_forms):
     reports = [each for each in before if each.Modality == "SR"]
     again = [read(each) for each in write_report(finding, **arguments, segmentations=EVERY_FORM, predecessors=reports)]
     replaced = [predecessors(each) for each in again if each.Modality == "SR"]
-    assert replaced == [{reports[index % len(reports)].SOPInstanceUID} for index in range(3)]
+    assert replaced == [{reports[index % len(reports)].SOPInstanceUID} for index in range(2)]
 
 
 def test_nothing_found_replaces_every_report_of_what_was_found():
@@ -113,8 +114,7 @@ def test_every_form_is_written_again_under_another_identity():
     header = arguments["headers"][0]
     header.PatientID = "CORRECTED"
     again = reidentify(old, header=header, predecessors=reports, now=NOW)
-    assert [each.names for each in again] == [None, ObjectKind.SEG, None, ObjectKind.LABELMAP, None]
-    binary, on_binary, label_map, on_label_map, alone = map(read, again)
+    assert [each.names for each in again] == [None, ObjectKind.SEG, None, None]
+    binary, on_binary, _, alone = map(read, again)
     assert named_segmentations(on_binary) == {binary.SOPInstanceUID}
-    assert named_segmentations(on_label_map) == {label_map.SOPInstanceUID}
-    assert [predecessors(each) for each in (on_binary, on_label_map, alone)] == [{uid} for uid in before]
+    assert [predecessors(each) for each in (on_binary, alone)] == [{uid} for uid in before]

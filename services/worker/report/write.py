@@ -37,10 +37,10 @@ def write_report(
     segmentations: Sequence[ObjectKind | None] = (ObjectKind.SEG,),
     fallbacks: Collection[ObjectKind] = (),
 ) -> tuple[ResultObject, ...]:
-    """Always a report; if there are lesions, in each form of `segmentations` a Segmentation and the report on it.
+    """Always a report; if there are lesions, what each form of `segmentations` stands for.
 
-    The form None is a report that refers to no Segmentation. Last come the fallbacks that are asked for, if there are
-    lesions: presentation states, key images, key objects.
+    SEG: a Segmentation and the report on it. LABELMAP: the same as a label map. None: a report that refers to no
+    Segmentation. Last come the fallbacks that are asked for: presentation states, key images, key objects.
 
     headers: data sets without pixels of the analysed series in the volume's slice order (one for a multi-frame
     source), or of the study's images when none was analysed; at least one. label_map: value n is lesion n of the
@@ -70,7 +70,11 @@ def write_report(
 
 
 def _segmented(form: ObjectKind | None, marked: Marked, subject: Subject) -> Iterator[Dataset]:
-    """A Segmentation of that form, if it is one, and the report on it."""
+    """A Segmentation of that form, if it is one, and its report.
+
+    None refers to a label map: dcmtk and dicom3tools take its SOP class for no Segmentation, and refuse a report that
+    names a segment of it.
+    """
     seg = None
     if form is not None:
         seg = write_seg(
@@ -83,8 +87,9 @@ def _segmented(form: ObjectKind | None, marked: Marked, subject: Subject) -> Ite
             form=form,
         )
         yield seg
-    fitting = replace(subject, predecessors=kin(subject.predecessors, form))
-    yield write_sr(fitting, volume=marked.volume, seg=seg)
+    if form is not ObjectKind.LABELMAP:
+        fitting = replace(subject, predecessors=kin(subject.predecessors, form))
+        yield write_sr(fitting, volume=marked.volume, seg=seg)
 
 
 def _fallbacks(marked: Marked, wanted: Collection[ObjectKind]) -> Iterator[Dataset]:
