@@ -140,7 +140,8 @@ class Settings(BaseSettings):
     stow_ca: Path | None = Field(None, description="CA certificates (PEM) that a STOW-RS server is checked by.")
     stow_credentials: Path | None = Field(
         None,
-        description='TOML file: per destination a table ["https://HOST/PATH"] of token, or of user and password.',
+        description='TOML file: per destination a table ["https://HOST/PATH"] of token, of user and password, or for '
+        "OAuth 2.0 of token_url, client_id, client_secret and perhaps scope.",
     )
     models: Path = Field(REPOSITORY / "models", description="Folder of MONAI bundles.")
     routing: Path = Field(REPOSITORY / "models" / "routing.toml", description="File of routing rules.")

@@ -18,7 +18,7 @@ from services import __version__
 from services.backends.references import hierarchical
 from services.triage.completeness import OWN_MANUFACTURER
 from services.triage.model import ModelIdentity
-from services.triage.result import ResultObject
+from services.triage.result import ObjectKind, ResultObject, kind_of
 
 SERIES_NUMBER = 97000  # above those of the results (worker/report/series.py)
 REJECTED = ("113001", "DCM", "Rejected for Quality Reasons")
@@ -37,7 +37,9 @@ _OF_STUDY = (
     "ProcedureCodeSequence",
     "AdmittingDiagnosesDescription",
 )
-_IMAGES = frozenset({"SEG", "OT"})  # of our objects; the others are no images (PS3.3 C.17.3)
+# Of our objects; the others are no images (PS3.3 C.17.3). A label map is one, but dcmtk takes its class for none, and
+# could not read a note that calls it so; as a composite object any reader takes it.
+_IMAGES = frozenset({ObjectKind.SEG, ObjectKind.SC})
 
 
 def write_rejection_note(
@@ -95,7 +97,7 @@ def _reference(rejected: Dataset) -> Dataset:
     reference = _data_set(ReferencedSOPClassUID=rejected.SOPClassUID, ReferencedSOPInstanceUID=rejected.SOPInstanceUID)
     return _data_set(
         RelationshipType="CONTAINS",
-        ValueType="IMAGE" if rejected.Modality in _IMAGES else "COMPOSITE",
+        ValueType="IMAGE" if kind_of(rejected.SOPClassUID) in _IMAGES else "COMPOSITE",
         ReferencedSOPSequence=[reference],
     )
 

@@ -2,12 +2,13 @@
 
 import ssl
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from services.backends.oauth2 import ClientCredentials, Grant, Tokens, authorized
 from services.triage.errors import DestinationUnavailable
 
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
@@ -19,7 +20,7 @@ def post(
     url: str,
     *,
     peer: str,
-    content: bytes | Iterator[bytes],
+    content: bytes | Iterable[bytes],
     headers: Mapping[str, str],
     tls: ssl.SSLContext,
     auth: httpx.Auth | None = None,
@@ -30,7 +31,13 @@ def post(
     Raises DestinationUnavailable: no answer, a server's error, or a status that asks to come again.
     """
     with client(tls=tls, auth=auth, timeout=timeout) as ours:
-        return answer_of(lambda: ours.post(url, content=content, headers=headers), peer=peer)
+        try:
+            return answer_of(lambda: ours.post(url, content=content, headers=headers), url=url, peer=peer)
+        except DestinationUnavailable:
+            if isinstance(auth, ClientCredentials):
+                # whoever refuses a token may hang up before the body is over: the next try has another
+                auth.tokens.drop(auth.grant)
+            raise
 
 
 def client(*, tls: ssl.SSLContext, auth: httpx.Auth | None, timeout: httpx.Timeout = _TIMEOUT) -> httpx.Client:
@@ -38,16 +45,27 @@ def client(*, tls: ssl.SSLContext, auth: httpx.Auth | None, timeout: httpx.Timeo
     return httpx.Client(verify=tls, auth=auth, timeout=timeout, trust_env=False)
 
 
-def answer_of(request: Callable[[], httpx.Response], *, peer: str) -> httpx.Response:
+def answer_of(request: Callable[[], httpx.Response], *, url: str, peer: str) -> httpx.Response:
     """As `post`."""
     try:
         answer = request()
-    except (httpx.HTTPError, OSError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         # its text may quote what a server sent
-        raise DestinationUnavailable(f"{peer} cannot be reached: {type(error).__name__}") from error
+        raise DestinationUnavailable(
+            f"{_failing(error, url, peer)} cannot be reached: {type(error).__name__}"
+        ) from error
     if answer.is_server_error or answer.status_code in _NOT_NOW:
         raise DestinationUnavailable(f"{peer} answered HTTP {answer.status_code}")
     return answer
+
+
+def _failing(error: Exception, url: str, peer: str) -> str:
+    """Whom an exchange failed with: the server, or the one that gives its tokens."""
+    try:
+        asked = error.request.url if isinstance(error, httpx.RequestError) else httpx.URL(url)
+    except (RuntimeError, httpx.InvalidURL):  # no request was made yet
+        return peer
+    return peer if asked.host == httpx.URL(url).host else f"the authorization server at {asked.host}"
 
 
 def credentials(path: Path | None, name: str) -> dict[str, Any]:
@@ -64,8 +82,13 @@ def credentials(path: Path | None, name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def auth_from(mine: Mapping[str, Any]) -> httpx.Auth | None:
-    """How a request proves who we are: `token` (Bearer), or `user` and `password` (Basic)."""
+def auth_from(mine: Mapping[str, Any], *, tokens: Tokens | None = None) -> httpx.Auth | None:
+    """How a request proves who we are: `token` (Bearer), `user` and `password` (Basic), or `token_url` (OAuth 2.0).
+
+    tokens: where those of OAuth 2.0 are kept. Raises DestinationUnavailable: a person must mend the table.
+    """
+    if "token_url" in mine:
+        return ClientCredentials(grant=Grant.of(mine), tokens=tokens or Tokens())
     if "token" in mine:
         return _Bearer(str(mine["token"]))
     return httpx.BasicAuth(str(mine["user"]), str(mine.get("password", ""))) if "user" in mine else None
@@ -76,5 +99,4 @@ class _Bearer(httpx.Auth):
         self._token = token
 
     def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        yield request
+        yield authorized(request, self._token)

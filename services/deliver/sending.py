@@ -2,6 +2,7 @@
 
 import threading
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -9,7 +10,13 @@ import structlog
 
 from services.deliver.lane import POLL_S, Lane, utc_now
 from services.logs import where
-from services.triage.errors import DestinationRefused, Reason, StoreUnavailable, TransientError
+from services.triage.errors import (
+    DestinationRefused,
+    DestinationUnavailable,
+    Reason,
+    StoreUnavailable,
+    TransientError,
+)
 from services.triage.ports import DueDelivery, Notifier, ResultSender, StudyFiles
 from services.triage.result import OVERTAKEN
 
@@ -49,7 +56,8 @@ class _Outgoing(Lane):
             raise
         except TransientError as error:
             self._was_down.set()
-            self._try_again(delivery, error.reason)
+            taken = error.taken if isinstance(error, DestinationUnavailable) else ()
+            self._try_again(delivery, error.reason, taken=taken)
             return False
         except DestinationRefused as error:
             log.error("delivery_refused", delivery=delivery.delivery_id, reason=error.reason.text)  # noqa: TRY400
@@ -67,10 +75,10 @@ class _Outgoing(Lane):
             self.store.destination_back(self.destination.name, now=utc_now())
         return True
 
-    def _try_again(self, delivery: DueDelivery, reason: Reason) -> None:
+    def _try_again(self, delivery: DueDelivery, reason: Reason, *, taken: Sequence[str] = ()) -> None:
         now, pause = utc_now(), self.pause(delivery.attempt)
         log.warning("delivery_failed", delivery=delivery.delivery_id, reason=reason.text, retry_in_s=pause.seconds)
-        self.store.delivery_failed(delivery, reason, now=now, retry_at=now + pause)
+        self.store.delivery_failed(delivery, reason, now=now, retry_at=now + pause, taken=taken)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,11 @@ STUDY_EXAMPLE: dict[str, Any] = {
     "model": _MODEL,
     "already_reported": False,
     "review": "SCHEDULED",
+    "time_to_flag": {
+        "flagged_at": "2024-01-31T10:21:02Z",
+        "from_first_instance_s": 98.0,
+        "from_last_instance_s": 50.0,
+    },
     "recalled": False,
     "lesion_count": 1,
     "largest_long_axis_mm": 17.2,
@@ -94,6 +99,7 @@ _RESULT = {
             "sha256": "5e88" * 16,
             "size_bytes": 148_640,
             "note": False,
+            "names": None,
         }
     ],
     "deliveries": [_DELIVERY],

@@ -2,7 +2,8 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from math import ceil
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
@@ -12,12 +13,14 @@ from prometheus_client.registry import Collector
 
 from services import __version__
 from services.backends.store import SqlStudyStore
-from services.backends.store.board import Counts, ShownState
+from services.backends.store.board import Counts, ShownState, TimeToFlag
 from services.backends.store.reconciliations import Reconciled
 from services.gateway.desk import Desk
 from services.gateway.readiness import checks
 from services.triage.errors import StoreUnavailable
 from services.triage.job import JobState
+
+FLAG_WINDOW = timedelta(hours=24)
 
 router = APIRouter(tags=["operations"])
 
@@ -93,14 +96,17 @@ class StoreCollector(Collector):
         """All families, or vigie_store_up 0 alone."""
         help_text = "1 when the database answers. At 0 look at its server: studies wait on disk, none is lost."
         try:
-            counts, reconciled = self.store.board.counts(), self.store.reconciliations.last()
+            counts, now = self.store.board.counts(), self.clock()
+            reconciled = self.store.reconciliations.last()
+            times = self.store.board.times_to_flag(since=now - FLAG_WINDOW)
         except StoreUnavailable:
             yield GaugeMetricFamily("vigie_store_up", help_text, value=0)
             return
         yield GaugeMetricFamily("vigie_store_up", help_text, value=1)
         yield from _families(counts)
-        yield from _ages(counts, self.clock())
+        yield from _ages(counts, now)
         yield from _asked(counts, reconciled)
+        yield from _times_to_flag(times)
 
 
 class DiskCollector(Collector):
@@ -228,6 +234,34 @@ def _ages(counts: Counts, now: datetime) -> Iterator[Metric]:
         "Age of the oldest storage commitment asked of us and not yet reported, 0 when none: is archive or AE down?",
         value=_age_s(counts.oldest_open_commitment_at, now),
     )
+
+
+def _times_to_flag(times: Sequence[TimeToFlag]) -> Iterator[Metric]:
+    """Median and 95th percentile over the window; absent while it holds no study."""
+    window = f"{FLAG_WINDOW // timedelta(hours=1)} hours"
+    yield GaugeMetricFamily(
+        "vigie_time_to_flag_studies",
+        f"Studies flagged in the last {window}. At 0 while studies come in, look at the queue and at the workers.",
+        value=len(times),
+    )
+    family = GaugeMetricFamily(
+        "vigie_time_to_flag_seconds",
+        f"Until a study's flag, since the first or last image of its version came, over the last {window}. "
+        "If it grows, look at the queued jobs; from first_instance alone: at slow senders.",
+        labels=["from", "quantile"],
+    )
+    for since, values_s in (
+        ("first_instance", [each.from_first_instance_s for each in times]),
+        ("last_instance", [each.from_last_instance_s for each in times]),
+    ):
+        for quantile in (0.5, 0.95) if times else ():
+            family.add_metric([since, str(quantile)], quantile_of(values_s, quantile))
+    yield family
+
+
+def quantile_of(values: Sequence[float], share: float) -> float:
+    """The least value that at least this share of them does not exceed; at least one value."""
+    return sorted(values)[max(0, ceil(share * len(values)) - 1)]
 
 
 def _labelled(

@@ -66,6 +66,14 @@ class PatientStudyOut(_Schema):
     accession_number: str
 
 
+class TimeToFlagOut(_Schema):
+    """Until the result was frozen that gives the study its place, since the images that it is of were recorded."""
+
+    flagged_at: datetime
+    from_first_instance_s: float = Field(description="Since the first routable instance of the version.")
+    from_last_instance_s: float = Field(description="Since its last; the quiet period is part of it.")
+
+
 class StudyOut(_Schema):
     """One line of the work list."""
 
@@ -101,6 +109,10 @@ class StudyOut(_Schema):
     largest_long_axis_mm: float | None
     reason: ReasonOut | None = Field(description="Why out of scope, not analysed or failed.")
     tenant: str = Field(description="Whose study it is (VIGIE_TENANTS); empty where there are no tenants.")
+    time_to_flag: TimeToFlagOut | None = Field(
+        description="null: no model has looked yet, or only because a person asked again. Results that were written "
+        "again for corrected patient data do not count."
+    )
 
 
 class StudyListOut(_Schema):
@@ -140,6 +152,9 @@ class ObjectOut(_Schema):
     sha256: str
     size_bytes: int
     note: bool = Field(description="The rejection note of a recalled result (Key Object Selection, IHE IOCM).")
+    names: ObjectKind | None = Field(
+        description="Of a report: seg where it refers to the segments; null: the long axes are in it as lines."
+    )
 
 
 class DeliveryOut(_Schema):

@@ -32,6 +32,7 @@ VigieError
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -103,7 +104,11 @@ class AnalysisCancelled(TransientError):
 
 
 class DestinationUnavailable(TransientError):
-    """A destination is down, or refuses the association."""
+    """A destination is down, or refuses the association; `taken`: SOP Instance UIDs that it has said success to."""
+
+    def __init__(self, text: str, *, taken: Collection[str] = ()) -> None:
+        super().__init__(text)
+        self.taken = tuple(taken)
 
 
 class RejectedError(VigieError):

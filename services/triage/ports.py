@@ -117,7 +117,8 @@ class Reconciled:
 class DueDelivery:
     """One result that this process may send to one destination now, and nobody else while the claim lasts.
 
-    objects: (SOP Class UID, SOP Instance UID, sha256) each, of those that the destination takes and has not committed.
+    objects: (SOP Class UID, SOP Instance UID, sha256) each, of those that the destination takes and has not committed,
+    nor taken in a try that ended halfway.
     attempt: counts this try. claim: who holds it.
     """
 
@@ -327,9 +328,18 @@ class StudyStore(Protocol):
         """A delivery was sent; with `ask_commitment`, `claim_commitment` gives it out from now on."""
 
     def delivery_failed(
-        self, claimed: DueDelivery, reason: Reason, *, now: datetime, retry_at: datetime | None
+        self,
+        claimed: DueDelivery,
+        reason: Reason,
+        *,
+        now: datetime,
+        retry_at: datetime | None,
+        taken: Sequence[str] = (),
     ) -> None:
-        """A try failed; with no `retry_at` the delivery is given up. Nothing changes if the claim is another's now."""
+        """A try failed; with no `retry_at` the delivery is given up. Nothing changes if the claim is another's now.
+
+        `taken`: SOP Instance UIDs that the destination has said success to; the next try is for the others.
+        """
 
     def destination_back(self, destination_name: str, *, now: datetime) -> int:
         """A destination answers again: what waited for it is due now, whatever its pause. Answers how many."""

@@ -1,6 +1,6 @@
 """A result: what a worker freezes, once, and what delivery sends, byte for byte."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -15,6 +15,8 @@ class ObjectKind(StrEnum):
     """What a result may consist of. Each kind is one SOP class; a result may hold several objects of one kind."""
 
     SEG = "seg"
+    LABELMAP = "labelmap"
+    """the same lesions as SEG, every voxel in one frame with its lesion's number (Supplement 243)"""
     SR = "sr"
     GSPS = "gsps"
     SC = "sc"
@@ -27,8 +29,12 @@ FALLBACKS = (ObjectKind.GSPS, ObjectKind.SC, ObjectKind.KOS)
 ALWAYS = frozenset({ObjectKind.SEG, ObjectKind.SR})
 """Written whoever asks, and what a destination gets that does not say otherwise."""
 
+LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
+"""Label Map Segmentation Storage (Supplement 243), which pydicom 3.0 does not know."""
+
 _KIND_OF = {
     "1.2.840.10008.5.1.4.1.1.66.4": ObjectKind.SEG,  # Segmentation
+    LABEL_MAP_STORAGE: ObjectKind.LABELMAP,
     "1.2.840.10008.5.1.4.1.1.88.34": ObjectKind.SR,  # Comprehensive 3D SR
     "1.2.840.10008.5.1.4.1.1.11.1": ObjectKind.GSPS,  # Grayscale Softcopy Presentation State
     "1.2.840.10008.5.1.4.1.1.7": ObjectKind.SC,  # Secondary Capture Image
@@ -36,25 +42,44 @@ _KIND_OF = {
 }
 
 
+SEGMENTATIONS = frozenset(uid for uid, kind in _KIND_OF.items() if kind in (ObjectKind.SEG, ObjectKind.LABELMAP))
+"""SOP Class UIDs of the forms in which lesions are segmented; a destination takes one of them, or none."""
+
+
 def kind_of(sop_class_uid: str) -> ObjectKind:
     """The kind of a result's object, by its SOP Class UID. Raises KeyError when no result has such objects."""
     return _KIND_OF[sop_class_uid]
 
 
-def wanted_by(kinds: Collection[ObjectKind], sop_class_uids: Iterable[str]) -> tuple[ObjectKind, ...]:
-    """Which of these kinds are among the objects of these SOP classes, each once, in the objects' order."""
-    return tuple(dict.fromkeys(kind for uid in sop_class_uids if (kind := kind_of(uid)) in kinds))
+def kinds_of(sop_class_uids: Iterable[str]) -> tuple[ObjectKind, ...]:
+    """The kinds of objects of these SOP classes, each once, in their order."""
+    return tuple(dict.fromkeys(kind_of(uid) for uid in sop_class_uids))
+
+
+def taken_by(kinds: Collection[ObjectKind], objects: Sequence[tuple[str, ObjectKind | None]]) -> list[bool]:
+    """Which of a result's objects, as (SOP Class UID, `names`), go to a destination that takes these kinds.
+
+    Of its reports that which names the Segmentation that goes too, or else that which names none. Where there is
+    neither, because the destination chose otherwise after the lesions were segmented: any report rather than none.
+    """
+    named = [names for sop_class_uid, names in objects if kind_of(sop_class_uid) is ObjectKind.SR]
+    fitting = next((names for names in named if names in kinds), None if None in named else next(iter(named), None))
+    return [
+        (kind := kind_of(sop_class_uid)) in kinds and (kind is not ObjectKind.SR or names is fitting)
+        for sop_class_uid, names in objects
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResultObject:
-    """One DICOM Part 10 file of a result."""
+    """One DICOM Part 10 file of a result. names: the kind of Segmentation that a report refers to."""
 
     modality: str
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str
     content: bytes = field(repr=False)
+    names: ObjectKind | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,8 +165,9 @@ def reached_from(state: DeliveryState) -> list[DeliveryState]:
 class Destination:
     """Where results go, and its `name`: `dicom` is AET@HOST:PORT, `dicomweb` a URL, `folder` a directory.
 
-    objects: the kinds that it gets, of those that a result has. tenants: whose results it gets, and nobody else's.
-    A receiver of notifications (`ReceiverKind`) gets none and is told; `told_of`: of which results.
+    objects: the kinds that it gets, of those that a result has; SEG or LABELMAP, not both. tenants: whose results it
+    gets, and nobody else's. A receiver of notifications (`ReceiverKind`) gets none and is told; `told_of`: of which
+    results.
     """
 
     name: str
@@ -150,3 +176,19 @@ class Destination:
     objects: frozenset[ObjectKind] = ALWAYS
     told_of: frozenset[Occasion] = frozenset()
     tenants: frozenset[str] = frozenset({NO_TENANT})
+
+    @property
+    def segmentation(self) -> ObjectKind | None:
+        """The form in which it gets segmented lesions, None where it gets them in none."""
+        return next((kind for kind in (ObjectKind.SEG, ObjectKind.LABELMAP) if kind in self.objects), None)
+
+
+def segmentations_for(destinations: Iterable[Destination]) -> tuple[ObjectKind | None, ...]:
+    """The forms in which a result is written: SEG with its report always, the others where any takes them.
+
+    None: a report that names no Segmentation, for who takes no SEG.
+    """
+    others = [one for one in destinations if one.segmentation is not ObjectKind.SEG]
+    label_map = any(one.segmentation is ObjectKind.LABELMAP for one in others)
+    report = any(ObjectKind.SR in one.objects for one in others)
+    return (ObjectKind.SEG, *[ObjectKind.LABELMAP] * label_map, *[None] * report)

@@ -17,7 +17,7 @@ from services.triage.finding import Outcome, without_analysis
 from services.triage.job import Job, Lease
 from services.triage.model import Model, ModelIdentity
 from services.triage.ports import Segmenter, StudyFiles, StudyStore
-from services.triage.result import FALLBACKS, Destination, Result
+from services.triage.result import FALLBACKS, Destination, Result, segmentations_for
 from services.triage.volume import MAX_VOXELS
 from services.worker.pipeline import analyse, failed_result
 from services.worker.reconcile import reconcile
@@ -131,6 +131,7 @@ class Attempts:
                 now=_now(),
                 progress=progress,
             )
+        theirs = [one for one in self.destinations if job.tenant in one.tenants]
         return analyse(
             job,
             self._model(job),
@@ -138,12 +139,8 @@ class Attempts:
             predecessors=predecessors,
             segmenter=self.segmenter,
             max_volume_voxels=self.max_volume_voxels,
-            fallbacks={
-                kind
-                for each in self.destinations
-                if job.tenant in each.tenants
-                for kind in each.objects.intersection(FALLBACKS)
-            },
+            segmentations=segmentations_for(theirs),
+            fallbacks={kind for each in theirs for kind in each.objects.intersection(FALLBACKS)},
             now=_now(),
             progress=progress,
             cancelled=lost.is_set,

@@ -40,6 +40,7 @@ def analyse(
     predecessors: Sequence[Path] = (),
     segmenter: Segmenter,
     max_volume_voxels: int = MAX_VOXELS,
+    segmentations: Sequence[ObjectKind | None] = (ObjectKind.SEG,),
     fallbacks: Collection[ObjectKind] = (),
     now: datetime,
     progress: Progress,
@@ -48,7 +49,8 @@ def analyse(
     """Analyse one job.
 
     `path_of` maps an instance's digest to its file; `predecessors` are the files of `job.predecessors`; `progress`
-    hears each stage as it begins; `cancelled`: see `Segmenter.segment`; `fallbacks`: see `write_report`.
+    hears each stage as it begins; `cancelled`: see `Segmenter.segment`; `segmentations`, `fallbacks`: see
+    `write_report`.
     A job that cannot be analysed, or whose analysis breaks in a known way, gives a result that says so.
     Raises SegmenterUnavailable, AnalysisCancelled, and whatever nobody foresaw: the caller decides on a retry.
     """
@@ -73,7 +75,8 @@ def analyse(
     except (AnalysisFailed, ModelRefused) as failure:
         finding = without_analysis(Outcome.FAILED, failure.reason)
     with stage("report"):
-        objects = _report(job, model, finding, path_of, predecessors, now, volume, label_map, fallbacks)
+        written = segmentations, fallbacks
+        objects = _report(job, model, finding, path_of, predecessors, now, volume, label_map, *written)
     return Result(
         model=model.identity,
         series_instance_uid=job.plan.series_instance_uid,
@@ -117,6 +120,7 @@ def _report(
     now: datetime,
     volume: Volume | None = None,
     label_map: LabelMap | None = None,
+    segmentations: Sequence[ObjectKind | None] = (ObjectKind.SEG,),
     fallbacks: Collection[ObjectKind] = (),
 ) -> tuple[ResultObject, ...]:
     if two_patients(job.instances) is not None:
@@ -132,6 +136,7 @@ def _report(
         refused_series=job.plan.refused_series,
         predecessors=read_headers(predecessors),
         now=now,
+        segmentations=segmentations,
         fallbacks=fallbacks,
     )
 

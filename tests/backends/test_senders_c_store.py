@@ -153,6 +153,17 @@ def test_an_association_lost_in_the_middle_is_tried_again_later(files):
         CStoreSender(address, "VIGIE").send(files)
 
 
+def test_what_was_taken_before_the_association_was_lost_is_said(files):
+    def abort_at_the_second(event):
+        if event.request.AffectedSOPInstanceUID == files[1][1]:
+            event.assoc.abort()
+        return 0
+
+    with peer(abort_at_the_second) as (address, _), pytest.raises(DestinationUnavailable) as lost:
+        CStoreSender(address, "VIGIE").send(files)
+    assert lost.value.taken == (files[0][1],)
+
+
 def test_no_answer_is_lost_to_a_reactor_that_was_past_its_checkpoint(tmp_path, monkeypatch):
     """Under load, pynetdicom's reactor thread now and then took the answer to a request; here it always may."""
 

@@ -51,6 +51,13 @@ def test_every_key_arrives(routes_of, tmp_path):
     assert route.commitment == Commitment(wait_s=0, answer_within_s=60, max_requests=2)
 
 
+def test_a_destination_takes_segmented_lesions_in_one_form_or_in_none(routes_of):
+    research, viewer = routes_of('["/research"]\nobjects = ["LABELMAP", "SR"]\n["/viewer"]\nobjects = ["SR"]')
+    assert (research.destination.segmentation, viewer.destination.segmentation) == (ObjectKind.LABELMAP, None)
+    with pytest.raises(DestinationsRefused, match=r"'both': field 'objects': SEG or LABELMAP, not both"):
+        routes_of('[both]\naddress = "/both"\nobjects = ["LABELMAP", "SEG"]')
+
+
 def test_the_server_name_is_checked_unless_it_is_switched_off(routes_of):
     (route,) = routes_of('[pacs]\naddress = "PACS@host:104"\ntls = {}')
     assert route.link.tls == Tls()
@@ -83,7 +90,10 @@ def test_the_example_can_be_read():
     [
         ("[pacs]", "destination 'pacs': field 'address': Field required"),
         ('[pacs]\naddress = "host:104"', "destination 'pacs': field 'address': 'host:104' is no destination"),
-        ('[pacs]\naddress = "PACS@h:104"\nobjects = ["PDF"]', "field 'objects.0': Input should be 'seg', 'sr'"),
+        (
+            '[pacs]\naddress = "PACS@h:104"\nobjects = ["PDF"]',
+            "field 'objects.0': Input should be 'seg', 'labelmap', 'sr'",
+        ),
         ('[pacs]\naddress = "PACS@h:104"\nobjects = []', "field 'objects': List should have at least 1 item"),
         ('[pacs]\naddress = "PACS@h:104"\nobject = ["SR"]', "field 'object': Extra inputs are not permitted"),
         ('[pacs]\naddress = "PACS@h:104"\ncalling_ae_title = "A\\\\B"', "field 'calling_ae_title': the AE title must"),

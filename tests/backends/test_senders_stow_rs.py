@@ -83,6 +83,13 @@ def test_a_failure_among_successes_is_refused_with_its_class_and_code(sender, se
     assert refusal.value.reason.code == "store_refused"
 
 
+def test_what_a_server_took_is_said_when_it_has_no_room_for_the_rest(sender, server, files):
+    say(server, 202, stored(files[0][1]), failed(0xA700, files[1][1]))
+    with pytest.raises(DestinationUnavailable, match="0xA700") as refusal:
+        sender.send(files)
+    assert refusal.value.taken == (files[0][1],)
+
+
 @pytest.mark.parametrize("status", [202, 409])
 def test_an_object_that_was_refused_is_told_also_when_its_uid_is_not(sender, server, files, status):
     say(server, status, stored(files[0][1]), {"0008119A": {"vr": "SQ", "Value": [{"00081197": {"Value": [0xC000]}}]}})

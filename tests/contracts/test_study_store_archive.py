@@ -15,6 +15,7 @@ from services.backends.store.tables import study
 from services.gateway.dicomweb.matching import matches
 from services.triage.study import Instance
 from tests.support.records import (
+    EVERY_FORM,
     NOON,
     STUDY,
     a_result,
@@ -141,6 +142,20 @@ def test_sources_and_results_are_counted_once_though_a_result_came_back(store: S
     stored = store.archive.instances(STUDY)
     assert [one.is_result for one in stored] == [False, False, True, True]
     assert {one.sop_instance_uid for one in stored[2:]} == {seg.sop_instance_uid, sr.sop_instance_uid}
+
+
+def test_of_several_forms_of_the_same_lesions_viewers_get_one(store: SqlStudyStore) -> None:
+    complete_study(store)
+    lease, _ = lease_next(store)
+    result, sha256s = a_result(forms=EVERY_FORM)
+    store.freeze(lease, result, sha256s=sha256s, destinations=[], now=after(30))
+    shown = [one.sop_instance_uid for one in store.archive.instances(STUDY) if one.is_result]
+    assert shown == [one.sop_instance_uid for one in result.objects[:2]]
+    (study,) = store.archive.studies(StudyFilter(), limit=10, offset=0)
+    assert (study.series_count, study.instance_count) == (3, 4)
+    label_map = result.objects[2]
+    assert store.archive.instances(STUDY, label_map.series_instance_uid) == []
+    assert found(store, sop_instance_uids=[label_map.sop_instance_uid]) == []
 
 
 def test_of_two_contents_the_newest_stands_for_the_uid(store: SqlStudyStore) -> None:

@@ -13,7 +13,7 @@ from services.triage.job import OrderPriority
 from services.triage.ports import DueDelivery
 from services.triage.result import DeliveryState, Destination, ObjectKind
 from tests.support.other_process import at_once, claim_all
-from tests.support.records import PACS, STUDY, a_result, after, analyse, complete_study, lease_next
+from tests.support.records import EVERY_FORM, PACS, STUDY, a_result, after, analyse, complete_study, lease_next
 
 CLAIM = timedelta(seconds=20)
 DOWN = Reason(code="destination_unavailable", text="nobody answers")
@@ -190,13 +190,13 @@ def test_several_processes_claim_each_delivery_once(store: SqlStudyStore, store_
 def test_each_destination_gets_the_objects_that_it_takes(store: SqlStudyStore) -> None:
     complete_study(store)
     lease, _ = lease_next(store)
-    result, sha256s = a_result()
+    result, sha256s = a_result(forms=(ObjectKind.SEG, None))
     only_sr = replace(PACS, name="only-sr", objects=frozenset({ObjectKind.SR, ObjectKind.KOS}))
     store.freeze(lease, result, sha256s=sha256s, destinations=[PACS, only_sr], now=after(30))
 
     (all_of_it,), (report,) = due(store), due(store, destination="only-sr")
-    assert [uid for _, uid, _ in all_of_it.objects] == [one.sop_instance_uid for one in result.objects]
-    assert [uid for _, uid, _ in report.objects] == [result.objects[1].sop_instance_uid]
+    assert [uid for _, uid, _ in all_of_it.objects] == [one.sop_instance_uid for one in result.objects[:2]]
+    assert [uid for _, uid, _ in report.objects] == [result.objects[2].sop_instance_uid]
     store.delivered(report.delivery_id, now=after(61))
     (line,) = store.deliveries({DeliveryState.SENT})
     assert line.objects == (ObjectKind.SR,)
@@ -225,6 +225,34 @@ def test_a_destination_that_takes_nothing_of_a_result_is_named_in_the_jobs_histo
     assert ("nothing_to_deliver", "pictures") in [(event.what, event.cause) for event in job.events]
 
 
+def test_each_destination_gets_the_report_on_the_form_of_segmentation_that_it_takes(store: SqlStudyStore) -> None:
+    result, sha256s = a_result(forms=EVERY_FORM)
+    seg, on_seg, label_map, alone = (one.sop_instance_uid for one in result.objects)
+    wanted = {
+        "pacs": {ObjectKind.SEG, ObjectKind.SR},
+        "research": {ObjectKind.LABELMAP, ObjectKind.SR},
+        "viewer": {ObjectKind.SR, ObjectKind.GSPS},
+        "maps": {ObjectKind.LABELMAP},
+    }
+    destinations = [replace(PACS, name=name, objects=frozenset(kinds)) for name, kinds in wanted.items()]
+    complete_study(store)
+    lease, _ = lease_next(store)
+    store.freeze(lease, result, sha256s=sha256s, destinations=destinations, now=after(30))
+    came = {name: [uid for _, uid, _ in one.objects] for name in wanted for one in due(store, destination=name)}
+    assert came == {
+        "pacs": [seg, on_seg],
+        "research": [label_map, alone],
+        "viewer": [alone],
+        "maps": [label_map],
+    }
+    assert {line.destination_name: line.objects for line in store.deliveries({DeliveryState.PENDING})} == {
+        "pacs": (ObjectKind.SEG, ObjectKind.SR),
+        "research": (ObjectKind.LABELMAP, ObjectKind.SR),
+        "viewer": (ObjectKind.SR,),
+        "maps": (ObjectKind.LABELMAP,),
+    }
+
+
 def test_a_delivery_of_an_older_program_goes_with_all_objects(store: SqlStudyStore) -> None:
     analyse(store)
     with writing(store._engine) as connection:
@@ -234,3 +262,44 @@ def test_a_delivery_of_an_older_program_goes_with_all_objects(store: SqlStudySto
     store.delivered(claimed.delivery_id, now=after(61))
     (line,) = store.deliveries({DeliveryState.SENT})
     assert line.objects == (ObjectKind.SEG, ObjectKind.SR)
+
+
+def test_what_a_destination_took_before_it_went_away_is_not_due_again(store: SqlStudyStore) -> None:
+    analyse(store)
+    (first,) = due(store)
+    (_, seg, _), (_, report, _) = first.objects
+    store.delivery_failed(first, DOWN, now=after(60), retry_at=after(90), taken=[seg])
+    (second,) = due(store, at=90)
+    assert [uid for _, uid, _ in second.objects] == [report]
+    store.delivered(second.delivery_id, now=after(91), ask_commitment=True)
+    commitment = store.claim_commitment(PACS.name, now=after(92), duration=CLAIM)
+    assert commitment is not None
+    assert [uid for _, uid, _ in commitment.delivery.objects] == [seg, report]
+    # what it then does not commit is sent again, whatever it once took
+    store.not_committed(commitment.delivery, DOWN, state=DeliveryState.PENDING, now=after(93), next_at=after(93))
+    (again,) = due(store, at=93)
+    assert [uid for _, uid, _ in again.objects] == [seg, report]
+
+
+def test_what_was_taken_in_several_tries_adds_up_and_a_person_has_all_of_it_sent_again(store: SqlStudyStore) -> None:
+    analyse(store)
+    (first,) = due(store)
+    (_, seg, _), (_, report, _) = first.objects
+    store.delivery_failed(first, DOWN, now=after(60), retry_at=after(60), taken=[seg])
+    (second,) = due(store)
+    store.delivery_failed(second, DOWN, now=after(60), retry_at=after(60))
+    (third,) = due(store)
+    assert [uid for _, uid, _ in third.objects] == [report]
+    store.delivery_failed(third, DOWN, now=after(60), retry_at=None)
+    assert store.resend([third.delivery_id], actor="ana", now=after(60))
+    (again,) = due(store)
+    assert [uid for _, uid, _ in again.objects] == [seg, report]
+
+
+def test_who_lost_its_claim_says_nothing_of_what_was_taken(store: SqlStudyStore) -> None:
+    analyse(store)
+    (late,) = due(store, at=60)
+    (_,) = due(store, at=80)
+    store.delivery_failed(late, DOWN, now=after(81), retry_at=after(81), taken=[late.objects[0][1]])
+    (claimed,) = due(store, at=101)
+    assert len(claimed.objects) == 2

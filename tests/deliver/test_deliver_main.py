@@ -85,7 +85,7 @@ def test_a_result_is_written_once_with_what_any_destination_takes_and_each_gets_
     assert modalities(viewer.rglob("*.dcm")) == ["OT", "PR", "SR"]
     # what was frozen before somebody wanted more stays as it is
     assert not later.exists()
-    assert [one.modality for one in house.result(uid).objects] == ["SEG", "SR", "PR", "OT"]
+    assert [one.modality for one in house.result(uid).objects] == ["SEG", "SR", "SR", "PR", "OT"]
     assert {one.destination: one.events[-1].cause for one in house.result(uid).deliveries} == {
         house.send_to[0]: "SEG, SR",
         "viewer": "SR, GSPS, SC",

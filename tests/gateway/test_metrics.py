@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.gateway.metrics import quantile_of
 from services.triage.commitment import CommitmentRequest
 from services.triage.errors import StoreUnavailable
 from services.triage.finding import Flag
@@ -65,6 +66,34 @@ def test_storage_commitment_that_is_asked_of_us_is_counted_by_ae_and_state(ward:
     samples, _ = scrape(ward.client())
     assert samples["vigie_commitment_requests", (("calling_ae_title", "CT1"), ("state", "asked"))] == 1
     assert samples["vigie_oldest_open_commitment_request_age_seconds", ()] == 45
+
+
+def test_the_time_to_flag_is_told_over_a_day_from_the_first_and_from_the_last_image(ward: Ward) -> None:
+    client = ward.client()
+    samples, _ = scrape(client)
+    assert samples["vigie_time_to_flag_studies", ()] == 0
+    assert not [name for name, _ in samples if name == "vigie_time_to_flag_seconds"]
+    began = ward.now
+    ward.arrive(1)
+    ward.now += timedelta(seconds=30)
+    ward.arrive(1, index_from=4)
+    ward.now += timedelta(seconds=70)
+    ward.complete(1)
+    ward.freeze(1, found(Flag.URGENT, (0.9, 12.0)))
+    samples, _ = scrape(client)
+    assert samples["vigie_time_to_flag_studies", ()] == 1
+    assert ward.now - began == timedelta(seconds=100)
+    for since, seconds in (("first_instance", 100), ("last_instance", 70)):
+        for quantile in ("0.5", "0.95"):
+            assert samples["vigie_time_to_flag_seconds", (("from", since), ("quantile", quantile))] == seconds
+    ward.now += timedelta(hours=25)
+    assert scrape(client)[0]["vigie_time_to_flag_studies", ()] == 0
+
+
+@pytest.mark.parametrize(("count", "median", "p95"), [(1, 1, 1), (2, 1, 2), (20, 10, 19), (100, 50, 95)])
+def test_percentiles_are_values_that_were_measured(count: int, median: float, p95: float) -> None:
+    values = [float(each) for each in range(count, 0, -1)]
+    assert (quantile_of(values, 0.5), quantile_of(values, 0.95)) == (median, p95)
 
 
 def test_requests_are_timed_by_route_and_never_by_path(ward: Ward) -> None:

@@ -77,14 +77,20 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc(folder: Path, *, forwards: bool = False, ae_title: str = AE_TITLE) -> Iterator[Orthanc]:
-    """Run Orthanc until the end of the block. forwards: all that it stores, whoever sent it, goes on to Vigie."""
+def orthanc(
+    folder: Path, *, forwards: bool = False, ae_title: str = AE_TITLE, unknown_sop_classes: bool = False
+) -> Iterator[Orthanc]:
+    """Run Orthanc until the end of the block. forwards: all that it stores, whoever sent it, goes on to Vigie.
+
+    unknown_sop_classes: its C-STORE takes what its DICOM library has never heard of, label maps among them.
+    """
     assert PROGRAM, "Orthanc is needed: apt-get install orthanc"
     assert DICOMWEB_PLUGIN.exists(), "its DICOMweb plugin is needed: apt-get install orthanc-dicomweb"
     folder.mkdir()
     http, dicom, log = free_port(), free_port(), folder / "orthanc.log"
     configuration = folder / "orthanc.json"
-    configuration.write_text(json.dumps(_configuration(folder, http, dicom, ae_title, forwards=forwards)))
+    settings = _configuration(folder, http, dicom, ae_title, forwards=forwards)
+    configuration.write_text(json.dumps(settings | {"UnknownSopClassAccepted": unknown_sop_classes}))
     # Nagle's algorithm and delayed acknowledgement together cost 40 ms an instance
     environment = {"TCP_NODELAY": "1"}
     with (

@@ -16,7 +16,7 @@ from services.triage.job import Job, JobMessage, JobPlan, Lease, OrderPriority, 
 from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
 from services.triage.patient import AdtMessage, Demographics, PatientChange, PatientKey, Stamp
-from services.triage.result import Destination, Result, ResultObject
+from services.triage.result import LABEL_MAP_STORAGE, Destination, ObjectKind, Result, ResultObject
 from services.triage.study import Instance, InstanceHeader, StudyAttributes, VersionKey
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -25,6 +25,8 @@ LEASE = timedelta(seconds=60)
 STUDY = "1.2.826.0.1.1"
 PACS = Destination(name="pacs", kind="dicom", address="PACS@localhost:104")
 MODEL = ModelIdentity(name="lung", version="1.0", weights_sha256="ab" * 32)
+SEGMENTATION_OF = {ObjectKind.SEG: "1.2.840.10008.5.1.4.1.1.66.4", ObjectKind.LABELMAP: LABEL_MAP_STORAGE}
+EVERY_FORM = (ObjectKind.SEG, ObjectKind.LABELMAP, None)
 _uids = count(1)
 
 
@@ -114,20 +116,24 @@ def a_result(
     lesions: tuple[Lesion, ...] = (),
     reason: Reason | None = None,
     model: ModelIdentity = MODEL,
+    forms: Sequence[ObjectKind | None] = (ObjectKind.SEG,),
 ) -> tuple[Result, list[str]]:
-    """A result of one SEG and one SR, and the digests of their bytes."""
+    """A result in these forms (`write_report`), and the digests of their bytes."""
     root = f"2.25.9{next(_uids):09d}"
+    kinds: list[tuple[str, str, ObjectKind | None]] = []
+    for form in forms:
+        kinds += [("SEG", SEGMENTATION_OF[form], None)] if form else []
+        kinds += [("SR", "1.2.840.10008.5.1.4.1.1.88.34", form)] if form is not ObjectKind.LABELMAP else []
     objects = tuple(
         ResultObject(
             modality=modality,
             sop_class_uid=sop_class,
             sop_instance_uid=f"{root}.{number}",
             series_instance_uid=f"{root}.{number}0",
-            content=f"{root} {modality}".encode(),
+            content=f"{root} {number} {modality}".encode(),
+            names=names,
         )
-        for number, (modality, sop_class) in enumerate(
-            (("SEG", "1.2.840.10008.5.1.4.1.1.66.4"), ("SR", "1.2.840.10008.5.1.4.1.1.88.34")), start=1
-        )
+        for number, (modality, sop_class, names) in enumerate(kinds, start=1)
     )
     finding = Finding(outcome=outcome, score=score, flag=flag, calibrated=False, lesions=lesions, reason=reason)
     result = Result(

@@ -11,12 +11,13 @@ from pydicom import Dataset, dcmread
 from services.triage.errors import Reason
 from services.triage.finding import Finding, Outcome
 from services.triage.job import SeriesRefusal
-from services.triage.result import FALLBACKS, ResultObject
+from services.triage.result import FALLBACKS, ObjectKind, ResultObject
 from services.triage.volume import Volume
 from services.worker.report import write_report
 from tests.support.ct import ct_series
 from tests.support.lesion_case import Labels, a_model, finding_of, volume_of_series
 
+EVERY_FORM = (ObjectKind.SEG, ObjectKind.LABELMAP, None)
 NOW = datetime(2024, 1, 2, 12, 0, tzinfo=UTC)
 REFUSED = SeriesRefusal(series_instance_uid="2.25.7", reason=Reason(code="too_few_slices", text="3 slices"))
 
@@ -60,7 +61,7 @@ def written(
     folder: Path,
     *,
     predecessors: Sequence[Dataset] = (),
-    coordinates: bool = False,
+    segmentations: Sequence[ObjectKind | None] = (ObjectKind.SEG,),
 ) -> Written:
     """A result of an outcome on a CT series of files, with every overlay, in files of a new folder."""
     headers = [dcmread(path, stop_before_pixels=True) for path in sources]
@@ -75,7 +76,7 @@ def written(
         refused_series=[REFUSED] if outcome is Outcome.NOT_ANALYSED else [],
         predecessors=predecessors,
         now=NOW,
-        coordinates=coordinates,
+        segmentations=segmentations,
         fallbacks=FALLBACKS,
     )
     return Written(paths=saved(objects, folder), finding=finding, volume=volume, labels=labels)

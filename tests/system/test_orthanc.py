@@ -16,6 +16,7 @@ from dicomweb_client.api import DICOMwebClient
 from tests.support.bundle import bright_spot_bundle, routing_file
 from tests.support.orthanc import Orthanc, orthanc
 from tests.support.peers import wait_until
+from tests.support.query_retrieve import viewer
 from tests.support.standalone import standalone
 
 STUDY = Path(__file__).resolve().parents[2] / "dicom_samples" / "phantom_positive"
@@ -119,6 +120,20 @@ def test_the_pacs_serves_each_object_as_it_was_frozen(journey: Journey, modality
     )
 
     assert served == frozen
+
+
+@pytest.mark.parametrize(("modality", "number"), [("SEG", 91000), ("SR", 92000)])
+def test_a_viewer_finds_each_object_by_c_find_and_gets_it_by_c_move_as_it_was_frozen(
+    journey: Journey, tmp_path: Path, modality: str, number: int
+):
+    frozen = journey.frozen[modality]
+    with viewer(journey.pacs, tmp_path / "viewer") as asking:
+        (series,) = asking.find_series(journey.study_instance_uid, modality)
+        (path,) = asking.move_series(journey.study_instance_uid, str(series.SeriesInstanceUID))
+
+    assert series.SeriesInstanceUID == frozen.SeriesInstanceUID
+    assert (series.SeriesNumber, series.SeriesDescription) == (number, frozen.SeriesDescription)
+    assert pydicom.dcmread(path) == frozen
 
 
 def test_the_segments_served_lie_on_the_planes_of_their_source_images(journey: Journey):

@@ -9,7 +9,7 @@ from pydicom import Dataset, dcmread
 
 from services.triage.finding import Outcome
 from services.triage.job import JobKind
-from services.triage.result import FALLBACKS
+from services.triage.result import FALLBACKS, ObjectKind
 from services.worker.report import reidentify, write_report
 from services.worker.report.text import REISSUED, REPLACES
 from tests.support.ct import ct_series
@@ -190,7 +190,7 @@ def test_every_kind_of_object_is_valid_and_points_to_its_new_kin(tmp_path: Path)
         volume=volume,
         label_map=labels,
         now=NOW,
-        coordinates=True,
+        segmentations=(ObjectKind.SEG, None),
         fallbacks=list(FALLBACKS),
     )
     old = [dcmread(path) for path in _written(frozen, tmp_path / "old")]

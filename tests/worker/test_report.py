@@ -10,11 +10,12 @@ from services.triage.completeness import is_routable
 from services.triage.errors import Reason
 from services.triage.finding import Outcome, without_analysis
 from services.triage.job import SeriesRefusal
+from services.triage.result import ObjectKind
 from services.triage.study import InstanceHeader
 from services.worker.report import write_report
 from tests.support.ct import ct_series
 from tests.support.lesion_case import UNSUITABLE, a_model, finding_of, volume_of_series, with_balls
-from tests.support.reports import NOW, comment, read, reported, values
+from tests.support.reports import EVERY_FORM, NOW, comment, read, reported, values
 
 SEG, SR = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.34"
 
@@ -202,16 +203,18 @@ def test_a_patients_name_is_never_printed(recwarn, caplog):
     assert "ODDNAME" not in caplog.text
 
 
-def test_on_request_the_long_axes_come_as_lines_on_their_slices():
+def test_a_report_for_who_takes_no_segmentation_has_the_long_axes_as_lines_on_their_slices():
     series = ct_series(slices=9, rows=32, columns=28)
     volume = volume_of_series(series)
     finding, labels = with_balls(volume, (0.93, 0.61))
     arguments = {"model": a_model(), "headers": series, "volume": volume, "label_map": labels, "now": NOW}
 
-    _, sr, lines = map(read, write_report(finding, **arguments, coordinates=True))
+    _, sr, lines = map(read, write_report(finding, **arguments, segmentations=(ObjectKind.SEG, None)))
 
-    assert (lines.SeriesNumber, lines.SOPClassUID) == (93000, SR)
-    assert values(lines, "112040") == values(sr, "112040")
+    assert (lines.SeriesNumber, lines.SOPClassUID) == (92000, SR)
+    assert comment(lines) == comment(sr)
+    for concept in ("112040", "111017", "111065", "118565006", "111012"):
+        assert values(lines, concept) == values(sr, concept)
     axes = [item for item in values(lines, "260753009") if item.ValueType == "SCOORD"]
     for lesion, line in zip(finding.lesions, axes, strict=True):
         column, row, last_column, last_row = line.GraphicData
@@ -225,12 +228,12 @@ def test_on_request_the_long_axes_come_as_lines_on_their_slices():
         assert image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == series[lesion.key_slice].SOPInstanceUID
 
 
-def test_without_lesions_there_are_no_lines():
+def test_without_lesions_there_is_one_report_whatever_the_forms():
     series = ct_series(slices=9, rows=32, columns=28)
     finding, _ = finding_of(Outcome.NOTHING_FOUND, volume_of_series(series))
 
     objects = write_report(
-        finding, model=a_model(), headers=series, volume=None, label_map=None, now=NOW, coordinates=True
+        finding, model=a_model(), headers=series, volume=None, label_map=None, now=NOW, segmentations=EVERY_FORM
     )
 
     assert [each.sop_class_uid for each in objects] == [SR]

@@ -8,7 +8,7 @@ from highdicom.seg import segread
 from pydicom import Dataset, dcmread
 
 from services.triage.finding import Outcome
-from services.triage.result import FALLBACKS
+from services.triage.result import FALLBACKS, ObjectKind
 from services.triage.volume import Volume
 from services.worker.load import load_volume
 from services.worker.report import write_report
@@ -27,7 +27,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def result(request: pytest.FixtureRequest, source: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Written:
     """One result of each outcome on one CT series."""
     outcome: Outcome = request.param
-    return written(outcome, source, tmp_path_factory.mktemp("result") / outcome, coordinates=True)
+    return written(outcome, source, tmp_path_factory.mktemp("result") / outcome, segmentations=(ObjectKind.SEG, None))
 
 
 def test_each_object_is_valid_by_its_iod(result: Written):

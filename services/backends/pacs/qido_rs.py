@@ -83,7 +83,7 @@ class QidoQuestions:
     def _page(self, path: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
         headers = {"Accept": "application/dicom+json"}
         url = f"{self._root}/{path}"
-        answer = web.answer_of(lambda: self._client.get(url, params=asked, headers=headers), peer=self._root)
+        answer = web.answer_of(lambda: self._client.get(url, params=asked, headers=headers), url=url, peer=self._root)
         status = answer.status_code
         if status in (httpx.codes.NO_CONTENT, httpx.codes.NOT_FOUND):
             return []

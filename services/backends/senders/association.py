@@ -22,6 +22,7 @@ from services.backends.senders.destinations import split_address
 from services.backends.senders.link import PLAIN, Link
 from services.backends.senders.status import judge
 from services.triage.errors import DestinationRefused, DestinationUnavailable
+from services.triage.result import LABEL_MAP_STORAGE
 
 # A file is sent from disk, byte for byte: pynetdicom would else decode it and encode it anew.
 _config.STORE_SEND_CHUNKED_DATASET = True
@@ -171,9 +172,13 @@ def _context_refused(peer: str, file: OutgoingFile) -> DestinationRefused:
     """The peer takes no objects of this SOP class in this transfer syntax."""
     return DestinationRefused(
         "context_rejected",
-        f"{peer} does not accept {UID(file.sop_class_uid).name} ({file.sop_class_uid}) "
-        f"in {UID(file.transfer_syntax_uid).name}",
+        f"{peer} does not accept {_told(file.sop_class_uid)} in {UID(file.transfer_syntax_uid).name}",
     )
+
+
+def _told(sop_class_uid: str) -> str:
+    name = "Label Map Segmentation Storage" if sop_class_uid == LABEL_MAP_STORAGE else UID(sop_class_uid).name
+    return f"{name} ({sop_class_uid})"
 
 
 def _judge(status: int | None, peer: str, file: OutgoingFile) -> None:
@@ -188,8 +193,7 @@ def _not_established(association: Association, address: str, link: Link) -> Dest
         reason = answer.reason_str if answer else "no reason given"
         return DestinationUnavailable(f"{address} rejects the association: {reason}")
     if association.rejected_contexts:
-        rejected = {UID(str(context.abstract_syntax)) for context in association.rejected_contexts}
-        classes = sorted(f"{uid.name} ({uid})" for uid in rejected)
+        classes = sorted({_told(str(context.abstract_syntax)) for context in association.rejected_contexts})
         return DestinationRefused("context_rejected", f"{address} does not accept {', '.join(classes)}")
     _, host, port = split_address(address)
     if obstacle := link.obstacle(host, port):

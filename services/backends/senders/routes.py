@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from services.backends.senders.destinations import DICOM, parse_destination
 from services.backends.senders.link import PLAIN, Link
@@ -115,6 +115,13 @@ class _Entry(PeerTable):
     commitment_wait_s: float = Field(Commitment().wait_s, ge=0, le=20)
     commitment_answer_within_s: float = Field(Commitment().answer_within_s, gt=0)
     commitment_max_requests: int = Field(Commitment().max_requests, ge=1)
+
+    @field_validator("objects")
+    @classmethod
+    def _one_form(cls, objects: list[ObjectKind]) -> list[ObjectKind]:
+        if ObjectKind.SEG in objects and ObjectKind.LABELMAP in objects:
+            raise ValueError("SEG or LABELMAP, not both: they are the same lesions in two forms")
+        return objects
 
     @model_validator(mode="after")
     def _fields_suit_the_address(self) -> "_Entry":

@@ -1,17 +1,18 @@
 """ResultSender to a DICOMweb server: STOW-RS (PS3.18 section 10.5), all objects of a result in one request."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 
+from services.backends.oauth2 import Tokens
 from services.backends.senders.link import Tls
 from services.backends.senders.status import all_of, judge
 from services.backends.web import auth_from, credentials, post
-from services.triage.errors import DestinationRefused
+from services.triage.errors import DestinationRefused, DestinationUnavailable
 
 _DICOM_JSON = "application/dicom+json"
 _CHUNK_BYTES = 1 << 20
@@ -27,12 +28,14 @@ class StowSender:
     """Sends to the DICOMweb service whose root is `url`.
 
     ca: certificates (PEM) to check the server's by, instead of the machine's. credentials: a TOML file with a table per
-    root, `["https://HOST/PATH"]`, of `token`, or of `user` and `password`; read at each sending, so that it may change.
+    root, `["https://HOST/PATH"]`, of `token`, of `user` and `password`, or of `token_url`, `client_id`, `client_secret`
+    and perhaps `scope` (OAuth 2.0); read at each sending, so that it may change.
     """
 
     url: str
     ca: Path | None = None
     credentials: Path | None = None
+    _tokens: Tokens = field(default_factory=Tokens, init=False, repr=False, compare=False)
 
     def send(self, files: Sequence[Instance]) -> None:
         """See ResultSender. Nothing but the frozen bytes is sent; redirects are not followed, proxies not used."""
@@ -45,11 +48,11 @@ class StowSender:
         }
         answer = post(
             f"{self.url}/studies",
-            content=_body(boundary, files),
+            content=_Body(boundary, files),
             headers=headers,
             peer=self.url,
             tls=Tls(ca=self.ca).context(),
-            auth=auth_from(credentials(self.credentials, self.url)),
+            auth=auth_from(credentials(self.credentials, self.url), tokens=self._tokens),
         )
         _judge(answer, self.url, files)
 
@@ -66,15 +69,20 @@ def _size(files: Sequence[Instance]) -> int:
     return sum(path.stat().st_size for _, _, path in files)
 
 
-def _body(boundary: str, files: Sequence[Instance]) -> Iterator[bytes]:
-    """The files from disk, never a whole one in memory."""
-    frame = _frame(boundary, files)
-    for _, _, path in files:
+class _Body:
+    """The files from disk, never a whole one in memory; again from the start, where a request is made again."""
+
+    def __init__(self, boundary: str, files: Sequence[Instance]) -> None:
+        self._boundary, self._files = boundary, files
+
+    def __iter__(self) -> Iterator[bytes]:
+        frame = _frame(self._boundary, self._files)
+        for _, _, path in self._files:
+            yield next(frame)
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    yield chunk
         yield next(frame)
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                yield chunk
-    yield next(frame)
 
 
 def _judge(answer: httpx.Response, url: str, files: Sequence[Instance]) -> None:
@@ -92,13 +100,20 @@ def _judge(answer: httpx.Response, url: str, files: Sequence[Instance]) -> None:
     if not reasons and not others and not answer.is_success:
         raise DestinationRefused("store_refused", f"{url} answered HTTP {status}")
     refusals: list[DestinationRefused] = []
+    taken: list[str] = []
+    not_now: DestinationUnavailable | None = None
     for sop_class, uid, _ in files:
         # a failure without a UID is one of those that are named nowhere
         unnamed = next(iter(others), _NO_REASON) if uid not in stored and (others or status != httpx.codes.OK) else 0
         try:
             judge(reasons.get(uid, unnamed), url, sop_class)
+            taken.append(uid)
         except DestinationRefused as refusal:
             refusals.append(refusal)
+        except DestinationUnavailable as error:
+            not_now = error
+    if not_now is not None:
+        raise DestinationUnavailable(str(not_now), taken=taken)
     if refusals:
         raise all_of(refusals, of=len(files))
 

@@ -12,10 +12,23 @@ from sqlalchemy import Connection, Engine
 
 from services.backends.person_name import parts_of_index
 from services.backends.store.engine import reading
-from services.backends.store.tables import board, instance, result, result_object, study
+from services.backends.store.tables import board, instance, result, study
+from services.backends.store.tables import result_object as every_object
 from services.backends.store.versions import attributes_of
+from services.triage.result import LABEL_MAP_STORAGE, ObjectKind
 from services.triage.study import InstanceHeader, StudyAttributes
 
+
+def _as_viewers_take_them() -> sa.Subquery:
+    """The objects of results, of the forms of the same lesions only SEG and its report: nothing is shown twice."""
+    sibling = every_object.alias()
+    beside = sa.exists().where(sibling.c.result_id == every_object.c.result_id, sibling.c.names == ObjectKind.SEG)
+    second = sa.and_(every_object.c.modality == "SR", every_object.c.names.is_distinct_from(ObjectKind.SEG), beside)
+    label_map = every_object.c.sop_class_uid == LABEL_MAP_STORAGE
+    return sa.select(every_object).where(sa.not_(label_map), sa.not_(second)).subquery("result_object")
+
+
+result_object = _as_viewers_take_them()
 _LAST = 1 << 31  # above any value of VR IS: what has no number comes last
 
 

@@ -35,6 +35,24 @@ LISTED = frozenset(ShownState) - {ShownState.OUT_OF_SCOPE}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TimeToFlag:
+    """From when the first and the last image of a version were recorded until the result was frozen that flags them."""
+
+    flagged_at: datetime
+    from_first_instance_s: float
+    from_last_instance_s: float
+
+    @classmethod
+    def between(cls, first: datetime, last: datetime, flagged_at: datetime) -> "TimeToFlag":
+        """Of a version whose first and last routable instance came at these times."""
+        return cls(
+            flagged_at=flagged_at,
+            from_first_instance_s=max(0.0, (flagged_at - first).total_seconds()),
+            from_last_instance_s=max(0.0, (flagged_at - last).total_seconds()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StudyRow:
     """One line of the work list.
 
@@ -47,6 +65,7 @@ class StudyRow:
     reason: why the study is out of scope, or its first not_analysed or failed result is.
     tenant: whose the study is, '' where there are no tenants.
     received_at, last_instance_at: first and newest instance. frozen_at: of the newest result. All times UTC.
+    time_to_flag: of the result that gives the study its place; None until a model has looked at new images.
     """
 
     study: StudyAttributes
@@ -73,6 +92,7 @@ class StudyRow:
     largest_long_axis_mm: float | None = None
     reason: Reason | None = None
     tenant: str = NO_TENANT
+    time_to_flag: TimeToFlag | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +120,7 @@ class PatientRow:
 class ObjectRow:
     """One frozen DICOM object; `sha256` is its name in `StudyFiles.result_path`.
 
-    note: the rejection note of a recalled result.
+    note: the rejection note of a recalled result. names: the kind of Segmentation that a report refers to.
     """
 
     modality: str
@@ -110,6 +130,7 @@ class ObjectRow:
     sha256: str
     size_bytes: int
     note: bool
+    names: ObjectKind | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

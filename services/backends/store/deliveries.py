@@ -23,9 +23,9 @@ from services.triage.result import (
     DeliveryState,
     Destination,
     ObjectKind,
-    kind_of,
+    kinds_of,
     reached_from,
-    wanted_by,
+    taken_by,
 )
 
 UNCLAIMED = {"claim": None, "claim_expires_at": None}
@@ -55,7 +55,7 @@ def claim(
             name=row.destination, kind=row.kind, address=row.address, objects=frozenset(kinds(connection, row))
         ),
         attempt=row.attempt + 1,
-        objects=tuple(uncommitted(connection, row)),
+        objects=tuple(_untaken(connection, row) if state is DeliveryState.PENDING else uncommitted(connection, row)),
         claim=mine,
     )
 
@@ -63,16 +63,32 @@ def claim(
 def going(connection: Connection, row: Any) -> list[tuple[str, str, str]]:
     """(SOP Class UID, SOP Instance UID, sha256) of what goes with a delivery, in its order."""
     objects = connection.execute(
-        sa.select(result_object.c.sop_class_uid, result_object.c.sop_instance_uid, result_object.c.sha256)
+        sa.select(result_object)
         .where(result_object.c.result_id == row.result_id, result_object.c.note == row.note)
         .order_by(result_object.c.position)
-    )
-    return [(cls, uid, sha256) for cls, uid, sha256 in objects if row.objects is None or kind_of(cls) in row.objects]
+    ).all()
+    taken = [True] * len(objects)
+    if row.objects is not None:
+        taken = taken_by(row.objects, [(one.sop_class_uid, _names(one)) for one in objects])
+    return [
+        (one.sop_class_uid, one.sop_instance_uid, one.sha256) for one, goes in zip(objects, taken, strict=True) if goes
+    ]
+
+
+def _names(row: Any) -> ObjectKind | None:
+    return ObjectKind(row.names) if row.names else None
 
 
 def uncommitted(connection: Connection, row: Any) -> list[tuple[str, str, str]]:
     """Those of them that the destination has not committed yet."""
     return [each for each in going(connection, row) if row.uncommitted is None or each[1] in row.uncommitted]
+
+
+def _untaken(connection: Connection, row: Any) -> list[tuple[str, str, str]]:
+    """Those of them that it has not said success to since the delivery last became pending."""
+    left = uncommitted(connection, row)
+    # a `deliver` of before revision 0012 leaves standing what was taken in an earlier round
+    return [each for each in left if each[1] not in (row.taken or ())] or left
 
 
 def renew(connection: Connection, claimed: DueDelivery, *, now: datetime, duration: timedelta) -> None:
@@ -90,18 +106,27 @@ def delivered(connection: Connection, delivery_id: str, *, now: datetime, ask_co
     done = connection.execute(
         sa.update(delivery)
         .where(this, delivery.c.state.in_(reached_from(DeliveryState.SENT)))
-        .values(state=DeliveryState.SENT, next_at=asked_at, transaction_uid=None, **UNCLAIMED)
+        .values(state=DeliveryState.SENT, next_at=asked_at, transaction_uid=None, taken=None, **UNCLAIMED)
     )
     if done.rowcount:
-        went = wanted_by(tuple(ObjectKind), [sop_class for sop_class, _, _ in uncommitted(connection, row)])
+        went = kinds_of(sop_class for sop_class, _, _ in uncommitted(connection, row))
         told = "the withdrawal of the result" if row.note else "the result"
         note(connection, row, now, DeliveryState.SENT, ", ".join(kind.upper() for kind in went) or told)
 
 
 def failed(
-    connection: Connection, claimed: DueDelivery, reason: Reason, *, now: datetime, retry_at: datetime | None
+    connection: Connection,
+    claimed: DueDelivery,
+    reason: Reason,
+    *,
+    now: datetime,
+    retry_at: datetime | None,
+    taken: Sequence[str],
 ) -> None:
     """See `StudyStore.delivery_failed`."""
+    if taken:
+        before = connection.scalar(sa.select(delivery.c.taken).where(*held(claimed))) or ()
+        connection.execute(sa.update(delivery).where(*held(claimed)).values(taken=(*before, *taken)))
     state = DeliveryState.GIVEN_UP if retry_at is None else DeliveryState.PENDING
     was = DeliveryState.PENDING
     put_off(connection, claimed, reason, was=was, state=state, unchanged="try_failed", now=now, next_at=retry_at)
@@ -179,7 +204,14 @@ def resend(connection: Connection, delivery_ids: Sequence[str], *, actor: str, n
             delivery.c.state == DeliveryState.GIVEN_UP,
             sa.or_(delivery.c.reason_code.is_(None), delivery.c.reason_code.not_in(WITHDRAWN)),
         )
-        values = {"state": DeliveryState.PENDING, "attempt": 0, "requests": 0, "next_at": now, **UNCLAIMED}
+        values = {
+            "state": DeliveryState.PENDING,
+            "attempt": 0,
+            "requests": 0,
+            "next_at": now,
+            "taken": None,
+            **UNCLAIMED,
+        }
         if connection.execute(sa.update(delivery).where(*given_up).values(values)).rowcount:
             note(connection, _row(connection, delivery_id), now, DeliveryState.PENDING, "asked for again", actor=actor)
             done.append(delivery_id)
@@ -234,7 +266,7 @@ def kinds(connection: Connection, row: Any) -> tuple[ObjectKind, ...]:
     """What goes with a delivery."""
     if row.objects is not None:
         return tuple(row.objects)
-    return wanted_by(tuple(ObjectKind), [sop_class for sop_class, _, _ in going(connection, row)])
+    return kinds_of(sop_class for sop_class, _, _ in going(connection, row))
 
 
 def _row(connection: Connection, delivery_id: str) -> Any:

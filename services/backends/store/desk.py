@@ -1,6 +1,7 @@
 """The reads of the desk: the work list, one study with all its history, and counts."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ from services.backends.store import board as shown
 from services.backends.store import inquiries, versions
 from services.backends.store.detail import model_of, reason_of, study_detail
 from services.backends.store.engine import reading
+from services.backends.store.flagging import times_since
 from services.backends.store.tables import (
     adt_count,
     board,
@@ -100,6 +102,11 @@ class Board:
         with reading(self._engine) as connection:
             return {key[0]: n for key, n in _count_by(connection, study.c.tenant).items()}
 
+    def times_to_flag(self, *, since: datetime) -> tuple[shown.TimeToFlag, ...]:
+        """Of every study that got since then the flag that it has now."""
+        with reading(self._engine) as connection:
+            return times_since(connection, since)
+
     def counts(self) -> shown.Counts:
         """For metrics."""
         with reading(self._engine) as connection:
@@ -174,4 +181,7 @@ def _study_row(row: sa.Row[Any]) -> shown.StudyRow:
         largest_long_axis_mm=max((lesion.long_axis_mm for lesion in lesions), default=None),
         reason=reason_of(row.board_reason_code, row.board_reason_text),
         tenant=row.tenant,
+        time_to_flag=shown.TimeToFlag.between(row.board_first_image_at, row.board_last_image_at, row.board_flagged_at)
+        if row.board_flagged_at
+        else None,
     )

@@ -25,7 +25,7 @@ from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobKind, JobState
 from services.triage.model import ModelIdentity
-from services.triage.result import DeliveryState, Recall
+from services.triage.result import DeliveryState, ObjectKind, Recall
 from services.triage.study import Event, InstanceHeader, StudyState
 
 _Events = Sequence[tuple[str, str, Event]]
@@ -175,6 +175,7 @@ def _objects(connection: Connection, uid: str) -> dict[str, list[shown.ObjectRow
                 sha256=row.sha256,
                 size_bytes=row.size_bytes,
                 note=row.note,
+                names=ObjectKind(row.names) if row.names else None,
             )
         )
     return found

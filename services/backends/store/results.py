@@ -16,7 +16,7 @@ from services.backends.store.owed import owe
 from services.backends.store.tables import job, result, result_object
 from services.triage.errors import LeaseLost
 from services.triage.job import JobState, Lease
-from services.triage.result import IDENTITY_CORRECTED, Destination, Result, wanted_by
+from services.triage.result import IDENTITY_CORRECTED, Destination, ObjectKind, Result, kinds_of, taken_by
 
 
 def freeze(
@@ -56,8 +56,7 @@ def freeze(
         connection.execute(sa.insert(result_object), objects)
     tenant = tenancy.tenant_of(connection, uid)
     theirs = [one for one in destinations if tenant in one.tenants]
-    sop_class_uids = [one.sop_class_uid for one in frozen.objects]
-    goes = {one: wanted_by(one.objects, sop_class_uids) for one in theirs if not one.told_of}
+    goes = {one: _going(one, frozen) for one in theirs if not one.told_of}
     actor = lease.worker
     lines = [history.line(uid, "job", lease.job_id, time=now, actor=actor, what="frozen", cause=frozen.finding.outcome)]
     lines += [
@@ -100,6 +99,12 @@ def freeze(
     return result_id
 
 
+def _going(destination: Destination, frozen: Result) -> tuple[ObjectKind, ...]:
+    """The kinds of the result's objects that the destination gets."""
+    taken = taken_by(destination.objects, [(one.sop_class_uid, one.names) for one in frozen.objects])
+    return kinds_of(one.sop_class_uid for one, goes in zip(frozen.objects, taken, strict=True) if goes)
+
+
 def _newest(connection: Connection, uid: str, model_name: str) -> str | None:
     """The job of the newest result of a model."""
     return connection.scalar(
@@ -140,6 +145,7 @@ def _object_rows(result_id: str, frozen: Result, sha256s: Sequence[str]) -> list
             "series_instance_uid": one.series_instance_uid,
             "sha256": sha256,
             "size_bytes": len(one.content),
+            "names": one.names,
         }
         for position, (one, sha256) in enumerate(zip(frozen.objects, sha256s, strict=True))
     ]

@@ -231,10 +231,16 @@ class SqlStudyStore:
             deliveries.delivered(connection, delivery_id, now=now, ask_commitment=ask_commitment)
 
     def delivery_failed(
-        self, claimed: DueDelivery, reason: Reason, *, now: datetime, retry_at: datetime | None
+        self,
+        claimed: DueDelivery,
+        reason: Reason,
+        *,
+        now: datetime,
+        retry_at: datetime | None,
+        taken: Sequence[str] = (),
     ) -> None:
         with writing(self._engine) as connection:
-            deliveries.failed(connection, claimed, reason, now=now, retry_at=retry_at)
+            deliveries.failed(connection, claimed, reason, now=now, retry_at=retry_at, taken=taken)
 
     def destination_back(self, destination_name: str, *, now: datetime) -> int:
         with writing(self._engine) as connection:

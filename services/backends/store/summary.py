@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store.board import ShownState
+from services.backends.store.flagging import flagged
 from services.backends.store.notifications import IS_NOTIFICATION
 from services.backends.store.tables import board, delivery, instance, job, recall, result, study, study_version
 from services.triage.finding import Flag, Outcome
@@ -60,6 +61,7 @@ def refresh(connection: Connection, study_instance_uid: str) -> None:
         "reason_code": reason[0] if reason else None,
         "reason_text": reason[1] if reason else None,
         "result_id": leading.result_id if leading else None,
+        **flagged(connection, sorted(reported or valid, key=_rank)),
     }
     connection.execute(sa.delete(board).where(board.c.study_instance_uid == study_instance_uid))
     connection.execute(sa.insert(board).values(study_instance_uid=study_instance_uid, **values))

@@ -267,7 +267,8 @@ recall = sa.Table(
     Column("reason", Words, nullable=False),
 )
 
-# note: the rejection note of a recalled result, which has deliveries of its own.
+# note: the rejection note of a recalled result, which has deliveries of its own. names: the kind of Segmentation that a
+# report refers to.
 result_object = sa.Table(
     "result_object",
     metadata,
@@ -279,6 +280,7 @@ result_object = sa.Table(
     Column("series_instance_uid", UID, nullable=False),
     Column("sha256", HEX, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
+    Column("names", WORD),
     Column("note", Boolean, nullable=False, server_default=sa.false()),
 )
 
@@ -288,6 +290,7 @@ result_object = sa.Table(
 # The address is the one at freezing, for the record; the sender uses today's.
 # objects: the kinds that go (from a writer of revision 0003: null, and all do). transaction_uid: the Storage Commitment
 # transaction asked in since the last sending. requests: how many there were. uncommitted: SOP Instance UIDs; null: all.
+# taken: SOP Instance UIDs that the destination took in tries that ended halfway, since it last became pending.
 delivery = sa.Table(
     "delivery",
     metadata,
@@ -310,6 +313,7 @@ delivery = sa.Table(
     Column("transaction_uid", UID),
     Column("requests", Integer, nullable=False, server_default="0"),
     Column("uncommitted", AsJson(tuple[str, ...])),
+    Column("taken", AsJson(tuple[str, ...])),
     Column("note", Boolean, nullable=False, server_default=sa.false()),
     UniqueConstraint("result_id", "destination", "note"),
     Index(None, "destination", "state", "next_at"),
@@ -410,6 +414,7 @@ event = sa.Table(
 
 # urgency: the AI's flag as a rank; 0 urgent, 1 elevated, 2 everything else, also what was not analysed or failed.
 # already_reported: an earlier result of the same images was delivered, and the urgency is that result's.
+# flagged_at: when the result was frozen that the urgency is of; first_image_at, last_image_at: of the version it is of.
 board = sa.Table(
     "board",
     metadata,
@@ -428,5 +433,8 @@ board = sa.Table(
     Column("reason_code", Text),
     Column("reason_text", Text),
     Column("result_id", WORD, ForeignKey("result.result_id")),
+    Column("flagged_at", UtcTime, index=True),
+    Column("first_image_at", UtcTime),
+    Column("last_image_at", UtcTime),
     Index(None, "priority", "urgency", "received_at"),
 )

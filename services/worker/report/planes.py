@@ -5,7 +5,7 @@ thickness or with a private SOP class. So it is given one plain stand-in per sli
 are turned into references to the true instances and frames.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from highdicom.seg import Segmentation
@@ -24,6 +24,13 @@ class Planes:
 
     stand_ins: list[Dataset]
     sources: Mapping[str, SliceSource]
+
+    def of(self, sources: Iterable[SliceSource]) -> "Planes":
+        """The same for some of the slices, those of these sources."""
+        kept = set(sources)
+        return Planes(
+            stand_ins=self.stand_ins, sources={uid: each for uid, each in self.sources.items() if each in kept}
+        )
 
     def restore_references(self, seg: Segmentation) -> None:
         """Let a Segmentation made from the stand-ins refer to the true images instead."""

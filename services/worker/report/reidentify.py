@@ -14,6 +14,7 @@ from services.backends.references import hierarchical
 from services.triage.result import ResultObject
 from services.worker.report import codes
 from services.worker.report.header import as_ct_image, identity_of
+from services.worker.report.naming import kin, named_by
 from services.worker.report.series import local_moment
 from services.worker.report.text import REISSUED
 from services.worker.report.write import frozen
@@ -36,7 +37,7 @@ def reidentify(
         _date(each, header, now)
         _belong_to(each, header)
         if each.Modality == "SR":
-            each.PredecessorDocumentsSequence = hierarchical(predecessors)
+            each.PredecessorDocumentsSequence = hierarchical(kin(predecessors, named_by(each)))
             _say_so(each)
     return tuple(frozen(each, header) for each in objects)
 

@@ -1,4 +1,4 @@
-"""Segmentation of the lesions: BINARY, one segment per lesion (PS3.3 A.51)."""
+"""Segmentation of the lesions, one segment per lesion: BINARY (PS3.3 A.51) or a label map (A.94, Supplement 243)."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,6 +16,7 @@ from services.triage.completeness import OWN_MANUFACTURER
 from services.triage.finding import Finding
 from services.triage.lesion import Lesion
 from services.triage.model import Model
+from services.triage.result import ObjectKind
 from services.triage.volume import Volume
 from services.worker.report import codes
 from services.worker.report.colours import colour_of
@@ -27,26 +28,36 @@ Labels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
 def write_seg(
-    finding: Finding, *, model: Model, headers: Sequence[Dataset], volume: Volume, label_map: Labels, now: datetime
+    finding: Finding,
+    *,
+    model: Model,
+    headers: Sequence[Dataset],
+    volume: Volume,
+    label_map: Labels,
+    now: datetime,
+    form: ObjectKind = ObjectKind.SEG,
 ) -> Segmentation:
     """The lesions of a finding as segments of the same numbers; there must be at least one.
 
     headers: of the analysed series, classic or multi-frame. label_map: [slice, row, column], value n is lesion n;
-    every lesion has voxels. Only slices with content are written.
+    every lesion has voxels. Only slices with content are written. form: SEG, or LABELMAP; both in the series that is
+    documented for a Segmentation, for nobody is sent both.
     """
     filled = [index for index, plane in enumerate(label_map) if plane.any()]
-    planes = planes_of(volume, filled, headers)
+    # a view, not a copy of the filled slices: highdicom leaves out the empty ones between them itself
+    first, end = filled[0], filled[-1] + 1
+    planes = planes_of(volume, range(first, end), headers)
     seg = Segmentation(
         source_images=planes.stand_ins,
-        pixel_array=label_map[filled],
-        segmentation_type="BINARY",
+        pixel_array=label_map[first:end],
+        segmentation_type="LABELMAP" if form is ObjectKind.LABELMAP else "BINARY",
         segment_descriptions=[_segment(lesion, finding, model) for lesion in finding.lesions],
         content_label="LESIONS",
         content_description=f"{model.identity.name} {model.identity.version}"[:LONG_STRING],
         transfer_syntax_uid=ExplicitVRLittleEndian,
         **new_series(Kind.SEG, model, planes.stand_ins[0], now),
     )
-    planes.restore_references(seg)
+    planes.of(volume.sources[index] for index in filled).restore_references(seg)
     return seg
 
 

@@ -21,7 +21,6 @@ class Kind(Enum):
 
     SEG = 91000
     SR = 92000
-    SR_LINES = 93000
     GSPS = 94000
     SC = 95000
     KOS = 96000
@@ -29,7 +28,7 @@ class Kind(Enum):
     @property
     def description(self) -> str:
         """The word by which a hanging protocol tells the kinds apart."""
-        return self.name.replace("_", " ")
+        return self.name
 
 
 def new_series(kind: Kind, model: Model, header: Dataset, now: datetime) -> dict[str, Any]:

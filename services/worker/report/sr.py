@@ -63,34 +63,22 @@ class Subject:
 
 
 def write_sr(subject: Subject, *, volume: Volume | None, seg: Segmentation | None) -> Comprehensive3DSR:
-    """What the model says of the study, or why it says nothing. volume and seg: where there are lesions."""
-    finding, model = subject.finding, subject.model
-    lesions = lesion_groups(finding, model, volume, seg) if volume is not None and seg is not None else []
-    return _document(
-        Kind.SR,
-        subject,
-        groups=lesions or [exam_group(finding, model)],
-        answers=_answers(finding),
-        evidence=[seg] if seg is not None else [],
-    )
+    """What the model says of the study, or why it says nothing. volume: where there are lesions.
 
-
-def write_lines(subject: Subject, *, volume: Volume) -> Comprehensive3DSR:
-    """The long axes as lines on their slices, with the tracking identifiers of the lesions.
-
-    A document of its own, for viewers that draw only coordinates: PixelMed's reading of TID 1500 does not allow groups
-    of TID 1411 and TID 1501 side by side. What was found in the exam is told by the other.
+    Each lesion refers to its segment in `seg` (TID 1411). Without one its long axis is a line on the key slice (TID
+    1501), for who takes no Segmentation: PixelMed's reading of TID 1500 does not allow both in one document.
     """
-    groups = line_groups(subject.finding, subject.model, volume)
-    return _document(Kind.SR_LINES, subject, groups=groups, answers=[], evidence=[])
-
-
-def _document(
-    kind: Kind, subject: Subject, *, groups: Sequence[Group], answers: Sequence[Answer], evidence: Sequence[Dataset]
-) -> Comprehensive3DSR:
+    finding, model = subject.finding, subject.model
+    groups: Sequence[Group]
+    if volume is None or not finding.lesions:
+        groups = [exam_group(finding, model)]
+    elif seg is None:
+        groups = line_groups(finding, model, volume)
+    else:
+        groups = lesion_groups(finding, model, volume, seg)
     images = [identity_of(subject.headers[0]), *subject.headers[1:]]
     report = MeasurementReport(
-        observation_context=ObservationContext(observer_device_context=observer(subject.model)),
+        observation_context=ObservationContext(observer_device_context=observer(model)),
         procedure_reported=codes.procedure(images[0].Modality),
         imaging_measurements=groups,
         title=codes.REPORT,
@@ -98,18 +86,18 @@ def _document(
     # What highdicom's tree lacks: a slim library, the algorithm (TID 4019), and evaluations of the whole exam.
     root = report[0].ContentSequence
     measurements = root[-1]
-    measurements.ContentSequence = ContentSequence([*_algorithm(subject.model), *measurements.ContentSequence])
+    measurements.ContentSequence = ContentSequence([*_algorithm(model), *measurements.ContentSequence])
     root.insert(len(root) - 1, image_library(images))
-    words = comment(subject.finding, subject.model, subject.refused_series, replaces=bool(subject.predecessors))
-    root.append(_evaluations(answers, words))
+    words = comment(finding, model, subject.refused_series, replaces=bool(subject.predecessors))
+    root.append(_evaluations(_answers(finding), words))
     return _Report(
-        evidence=[*images, *evidence],
+        evidence=[*images, *([seg] if seg is not None else [])],
         content=report,
         is_complete=True,
         is_final=False,
         is_verified=False,
         previous_versions=list(subject.predecessors) or None,
-        **new_series(kind, subject.model, images[0], subject.now),
+        **new_series(Kind.SR, subject.model, images[0], subject.now),
     )
 
 

@@ -1,6 +1,7 @@
 """The objects of one result, in the order in which they are sent."""
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from io import BytesIO
 
@@ -17,9 +18,10 @@ from services.worker.report.header import name_patient
 from services.worker.report.key_images import write_key_images
 from services.worker.report.key_objects import write_key_objects
 from services.worker.report.marked import Marked
+from services.worker.report.naming import kin, named_by
 from services.worker.report.presentation_state import write_presentation_states
 from services.worker.report.seg import write_seg
-from services.worker.report.sr import Subject, write_lines, write_sr
+from services.worker.report.sr import Subject, write_sr
 
 
 def write_report(
@@ -32,12 +34,13 @@ def write_report(
     refused_series: Sequence[SeriesRefusal] = (),
     predecessors: Sequence[Dataset] = (),
     now: datetime,
-    coordinates: bool = False,
+    segmentations: Sequence[ObjectKind | None] = (ObjectKind.SEG,),
     fallbacks: Collection[ObjectKind] = (),
 ) -> tuple[ResultObject, ...]:
-    """A Segmentation if there are lesions, then always a report; with `coordinates`, the long axes as lines.
+    """Always a report; if there are lesions, what each form of `segmentations` stands for.
 
-    Last come the fallbacks that are asked for, if there are lesions: presentation states, key images, key objects.
+    SEG: a Segmentation and the report on it. LABELMAP: the same as a label map. None: a report that refers to no
+    Segmentation. Last come the fallbacks that are asked for: presentation states, key images, key objects.
 
     headers: data sets without pixels of the analysed series in the volume's slice order (one for a multi-frame
     source), or of the study's images when none was analysed; at least one. label_map: value n is lesion n of the
@@ -59,13 +62,34 @@ def write_report(
     elif volume is None or label_map is None:
         raise ValueError("lesions without a volume and a label map")
     else:
-        seg = write_seg(finding, model=model, headers=headers, volume=volume, label_map=label_map, now=now)
-        documents.extend([seg, write_sr(subject, volume=volume, seg=seg)])
-        if coordinates:
-            documents.append(write_lines(subject, volume=volume))
         marked = Marked(finding=finding, model=model, headers=headers, volume=volume, label_map=label_map, now=now)
+        for form in segmentations:
+            documents.extend(_segmented(form, marked, subject))
         documents.extend(_fallbacks(marked, fallbacks))
     return tuple(frozen(document, headers[0]) for document in documents)
+
+
+def _segmented(form: ObjectKind | None, marked: Marked, subject: Subject) -> Iterator[Dataset]:
+    """A Segmentation of that form, if it is one, and its report.
+
+    None refers to a label map: dcmtk and dicom3tools take its SOP class for no Segmentation, and refuse a report that
+    names a segment of it.
+    """
+    seg = None
+    if form is not None:
+        seg = write_seg(
+            marked.finding,
+            model=marked.model,
+            headers=marked.headers,
+            volume=marked.volume,
+            label_map=marked.label_map,
+            now=marked.now,
+            form=form,
+        )
+        yield seg
+    if form is not ObjectKind.LABELMAP:
+        fitting = replace(subject, predecessors=kin(subject.predecessors, form))
+        yield write_sr(fitting, volume=marked.volume, seg=seg)
 
 
 def _fallbacks(marked: Marked, wanted: Collection[ObjectKind]) -> Iterator[Dataset]:
@@ -88,4 +112,5 @@ def frozen(data_set: Dataset, header: Dataset) -> ResultObject:
         sop_instance_uid=data_set.SOPInstanceUID,
         series_instance_uid=data_set.SeriesInstanceUID,
         content=content.getvalue(),
+        names=named_by(data_set) if data_set.Modality == "SR" else None,
     )
