@@ -25,6 +25,11 @@ OF_THE_CHART = {
     "models",
     "viewer",
     "stop_grace_s",
+    "dicom_tls",
+    "dicom_tls_certificate",
+    "dicom_tls_key",
+    "dicom_tls_ca",
+    "hl7",
 }
 
 _KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z0-9_.\"/-]+):(?P<value>.*)$")

@@ -2,13 +2,17 @@
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import promql_parser
 import pytest
 
 from deploy.chart import CHART
+from services.backends.store.reconciliations import Reconciled
+from services.triage.commitment import CommitmentRequest
 from services.triage.finding import Flag
+from services.triage.patient import AdtOutcome
 from tests.helm.conftest import Render, profile
 from tests.support.worklist import Ward, found
 
@@ -46,9 +50,15 @@ def selectors(query: str) -> list[tuple[str, set[str]]]:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """Label names of every series that a gateway with a study, a result and a delivery exports."""
+    """Label names of every series that a gateway exports of which everything was used once."""
     ward = Ward(tmp_path_factory.mktemp("ward"))
     ward.analysed(1, found(Flag.URGENT, (0.9, 12.0)))
+    ward.store.count_message("A08", AdtOutcome.REFUSED)
+    request = CommitmentRequest(transaction_uid="2.25.1", calling_ae_title="CT1", objects=(("1.2", "1.3"),))
+    ward.store.requests.enter(request, now=ward.now)
+    claim = ward.store.reconciliations.claim("archive", now=ward.now, duration=timedelta(minutes=1))
+    assert claim
+    ward.store.reconciliations.finish(claim, Reconciled(studies=3, missing=1, incomplete=1, fetched=0), now=ward.now)
     client = ward.client()
     client.get("/healthz")
     names: dict[str, set[str]] = {}

@@ -14,7 +14,7 @@ from services.settings import Settings
 from tests.helm.conftest import PROFILES, Manifest, Render, profile
 
 KUBERNETES = ("1.27", "1.31", "1.34")
-OPERATORS = {"keda.sh/v1alpha1", "monitoring.coreos.com/v1"}
+OPERATORS = {"cert-manager.io/v1", "keda.sh/v1alpha1", "monitoring.coreos.com/v1"}
 
 
 @pytest.fixture(params=PROFILES)
@@ -209,6 +209,37 @@ def test_destinations_and_settings_arrive_as_they_were_written(render: Render):
     assert given["VIGIE_MAX_ASSOCIATIONS"] == "64"
     assert given["VIGIE_RECALL_NOTES"] == "true"
     assert given["VIGIE_AE_PRIORITIES"] == "ER=stat"
+
+
+def test_dicom_over_tls_and_hl7_are_ports_beside_the_dicom_port(render: Render):
+    door = {
+        "tls": {
+            "enabled": True,
+            "clientCertificates": True,
+            "issuer": {"name": "hospital"},
+            "dnsNames": ["vigie.example"],
+        },
+        "hl7": {"enabled": True},
+    }
+    manifests = render({**profile("hospital"), "door": door, "settings": {"pacs": "/etc/vigie/pacs.toml"}})
+    service = named(manifests, "Service", "vigie-dicom")["spec"]["ports"]
+    assert [(port["name"], port["port"]) for port in service] == [("dicom", 11112), ("dicom-tls", 2762), ("hl7", 2575)]
+    pod = pods(manifests)["vigie-door"]
+    assert {port["name"] for port in pod["containers"][0]["ports"]} == {"dicom", "http", "dicom-tls", "hl7"}
+    settings = named(manifests, "ConfigMap", "vigie-settings")["data"]
+    assert (settings["VIGIE_DICOM_TLS"], settings["VIGIE_HL7"]) == ("0.0.0.0:2762", "0.0.0.0:2575")
+    (mount,) = (one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "dicom-tls")
+    for name in ("CERTIFICATE", "KEY", "CA"):
+        assert settings[f"VIGIE_DICOM_TLS_{name}"].startswith(mount["mountPath"])
+    (volume,) = (one for one in pod["volumes"] if one["name"] == "dicom-tls")
+    certificate = named(manifests, "Certificate", "vigie-dicom-tls")["spec"]
+    assert certificate["secretName"] == volume["secret"]["secretName"]
+    door_policy = named(manifests, "NetworkPolicy", "vigie-door")["spec"]
+    assert door_policy["egress"] == [{}]
+    for one in manifests:
+        if one["apiVersion"] not in OPERATORS:
+            kubernetes_validate.validate(one, KUBERNETES[-1], strict=True)
+    assert "egress" not in named(render(profile("hospital")), "NetworkPolicy", "vigie-door")["spec"]
 
 
 def test_studies_stay_when_the_release_goes(render: Render):
