@@ -7,7 +7,7 @@ import pytest
 
 from services.backends.receivers import addressees, receivers
 from services.settings import Settings
-from services.triage.errors import DestinationsRefused
+from services.triage.errors import DestinationsRefused, TenantsRefused
 from services.triage.finding import Occasion
 from services.triage.result import Destination
 
@@ -82,3 +82,17 @@ def test_a_secret_in_an_address_is_refused_and_not_repeated(tmp_path):
 def test_a_receiver_has_a_name_of_its_own(tmp_path):
     with pytest.raises(DestinationsRefused, match="has this name"):
         read(tmp_path, f'["PACS@h:104"]\n{HL7}', send_to=("PACS@h:104",))
+
+
+def test_a_receiver_is_told_of_the_results_of_the_tenants_that_name_it(tmp_path):
+    tenants = tmp_path / "tenants.toml"
+    hook = '[{name}]\nkind = "webhook"\naddress = "https://{name}.example/hook"\n'
+    content = "".join(hook.format(name=name) for name in ("ris-a", "ris-b"))
+    tenants.write_text(
+        '[a]\ncalling_ae_titles = ["CT1"]\ndestinations = ["ris-a"]\n'
+        '[b]\ncalling_ae_titles = ["CT2"]\ndestinations = ["ris-b"]\n'
+    )
+    found = read(tmp_path, content, tenants=tenants)
+    assert {one.destination.name: set(one.destination.tenants) for one in found} == {"ris-a": {"a"}, "ris-b": {"b"}}
+    with pytest.raises(TenantsRefused, match="ris-c"):
+        read(tmp_path, content + hook.format(name="ris-c"), tenants=tenants)
