@@ -9,10 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from services.backends.store import SqlStudyStore, open_store
-from services.settings import Settings
+from services.cli.database import opened_store
 from services.triage.commitment import RequestState
-from services.triage.errors import VigieError
 
 app = typer.Typer(help="Storage commitment that other AEs ask of Vigie.", no_args_is_help=True)
 
@@ -31,7 +29,7 @@ def list_requests(
     asked: some instance is undecided; decided: the report is on its way; given_up: it could not be brought.
     """
     table = Table("Transaction", "AE", "State", "Instances", "Committed", "Failed", "Tries", "Since (UTC)", "Reason")
-    lines = _store().requests.lines(set(state) if state else LISTED, calling_ae_title=ae_title)
+    lines = opened_store().requests.lines(set(state) if state else LISTED, calling_ae_title=ae_title)
     for line in lines:
         reason = f"{line.reason.text} [{line.reason.code}]" if line.reason else ""
         counts = (line.instances, line.committed, line.failed, line.attempt)
@@ -58,7 +56,7 @@ def report(
     """
     if bool(transactions) == all_given_up:
         raise typer.BadParameter("name transactions, or say --all")
-    requests = _store().requests
+    requests = opened_store().requests
     given_up = requests.lines({RequestState.GIVEN_UP}, calling_ae_title=ae_title)
     wanted = transactions or [line.transaction_uid for line in given_up]
     done = requests.report_again(wanted, actor=getpass.getuser(), now=datetime.now(UTC))
@@ -67,11 +65,3 @@ def report(
     typer.echo(f"{len(done)} of {len(wanted)} will be reported again")
     if len(done) < len(wanted):
         raise typer.Exit(1)
-
-
-def _store() -> SqlStudyStore:
-    try:
-        return open_store(Settings().store_url())
-    except VigieError as error:
-        typer.echo(f"The database cannot be opened: {error}.", err=True)
-        raise typer.Exit(1) from error

@@ -9,9 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from services.backends.store import SqlStudyStore, open_store
-from services.settings import Settings
-from services.triage.errors import VigieError
+from services.backends.store import SqlStudyStore
+from services.cli.database import opened_store
 from services.triage.ports import DeliveryLine
 from services.triage.result import WITHDRAWN, DeliveryState
 
@@ -31,7 +30,7 @@ def list_deliveries(
 ) -> None:
     """List deliveries, oldest first; without --state those that were given up and can be sent again."""
     table = Table("Delivery", "Study", "Destination", "Objects", "State", "Tries", "Since (UTC)", "Reason")
-    store = _store()
+    store = opened_store()
     lines = store.deliveries(set(state), destination_name=destination) if state else _given_up(store, destination)
     for line in lines:
         since = f"{line.created_at:%Y-%m-%d %H:%M}"
@@ -61,7 +60,7 @@ def resend(
     """
     if bool(deliveries) == all_given_up:
         raise typer.BadParameter("name deliveries, or say --all")
-    store = _store()
+    store = opened_store()
     wanted = deliveries or [line.delivery_id for line in _given_up(store, destination)]
     done = store.resend(wanted, actor=getpass.getuser(), now=datetime.now(UTC))
     for delivery in sorted(set(wanted) - set(done)):
@@ -79,11 +78,3 @@ def _given_up(store: SqlStudyStore, destination: str | None) -> list[DeliveryLin
     """Those that can be sent again; a result that was recalled, or corrected, stays where it is."""
     lines = store.deliveries({DeliveryState.GIVEN_UP}, destination_name=destination)
     return [line for line in lines if line.reason is None or line.reason.code not in WITHDRAWN]
-
-
-def _store() -> SqlStudyStore:
-    try:
-        return open_store(Settings().store_url())
-    except VigieError as error:
-        typer.echo(f"The database cannot be opened: {error}.", err=True)
-        raise typer.Exit(1) from error

@@ -10,10 +10,10 @@ from rich.table import Table
 
 from services.backends.files import FolderStudyFiles
 from services.backends.senders import tenants_in_force
-from services.backends.store import SqlStudyStore, open_store
+from services.cli.database import opened_store
 from services.cli.flags import settings_from
 from services.settings import Settings
-from services.triage.errors import TransientError, VigieError
+from services.triage.errors import TransientError
 from services.triage.tenant import Tenant, Tenants
 
 app = typer.Typer(help="Hospitals that are kept apart (VIGIE_TENANTS).", no_args_is_help=True)
@@ -23,7 +23,7 @@ app = typer.Typer(help="Hospitals that are kept apart (VIGIE_TENANTS).", no_args
 def list_tenants() -> None:
     """List the tenants as the file in force has them, with how many studies each has."""
     settings, tenants = _in_force()
-    studies = _store(settings).board.studies_by_tenant()
+    studies = opened_store(settings).board.studies_by_tenant()
     table = Table("Tenant", "Called", "Calling", "STOW-RS", "Issuer", "Destinations", "Studies")
     for tenant in tenants.tenants:
         table.add_row(*_told(tenant), str(studies.pop(tenant.name, 0)))
@@ -50,7 +50,7 @@ def move(
         raise typer.BadParameter(f"there is no tenant '{tenant}'; there are {', '.join(_names(tenants))}")
     try:
         # the store first: it has the last word, and the door is set right by whoever finds it wrong
-        known = _store(settings).move(study, theirs, actor=getpass.getuser(), now=datetime.now(UTC))
+        known = opened_store(settings).move(study, theirs, actor=getpass.getuser(), now=datetime.now(UTC))
         FolderStudyFiles(settings.data).assign(study, tenant)
     except TransientError as error:
         typer.echo(f"It was not moved, or not wholly: {error}. Move it again.", err=True)
@@ -81,11 +81,3 @@ def _told(tenant: Tenant) -> tuple[str, ...]:
 
 def _names(tenants: Tenants) -> list[str]:
     return [one.name for one in tenants.tenants]
-
-
-def _store(settings: Settings) -> SqlStudyStore:
-    try:
-        return open_store(settings.store_url())
-    except VigieError as error:
-        typer.echo(f"The database cannot be opened: {error}.", err=True)
-        raise typer.Exit(1) from error
