@@ -13,6 +13,7 @@ import trustme
 
 from services.backends.part10 import digest
 from services.backends.senders import StowSender
+from services.backends.web import auth_from, credentials
 from services.triage.errors import DestinationUnavailable
 from tests.support.ct import ct_series, write_series
 from tests.support.oauth2 import CLIENT_ID, CLIENT_SECRET, SCOPE, Provider, provider
@@ -139,7 +140,8 @@ def test_a_token_is_never_shown(tmp_path, files):
     with provider() as tokens, gate(tokens) as door:
         sending = sender(tmp_path, door.url, token_url=tokens.token_url, **OURS)
         sending.send(files)
-    require_no_secret(repr(sending), repr(sending._auth()), *tokens.tokens)
+    auth = auth_from(credentials(sending.credentials, sending.url), tokens=sending._tokens)
+    require_no_secret(repr(sending), repr(auth), *tokens.tokens)
 
 
 def require_no_secret(*shown: str) -> None:

@@ -3,12 +3,14 @@
 A PACS that commits only half: test_commitment; dcmtk and Orthanc commit all that they have.
 """
 
+import time
 from pathlib import Path
 
 import httpx
 import pytest
 
 from services.backends.part10 import digest
+from services.triage.errors import InstanceRefused
 from services.triage.result import DeliveryState
 from tests.support.delivering import delivering, states
 from tests.support.house import House, chest_with_ball
@@ -55,6 +57,14 @@ def history(house: House, uid: str, destination: str = "pacs") -> list[tuple[str
 
 def frozen(house: House, uid: str) -> list[str]:
     return sorted(digest(house.files.result_path(each.sha256).read_bytes()) for each in house.result(uid).objects)
+
+
+def whole(folder: Path) -> bool:
+    """Whether something is there, and all of it is written."""
+    try:
+        return bool(kept(folder))
+    except InstanceRefused:
+        return False
 
 
 def kept(folder: Path) -> list[str]:
@@ -141,8 +151,9 @@ def test_what_a_pacs_took_before_it_closed_the_association_is_not_sent_again(hou
     uid = house.freeze(chest_with_ball())
     seg, report = (digest(house.files.result_path(each.sha256).read_bytes()) for each in house.result(uid).objects)
     with delivering(house):
-        with storescp(tmp_path / "first", port, KEPT_TWICE, "--sleep-after", "2"):
-            wait_until(lambda: received(tmp_path / "first"))
+        with storescp(tmp_path / "first", port, KEPT_TWICE, "--sleep-after", "4"):
+            wait_until(lambda: whole(tmp_path / "first"))
+            time.sleep(1)  # its answer comes right after the file
         wait_until(lambda: len(history(house, uid)) >= 2)
         with storescp(tmp_path / "second", port, KEPT_TWICE):
             until(house, uid, DeliveryState.SENT)

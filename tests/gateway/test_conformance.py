@@ -16,6 +16,7 @@ from pynetdicom import AE, PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTAT
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ
 from pynetdicom.sop_class import _STORAGE_CLASSES
 
+from services.backends.files import FolderStudyFiles
 from services.backends.storage_commitment import STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE, action_information
 from services.backends.store import open_store
 from services.settings import Settings
@@ -242,12 +243,22 @@ def test_each_storage_status_of_the_document_is_given_for_its_reason(plain: Door
             return store(association, encode(one), sop_instance_uid=uid or one.SOPInstanceUID)
 
     good, nameless = ct_series(slices=1)[0], ct_series(slices=1, StudyInstanceUID=None)[0]
-    with open_door(tmp_path, min_free_mb=str(10**9)) as full:
+    theirs = ct_series(slices=1)[0]
+    FolderStudyFiles(tmp_path / "tenants").claim(theirs.StudyInstanceUID, "b")
+    (tmp_path / "tenants.toml").write_text(
+        '[a]\ncalling_ae_titles = ["TEST_SCU"]\ndestinations = []\n'
+        '[b]\ncalling_ae_titles = ["CT2"]\ndestinations = []\n'
+    )
+    with (
+        open_door(tmp_path / "full", min_free_mb=str(10**9)) as full,
+        open_door(tmp_path / "tenants", tenants=str(tmp_path / "tenants.toml")) as of_a,
+    ):
         given = {
             0x0000: sent(plain, good),
             0xA700: sent(full, good),
             0xA900: sent(plain, good, uid=generate_uid()),
             0xC000: sent(plain, nameless),
+            0x0124: sent(of_a, theirs),
         }
     assert given == {code: code for code in codes("status")}
 
@@ -314,5 +325,5 @@ def test_each_status_of_a_commitment_report_is_given_for_its_reason(plain: Door,
 
 
 def test_every_setting_that_the_document_names_is_one() -> None:
-    named = set(re.findall(r"`VIGIE_([A-Z_]+)", CONFORMANCE.read_text(encoding="utf-8")))
+    named = set(re.findall(r"`VIGIE_([A-Z0-9_]+)", CONFORMANCE.read_text(encoding="utf-8")))
     assert {name.lower() for name in named} <= set(Settings.model_fields)

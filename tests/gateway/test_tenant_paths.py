@@ -64,7 +64,9 @@ def test_addresses_in_the_answers_stay_below_the_tenant(client: TestClient) -> N
     assert client.get(first["7FE00010"]["BulkDataURI"]).status_code == 200
 
 
-@pytest.mark.parametrize("rest", ["", "/metadata", f"/series/{OF_B[0].SeriesInstanceUID}"])
+@pytest.mark.parametrize(
+    "rest", ["", "/metadata", f"/series/{OF_B[0].SeriesInstanceUID}"], ids=["study", "metadata", "series"]
+)
 def test_the_study_of_another_tenant_is_not_there(client: TestClient, rest: str) -> None:
     assert client.get(f"/t/a/dicom-web/studies/{UID_B}{rest}").status_code == 404
     assert client.get(f"/t/b/dicom-web/studies/{UID_B}{rest}").status_code == 200
