@@ -96,7 +96,7 @@ lint: setup ## style, types, import rules
 
 .PHONY: test
 test: setup triton-setup system lint viewer ## every check; VIGIE_TEST_DATA=<folder> adds the tests on outside data
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: chart
 chart: setup ## what of the Helm chart is made from elsewhere: its README, its schema's settings

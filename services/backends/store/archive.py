@@ -181,7 +181,7 @@ def _like(pattern: str) -> str:
     Characters that an engine would escape, or whose case only one of them folds (SQLite: ASCII alone), match anything;
     so do the delimiters of a person's name, which may be left out at its end.
     """
-    return "%" + re.sub(r"[*^=]", "%", re.sub(r"[\\?]|[^\x00-\x7f]", "_", pattern)) + "%"
+    return "%" + re.sub(r" *[*^=] *", "%", re.sub(r"[\\?]|[^\x00-\x7f]", "_", pattern)) + "%"
 
 
 def _newest(study_instance_uids: Sequence[str], sop_instance_uid: str | None = None) -> sa.Select[tuple[int]]:

@@ -1,7 +1,7 @@
 """Attribute matching (PS3.4 C.2.2.2) on values in the DICOM JSON Model. Pure."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import translate
 from functools import lru_cache
 from typing import Any
@@ -41,8 +41,9 @@ def matches(element: Element, key: str, *, fuzzy: bool = False) -> bool:
     values = [text for value in element.get("Value", []) for text in _texts(value)]
     if vr in ("UI", "CS"):
         return any(_matches_one(vr, value, each.strip()) for each in re.split(r"[,\\]", key) for value in values)
-    groups = [each for each in key.split("=") if each] if vr == "PN" else [key]
-    return all(any(_matches_one(vr, value, each) for value in values) for each in groups)
+    if vr == "PN" and "=" in key:
+        return any(_matches_by_group(value, key) for value in element.get("Value", []) if isinstance(value, dict))
+    return any(_matches_one(vr, value, key) for value in values)
 
 
 def as_list(key: str) -> list[str]:
@@ -72,6 +73,12 @@ def _matches_one(vr: str, value: str, key: str) -> bool:
     if vr == "PN":
         return _pattern(key.rstrip("^ ").lower()).fullmatch(value.lower()) is not None
     return _pattern(key.strip()).fullmatch(value) is not None
+
+
+def _matches_by_group(name: Mapping[str, Any], key: str) -> bool:
+    """A key of several groups, of which an empty one matches all: each against its own (PS3.5 6.2.1.1)."""
+    groups = zip(("Alphabetic", "Ideographic", "Phonetic"), key.split("="), strict=False)
+    return all(_matches_one("PN", str(name.get(group, "")).rstrip("^ "), each) for group, each in groups if each)
 
 
 def _in_range(vr: str, value: str, key: str) -> bool:
