@@ -1,5 +1,6 @@
 """When a process of ours must stop: on SIGTERM and SIGINT."""
 
+import _thread
 import os
 import signal
 import threading
@@ -8,10 +9,14 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set; call it from the main thread."""
+    """An event that SIGTERM and SIGINT set; call it from the main thread.
+
+    A handler runs in between whatever the main thread does, another handler among it, and an event's lock is not to be
+    had twice by one thread: so it is set by another, of the lowest level (`threading` has locks of its own).
+    """
     stop = threading.Event()
     for number in _SIGNALS:
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: _thread.start_new_thread(stop.set, ()))
     return stop
 
 
