@@ -21,6 +21,7 @@ from services.gateway.dicomweb.cors import DicomWebCors
 from services.gateway.dicomweb.not_here import not_here
 from services.gateway.dicomweb.root import ALIAS, ROOT
 from services.gateway.edge import RequestDurations, SecurityHeaders
+from services.gateway.language import PageLanguage
 from services.gateway.problems import install_problem_handlers
 from services.gateway.role import Role
 from services.gateway.serve import serve
@@ -88,6 +89,7 @@ def create_app(
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings.http), www_redirect=False)
     if settings.dicomweb_origins:
         app.add_middleware(DicomWebCors, origins=settings.dicomweb_origins)
+    app.add_middleware(PageLanguage)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestDurations, histogram=metrics.request_durations(app.state.metrics))
     return app

@@ -7,6 +7,7 @@ from starlette.templating import Jinja2Templates
 
 from services import __version__
 from services.gateway import wording
+from services.gateway.language import LANGUAGES, current_language, translated, translated_plural
 from services.triage.finding import two_digits
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -14,8 +15,14 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        extensions=["jinja2.ext.i18n"],
     )
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_callables(translated, translated_plural, newstyle=True)  # type: ignore[attr-defined]
     environment.filters.update(
         age=wording.age_words,
         caveats=wording.caveats,
@@ -31,6 +38,8 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         version=__version__,
+        language=current_language,
+        languages=LANGUAGES,
         state_words=wording.STATE_WORDS,
         priority_words=wording.PRIORITY_WORDS,
         verdict_of_result=wording.verdict_of_result,

@@ -26,7 +26,8 @@ VigieError
 │   ├── ListenerRefused         a listener cannot be set up as it is told
 │   ├── SchemaRefused           a database is newer than this program can use
 │   ├── DestinationRefused      a PACS answers that it will not take an object
-│   └── WorkitemRefused         a workitem is in another state, or another's
+│   ├── WorkitemRefused         a workitem is in another state, or another's
+│   └── VerdictRefused          a reader's answer to what is not there, or not theirs to undo
 ├── LeaseLost                   another worker holds the job now: stop, write nothing
 └── DeadLetterError             a message nobody can act on: keep it for a person
 """
@@ -201,6 +202,10 @@ class DestinationRefused(RejectedError):
 
 class WorkitemRefused(RejectedError):
     """A change of a workitem that its state or its owner forbids; the text ends in the DIMSE status (PS3.4 CC.2)."""
+
+
+class VerdictRefused(RejectedError):
+    """A reader's verdict on a study, a result or a lesion that is not there, or the undoing of what cannot be."""
 
 
 class LeaseLost(VigieError):

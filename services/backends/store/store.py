@@ -29,6 +29,7 @@ from services.backends.store.desk import Board
 from services.backends.store.engine import reading, writing
 from services.backends.store.inquiries import Inquiries
 from services.backends.store.reconciliations import Reconciliations
+from services.backends.store.verdicts import Verdicts
 from services.backends.store.workitems import Workitems
 from services.triage.commitment import CommitmentReport
 from services.triage.completeness import Evidence
@@ -55,7 +56,7 @@ class SqlStudyStore:
 
     `board` and `archive`: the reads of the desk and of DICOMweb. `inquiries`, `reconciliations`: for who asks a PACS.
     `announcements`: what the door hears of MPPS and IAN. `workitems`: what UPS-RS asks and changes.
-    `requests`: `services.triage.ports.CommitmentRequests`.
+    `requests`: `services.triage.ports.CommitmentRequests`. `verdicts`: what readers answered.
     """
 
     def __init__(self, engine: Engine, *, same_pixels: SamePixels, default_issuer: str = "") -> None:
@@ -65,6 +66,7 @@ class SqlStudyStore:
         self.board = Board(engine)
         self.archive = Archive(engine)
         self.workitems = Workitems(engine)
+        self.verdicts = Verdicts(engine)
         self.inquiries = Inquiries(engine)
         self.announcements = Announcements(engine)
         self.reconciliations = Reconciliations(engine)

@@ -16,6 +16,7 @@ from services.triage.patient import MAX_ID_CHARACTERS
 from services.triage.result import ObjectKind
 from services.triage.study import InstanceHeader, StudyAttributes
 from services.triage.tenant import NO_TENANT
+from services.triage.verdict import MarkedLesion, Shown
 
 metadata = sa.MetaData(
     naming_convention={
@@ -350,6 +351,25 @@ workitem = sa.Table(
     Column("cancel_reason", Words),
     Index(None, "study_instance_uid"),
     Index(None, "state"),
+)
+
+# What a reader answered to the AI (`triage.verdict.Verdict`); append-only.
+verdict = sa.Table(
+    "verdict",
+    metadata,
+    Column("verdict_id", WORD, primary_key=True),
+    _study(),
+    Column("result_id", WORD, ForeignKey("result.result_id")),
+    Column("tracking_uid", UID),
+    Column("answer", WORD, nullable=False),
+    Column("reason", WORD),
+    Column("comment", Words, nullable=False),
+    Column("lesion", AsJson(MarkedLesion)),
+    Column("reader", Words, nullable=False),
+    Column("given_at", UtcTime, nullable=False, index=True),
+    Column("shown", AsJson(Shown), nullable=False),
+    Column("undoes", WORD, ForeignKey("verdict.verdict_id"), unique=True),
+    Index(None, "study_instance_uid"),
 )
 
 # A request for Storage Commitment that an AE has made to us. attempt: failed tries of what its state waits for.

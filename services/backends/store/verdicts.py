@@ -1,0 +1,93 @@
+"""What readers answered to the AI, append-only: `SqlStudyStore.verdicts` is one."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine
+
+from services.backends.store import history
+from services.backends.store.engine import locked, reading, writing
+from services.backends.store.tables import result, study, verdict
+from services.triage.errors import VerdictRefused
+from services.triage.verdict import Answer, Verdict
+
+
+class Verdicts:
+    """What the desk may ask and add. Raises StoreUnavailable."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def give(self, given: Verdict) -> bool:
+        """Keep a verdict. False, and nothing changes: it is there already (`verdict_id`).
+
+        Raises VerdictRefused: unknown_study, unknown_result, unknown_lesion, unknown_verdict, not_yours,
+        already_undone.
+        """
+        with writing(self._engine) as connection:
+            locked(connection, [given.study_instance_uid])
+            if _row(connection, given.verdict_id) is not None:
+                return False
+            _check(connection, given)
+            connection.execute(sa.insert(verdict).values(**{c.name: getattr(given, c.name) for c in verdict.columns}))
+            line = history.line(
+                given.study_instance_uid,
+                "study",
+                "study",
+                time=given.given_at,
+                actor=given.reader,
+                what=f"verdict_{given.answer}",
+                cause=given.reason or "",
+            )
+            history.write(connection, [line])
+        return True
+
+    def of_study(self, study_instance_uid: str) -> tuple[Verdict, ...]:
+        """All that were given, oldest first; `triage.verdict.standing` tells which hold."""
+        mine = verdict.c.study_instance_uid == study_instance_uid
+        with reading(self._engine) as connection:
+            rows = connection.execute(sa.select(verdict).where(mine).order_by(verdict.c.given_at, verdict.c.verdict_id))
+            return tuple(verdict_of(row) for row in rows)
+
+
+def verdict_of(row: sa.Row[Any]) -> Verdict:
+    """The verdict of a row of its table."""
+    told = {column.name: getattr(row, column.name) for column in verdict.columns}
+    return Verdict(**{**told, "answer": Answer(told["answer"])})
+
+
+def _row(connection: Connection, verdict_id: str) -> sa.Row[Any] | None:
+    return connection.execute(sa.select(verdict).where(verdict.c.verdict_id == verdict_id)).first()
+
+
+def _check(connection: Connection, given: Verdict) -> None:
+    uid = given.study_instance_uid
+    if connection.scalar(sa.select(study.c.study_instance_uid).where(study.c.study_instance_uid == uid)) is None:
+        raise VerdictRefused("unknown_study", "no instance of this study was kept")
+    if given.result_id is not None:
+        _check_result(connection, given)
+    if given.undoes is not None:
+        _check_undo(connection, given, given.undoes)
+
+
+def _check_result(connection: Connection, given: Verdict) -> None:
+    lesions = connection.scalar(
+        sa.select(result.c.lesions).where(
+            result.c.result_id == given.result_id, result.c.study_instance_uid == given.study_instance_uid
+        )
+    )
+    if lesions is None:
+        raise VerdictRefused("unknown_result", "this study has no such result")
+    of_the_ai = given.tracking_uid is not None and given.answer not in (Answer.ADD, Answer.UNDO)
+    if of_the_ai and given.tracking_uid not in {lesion.tracking_uid for lesion in lesions}:
+        raise VerdictRefused("unknown_lesion", "this result has no such lesion")
+
+
+def _check_undo(connection: Connection, given: Verdict, verdict_id: str) -> None:
+    undone = _row(connection, verdict_id)
+    if undone is None or undone.study_instance_uid != given.study_instance_uid or undone.answer == Answer.UNDO:
+        raise VerdictRefused("unknown_verdict", "this study has no such verdict that could be undone")
+    if undone.reader != given.reader:
+        raise VerdictRefused("not_yours", "a verdict is undone by who gave it")
+    if connection.scalar(sa.select(sa.func.count()).where(verdict.c.undoes == verdict_id)):
+        raise VerdictRefused("already_undone", "this verdict was undone before")

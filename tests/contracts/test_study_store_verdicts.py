@@ -1,0 +1,87 @@
+"""The contract of `StudyStore.verdicts`: what readers answered is kept, in full and for good."""
+
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from services.backends.store import SqlStudyStore
+from services.triage.errors import VerdictRefused
+from services.triage.verdict import Answer, MarkedLesion, RejectReason, Shown, Verdict
+from tests.support.records import STUDY, after, analyse, image, lesion, sent
+
+
+@pytest.fixture
+def verdict(store: SqlStudyStore) -> Verdict:
+    analyse(store, lesions=(lesion(1), lesion(2)))
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    result = detail.versions[0].jobs[0].result
+    assert result is not None
+    return Verdict(
+        verdict_id=uuid4().hex,
+        study_instance_uid=STUDY,
+        result_id=result.result_id,
+        answer=Answer.ACCEPT,
+        reader="Dr A",
+        given_at=after(100),
+        shown=Shown(page="study", vigie_version="0.1.0"),
+        tracking_uid="2.25.1",
+    )
+
+
+def another(verdict: Verdict, **told: object) -> Verdict:
+    return replace(verdict, verdict_id=uuid4().hex, **told)  # type: ignore[arg-type]
+
+
+def test_all_of_a_verdict_is_kept(store: SqlStudyStore, verdict: Verdict) -> None:
+    marked = MarkedLesion(finding="nodule", long_axis_mm=7.5, object_sop_instance_uid="2.25.77")
+    verdicts = (
+        verdict,
+        another(verdict, answer=Answer.REJECT, reason=RejectReason.VESSEL, comment="hilum", given_at=after(101)),
+        another(verdict, answer=Answer.ADD, tracking_uid="2.25.9", lesion=marked, given_at=after(102)),
+        another(verdict, answer=Answer.UNDO, undoes=verdict.verdict_id, given_at=after(103)),
+    )
+    assert all(store.verdicts.give(each) for each in verdicts)
+    assert store.verdicts.of_study(STUDY) == verdicts
+
+
+def test_given_twice_it_is_kept_once(store: SqlStudyStore, verdict: Verdict) -> None:
+    assert store.verdicts.give(verdict)
+    assert not store.verdicts.give(replace(verdict, answer=Answer.NOT_MY_QUESTION))
+    assert store.verdicts.of_study(STUDY) == (verdict,)
+
+
+def test_the_history_of_the_study_tells_of_it(store: SqlStudyStore, verdict: Verdict) -> None:
+    store.verdicts.give(another(verdict, answer=Answer.REJECT, reason=RejectReason.ARTEFACT))
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    told = detail.events[-1]
+    assert (told.actor, told.what, told.cause, told.time) == ("Dr A", "verdict_reject", "artefact", after(100))
+
+
+def test_what_is_not_there_is_not_judged(store: SqlStudyStore, verdict: Verdict) -> None:
+    store.record(sent(image(1, study="1.7")), now=after(50))
+    for wrong, code in (
+        ({"study_instance_uid": "1.8"}, "unknown_study"),
+        ({"study_instance_uid": "1.7"}, "unknown_result"),
+        ({"result_id": "0" * 32}, "unknown_result"),
+        ({"tracking_uid": "2.25.3"}, "unknown_lesion"),
+        ({"answer": Answer.UNDO, "undoes": "0" * 32}, "unknown_verdict"),
+    ):
+        with pytest.raises(VerdictRefused) as refused:
+            store.verdicts.give(another(verdict, **wrong))
+        assert refused.value.reason.code == code
+    assert store.verdicts.of_study(STUDY) == ()
+
+
+def test_only_who_gave_a_verdict_takes_it_back_and_once(store: SqlStudyStore, verdict: Verdict) -> None:
+    store.verdicts.give(verdict)
+    undo = another(verdict, answer=Answer.UNDO, undoes=verdict.verdict_id, given_at=after(101))
+    with pytest.raises(VerdictRefused, match="by who gave it"):
+        store.verdicts.give(replace(undo, reader="Dr B"))
+    assert store.verdicts.give(undo)
+    with pytest.raises(VerdictRefused, match="undone before"):
+        store.verdicts.give(another(undo))
+    with pytest.raises(VerdictRefused, match="no such verdict"):
+        store.verdicts.give(another(undo, undoes=undo.verdict_id))
