@@ -16,6 +16,7 @@ from services.backends.store import history
 from services.backends.store.columns import UtcTime
 from services.backends.store.notifications import in_turn
 from services.backends.store.tables import delivery, result_object
+from services.backends.store.withheld import may_leave
 from services.triage.errors import Reason
 from services.triage.ports import DeliveryLine, DueDelivery
 from services.triage.result import (
@@ -283,6 +284,8 @@ def _next(destination_name: str, state: DeliveryState, now: datetime) -> sa.Sele
             delivery.c.next_at <= now,
             free,
             in_turn(now),
+            # what was sent before it was withheld may still be committed
+            may_leave(now) if state is DeliveryState.PENDING else sa.true(),
         )
         .order_by(delivery.c.priority, delivery.c.created_at, delivery.c.delivery_id)
         .limit(1)
