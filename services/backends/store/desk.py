@@ -7,10 +7,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from services.backends.store import board as shown
-from services.backends.store import inquiries, work_list
+from services.backends.store import inquiries, key_images, work_list
 from services.backends.store.detail import study_detail
 from services.backends.store.engine import reading
 from services.backends.store.flagging import times_since
+from services.backends.store.key_images import KeyLesion
 from services.backends.store.tables import (
     adt_count,
     board,
@@ -53,6 +54,11 @@ class Board:
         """Of all models that any result is of."""
         with reading(self._engine) as connection:
             return work_list.model_names(connection)
+
+    def key_lesion(self, study_instance_uid: str, result_id: str) -> KeyLesion | None:
+        """The most suspicious lesion of a result of a study; None where there is none, or the result was recalled."""
+        with reading(self._engine) as connection:
+            return key_images.key_lesion(connection, study_instance_uid, result_id)
 
     def newest_event(self) -> int:
         """The number of the newest line of any history: it grows whenever anything happens to any study."""
