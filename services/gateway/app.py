@@ -85,16 +85,8 @@ def create_app(
     app.include_router(health.router)
     app.include_router(metrics.router)
     if role.is_desk:
-        for router in (
-            worklist.router,
-            reading.router,
-            views.router,
-            preferences.router,
-            live.router,
-            key_image.router,
-        ):
-            app.include_router(router)
-        app.include_router(viewer.router)
+        for page in (worklist, reading, views, preferences, live, key_image, viewer):
+            app.include_router(page.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings.http), www_redirect=False)
     if settings.dicomweb_origins:

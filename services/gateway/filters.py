@@ -16,7 +16,6 @@ from services.triage.person import Person
 from services.triage.reading import ReadingState
 
 LONGEST_SEARCH = 64
-ALL = "all"
 _PLACE = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)~([0-9.]{1,64})")
 _PLACE_PATTERN = f"^{_PLACE.pattern}$"
 
@@ -58,7 +57,8 @@ class ListQuery(BaseModel):
 
     def wanted(self, person: Person, search: str = "") -> WorkListFilter:
         """What the store is asked for on behalf of a person."""
-        readings = set(self.reading) or ({ALL} if search else {ReadingState.UNREAD, ReadingState.TAKEN})
+        default: list[ReadingWord] = ["all"] if search else ["unread", "taken"]
+        readings = self.reading or default
         states = self.state or (list(ShownState) if search else None)
         return WorkListFilter(
             states=states,
@@ -66,7 +66,7 @@ class ListQuery(BaseModel):
             ai_says=self.ai,
             modalities=self.modality,
             models=self.model,
-            readings=set() if ALL in readings else {ReadingState(one) for one in readings},
+            readings=set() if "all" in readings else {ReadingState(one) for one in readings},
             reader={None: None, "me": person.name, "nobody": NOBODY}[self.assigned],
             tenant=self.tenant,
             search=search,

@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 import anyio.to_thread
 import structlog
 from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from services.gateway.desk import TheDesk
 from services.gateway.people import ThePerson
 from services.triage.errors import StoreUnavailable
 
@@ -39,7 +38,7 @@ class Changes:
         """Whether the store is being asked."""
         return self._looking is not None
 
-    async def listen(self) -> AsyncIterator[int | None]:
+    async def listen(self) -> AsyncGenerator[int | None, None]:
         """The newest number: now, whenever it changes, and as a sign of life; None while the store is away."""
         bell: asyncio.Queue[None] = asyncio.Queue(maxsize=1)
         self._listeners.add(bell)
@@ -83,6 +82,6 @@ async def _told(changes: Changes) -> AsyncIterator[ServerSentEvent]:
 
 
 @router.get("/events")
-async def events(request: Request, desk: TheDesk, _person: ThePerson) -> Response:
+async def events(request: Request, _person: ThePerson) -> Response:
     """`{"newest": number}` whenever anything happened to any study, and every few seconds; null: the store is away."""
     return EventSourceResponse(_told(request.app.state.changes), ping=3600, headers={"Cache-Control": "no-store"})

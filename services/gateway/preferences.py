@@ -1,4 +1,4 @@
-"""How a person wants the pages: language, light or dark, single-key shortcuts. Cookies of this browser, nothing else."""
+"""How a person wants the pages: language, light or dark, single-key shortcuts. Kept in cookies of this browser."""
 
 from enum import StrEnum
 from typing import Annotated
