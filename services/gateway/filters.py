@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from services.backends.store.board import AiSays, ShownState
 from services.backends.store.work_list import NOBODY, Place, WorkListFilter
+from services.gateway.language import noted
 from services.gateway.problems import ProblemError
 from services.triage.job import OrderPriority
 from services.triage.person import Person
@@ -90,8 +91,8 @@ def parsed(query: str) -> ListQuery:
             422,
             "invalid_request",
             "Invalid request",
-            detail="The filter is none of this list.",
-            way_out="Choose the filter anew on the page of the work list.",
+            detail=noted("The filter is none of this list."),
+            way_out=noted("Choose the filter anew on the page of the work list."),
         ) from error
 
 

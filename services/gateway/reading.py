@@ -7,6 +7,7 @@ from fastapi.responses import RedirectResponse
 
 from services.gateway.desk import Desk, TheDesk, UidInPath, unknown_study
 from services.gateway.filters import parsed
+from services.gateway.language import noted
 from services.gateway.language import translated as _
 from services.gateway.people import ThePerson, only
 from services.gateway.problems import ProblemError
@@ -22,6 +23,12 @@ _ACTIONS: dict[str, ReadingAction] = {
     "release": ReadingAction.RELEASED,
     "read": ReadingAction.READ,
     "reopen": ReadingAction.REOPENED,
+}
+
+_REFUSED = {
+    "taken": noted("Another reader has taken it meanwhile."),
+    "read": noted("Another reader has read it meanwhile: open it again first."),
+    "not_yours": noted("A study is given back by who has it."),
 }
 
 
@@ -52,7 +59,7 @@ def enter(desk: Desk, person: Person, uid: str, action: ActionWord, *, seen: str
             409,
             f"reading_{refused.reason.code}",
             _("The study is not as the list showed it"),
-            detail=refused.reason.text,
+            detail=_(_REFUSED[refused.reason.code]),
             way_out=_("Go back to the list: it shows who has the study now. Take it over there if that is agreed."),
         ) from refused
 

@@ -38,6 +38,7 @@ def _environment() -> Environment:
         priority_from=wording.priority_from_words,
         saying=wording.saying,
         score=wording.score_words,
+        time_of_day=wording.time_of_day_words,
         tm=wording.time_words,
         two_digits=two_digits,
         years=wording.years_words,

@@ -47,24 +47,30 @@ def _key_frame(segmentation: StoredFile, lesion: Lesion) -> tuple[npt.NDArray[np
     """The lesion's mask on its key slice, and that slice: SOP Instance UID and frame number (from 1)."""
     with segmentation.open() as file:
         pixels = PixelData(segmentation, file)
+        shared = pixels.header.SharedFunctionalGroupsSequence[0]
         groups = pixels.header.PerFrameFunctionalGroupsSequence
+
+        def told(number: int, keyword: str) -> Dataset:
+            """What is said of this frame, by itself or of all (PS3.3 C.7.6.16)."""
+            group = groups[number - 1]
+            return (group if keyword in group else shared)[keyword].value[0]  # type: ignore[no-any-return]
+
         numbers = [
             number
-            for number, group in enumerate(groups, start=1)
-            if group.SegmentIdentificationSequence[0].ReferencedSegmentNumber == lesion.number
+            for number in range(1, len(groups) + 1)
+            if told(number, "SegmentIdentificationSequence").ReferencedSegmentNumber == lesion.number
         ]
-        orientation = pixels.header.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0]
-        rows, columns = np.reshape(np.asarray(orientation.ImageOrientationPatient, float), (2, 3))
-        normal = np.cross(rows, columns)
 
         def depth(number: int) -> float:
-            position = groups[number - 1].PlanePositionSequence[0].ImagePositionPatient
-            return float(np.asarray(position, float) @ normal)
+            cosines = told(number, "PlaneOrientationSequence").ImageOrientationPatient
+            rows, columns = np.reshape(np.asarray(cosines, float), (2, 3))
+            position = told(number, "PlanePositionSequence").ImagePositionPatient
+            return float(np.asarray(position, float) @ np.cross(rows, columns))
 
         # a lesion is connected: it has a frame on every slice from its first to its last, sorted as the volume is
         key = sorted(numbers, key=depth)[lesion.key_slice - lesion.slice_range[0]]
         mask = pixels.array(key) > 0
-        reference = groups[key - 1].DerivationImageSequence[0].SourceImageSequence[0]
+        reference = told(key, "DerivationImageSequence").SourceImageSequence[0]
     frame = reference.get("ReferencedFrameNumber") or 1
     return mask, str(reference.ReferencedSOPInstanceUID), int(frame)
 

@@ -8,6 +8,7 @@ from fastapi.responses import RedirectResponse
 from services.backends.store.views import LONGEST_NAME, SavedView
 from services.gateway.desk import TheDesk
 from services.gateway.filters import parsed
+from services.gateway.language import noted
 from services.gateway.people import ThePerson
 from services.gateway.problems import ProblemError
 
@@ -30,8 +31,8 @@ def save_view(
             403,
             "not_your_part",
             "Not your part",
-            detail="A view for everybody is a lead's to save.",
-            way_out="Save it for yourself, or ask a lead.",
+            detail=noted("A view for everybody is a lead's to save."),
+            way_out=noted("Save it for yourself, or ask a lead."),
         )
     told = parsed(query).query()
     view = SavedView(owner=person.name, name=name.strip(), query=told, shared=shared)

@@ -239,3 +239,8 @@ def moment_words(moment: datetime) -> str:
 def clock_words(moment: datetime) -> str:
     """The time of day of a moment in the server's own time zone."""
     return f"{moment.astimezone():%H:%M:%S}"
+
+
+def time_of_day_words(moment: datetime) -> str:
+    """The same to the minute."""
+    return f"{moment.astimezone():%H:%M}"
