@@ -189,7 +189,7 @@ def desk() -> Iterator[str]:
             thread.join()
 
 
-def _view(name: str, query: str):  # noqa: ANN202
+def _view(name: str, query: str):
     from services.backends.store.views import SavedView
 
     return SavedView(owner=READER.name, name=name, query=query, shared=False)

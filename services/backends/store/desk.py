@@ -51,7 +51,7 @@ class Board:
             return work_list.waiting(connection, tenant)
 
     def model_names(self) -> tuple[str, ...]:
-        """Of all models that any result is of."""
+        """Of the models whose result leads any study."""
         with reading(self._engine) as connection:
             return work_list.model_names(connection)
 

@@ -492,9 +492,11 @@ board = sa.Table(
     Column("reader", Words),
     Column("reader_since", UtcTime),
     Column("read_again", WORD),
-    Index(None, "rank", "study_instance_uid"),
-    Index(None, "is_read", "rank", "study_instance_uid"),
+    Index(None, "rank", "study_instance_uid", "state", "modalities"),
+    Index(None, "is_read", "rank", "study_instance_uid", "state", "modalities"),
     Index(None, "is_read", "ai_says", "rank", "study_instance_uid"),
     Index(None, "is_read", "state", "rank", "study_instance_uid"),
     Index(None, "reader", "is_read", "rank", "study_instance_uid"),
+    Index(None, "model_name", "is_read", "rank", "study_instance_uid"),
+    Index("ix_board_waiting", "is_read", "state", "ai_says", "priority"),
 )

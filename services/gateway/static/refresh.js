@@ -156,6 +156,7 @@ function listen() {
   });
   events.addEventListener("error", () => {
     document.documentElement.dataset.live = "off";
+    plan(0); // is it gone, or only the stream?
     // a server that refuses is not asked again by the browser itself
     if (events.readyState === EventSource.CLOSED) setTimeout(listen, POLL_MS);
   });

@@ -38,11 +38,19 @@ _SAYS = """
         END
 """
 _INDEXES = {
-    "ix_board_rank_study_instance_uid": ["rank", "study_instance_uid"],
-    "ix_board_is_read_rank_study_instance_uid": ["is_read", "rank", "study_instance_uid"],
+    "ix_board_rank_study_instance_uid_state_modalities": ["rank", "study_instance_uid", "state", "modalities"],
+    "ix_board_is_read_rank_study_instance_uid_state_modalities": [
+        "is_read",
+        "rank",
+        "study_instance_uid",
+        "state",
+        "modalities",
+    ],
     "ix_board_is_read_ai_says_rank_study_instance_uid": ["is_read", "ai_says", "rank", "study_instance_uid"],
     "ix_board_is_read_state_rank_study_instance_uid": ["is_read", "state", "rank", "study_instance_uid"],
     "ix_board_reader_is_read_rank_study_instance_uid": ["reader", "is_read", "rank", "study_instance_uid"],
+    "ix_board_model_name_is_read_rank_study_instance_uid": ["model_name", "is_read", "rank", "study_instance_uid"],
+    "ix_board_waiting": ["is_read", "state", "ai_says", "priority"],
 }
 
 
