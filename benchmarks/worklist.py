@@ -43,6 +43,7 @@ from services.backends.store.tables import (
     workitem,
 )
 from services.gateway.app import create_app
+from services.gateway.filters import written
 from services.settings import Settings
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobPlan, JobState, OrderPriority
@@ -267,16 +268,10 @@ def databases(folder: Path) -> Iterator[dict[str, str]]:
 
 def requests(store: SqlStudyStore, count: int) -> dict[str, tuple[str, str, dict[str, str] | None]]:
     """What is asked, by name: method, address, form."""
-    deep = store.board.page(limit=1)
-    at = deep.rows[0]
-    for _ in range(40):  # near enough: the rank of a study that far down
-        page = store.board.page(at=deep.after, limit=500)
-        if page.after is None:
-            break
-        at, deep = page.rows[-1], page
-        if _ * 500 > DEEP * count * (1 - READ_SHARE):
-            break
-    place = f"{at.rank:.6f}~{at.study.study_instance_uid}"
+    page = store.board.page(limit=500)
+    for _ in range(int(DEEP * count * (1 - READ_SHARE)) // 500):
+        page = store.board.page(at=page.after, limit=500)
+    place = written(page.after)
     filters = {
         "read ones": "reading=read",
         "read and not": "reading=all",
@@ -383,13 +378,14 @@ def main() -> None:
 PAGE = """\
 # The work list with many studies
 
-Made again by `python -m benchmarks.worklist --studies {studies} --rounds {rounds} --write docs/measurements/worklist.md`,
+Made again by
+`python -m benchmarks.worklist --studies {studies} --rounds {rounds} --write docs/measurements/worklist.md`,
 on one machine of {cores} cores shared with other work (load average {load:.1f} at the start, {date}).
 
-{studies} studies, of which four in ten are read, with every outcome, three models and two tenants; pages of 100 rows. The
-time is that of the whole answer (database, template), {rounds} rounds each, one at a time. A page begins behind a study and
-not after a number of them (keyset), so that a deep one costs what the first one does. A search looks for a part of a word
-in five columns: it reads all studies.
+{studies} studies, of which four in ten are read, with every outcome, three models and two tenants; pages of 100 rows.
+The time is that of the whole answer (database, template), {rounds} rounds each, one at a time. A page begins behind a
+study and not after a number of them (keyset), so that a deep one costs what the first one does. A search looks for a
+part of a word in five columns: it reads all studies.
 
 {text}
 """

@@ -8,8 +8,6 @@ the desk.
 """
 
 import argparse
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,12 +17,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
-import uvicorn
 from playwright.sync_api import BrowserContext, sync_playwright
 from pydicom import Dataset, dcmread
 from rich.console import Console
 
 from demo.studies import demo_studies
+from services.backends.store.views import SavedView
 from services.gateway.people import current_person
 from services.triage.errors import AnalysisFailed, Reason
 from services.triage.job import JobPlan, OrderPriority
@@ -33,7 +31,7 @@ from services.triage.reading import ReadingAction, ReadingStep
 from tests.support.chromium import PROGRAM
 from tests.support.ct import ct_series
 from tests.support.painted import PaintedSegmenter, arrive, complete, freeze, lease
-from tests.support.peers import free_port
+from tests.support.served import served
 from tests.support.worklist import Ward
 
 CONSOLE = Console(stderr=True)
@@ -52,6 +50,7 @@ class Source:
     spacing_mm: tuple[float, float, float]
 
     def mirrored(self) -> "Source":
+        """Left for right: another patient to the eye."""
         return Source(self.voxels[:, :, ::-1], self.mask[:, :, ::-1], self.spacing_mm)
 
 
@@ -176,21 +175,11 @@ def desk() -> Iterator[str]:
         app.dependency_overrides[current_person] = lambda: READER
         ward.store.views.save(_view("My night shift", "assigned=me"), now=ward.now)
         ward.store.views.save(_view("CT, flagged", "ai=urgent&ai=elevated&modality=CT"), now=ward.now)
-        port = free_port()
-        server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        while not server.started:
-            time.sleep(0.05)
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.should_exit = True
-            thread.join()
+        with served(app) as address:
+            yield address
 
 
 def _view(name: str, query: str):
-    from services.backends.store.views import SavedView
 
     return SavedView(owner=READER.name, name=name, query=query, shared=False)
 

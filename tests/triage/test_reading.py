@@ -19,7 +19,7 @@ from services.triage.reading import (
 )
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1)).map(lambda one: one.replace(tzinfo=UTC))
+MOMENTS = st.integers(-5 * 365 * 86400, 5 * 365 * 86400).map(lambda seconds: NOON + timedelta(seconds=seconds))
 URGENCIES = st.integers(0, 2)
 
 
