@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Response
 from fastapi.responses import RedirectResponse
 
 from services.gateway.desk import Desk, TheDesk, UidInPath, unknown_study
@@ -62,8 +62,3 @@ def enter(desk: Desk, person: Person, uid: str, action: ActionWord, *, seen: str
             detail=_(_REFUSED[refused.reason.code]),
             way_out=_("Go back to the list: it shows who has the study now. Take it over there if that is agreed."),
         ) from refused
-
-
-def back_of(request: Request) -> str:
-    """The filters of this page as a form brings them back."""
-    return parsed(request.url.query).query()

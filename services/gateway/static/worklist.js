@@ -1,7 +1,7 @@
 // The work list by keyboard, its clocks, and taking studies without leaving the page. Without it, links and buttons do all.
 "use strict";
 
-const OVER_MS = 5000;   // so long the second t takes a study over
+const OVER_MS = 5000;   // so long a second key takes a study over
 const CHORD_MS = 1500;  // so long a g waits for what comes after it
 const TOAST_MS = 8000;
 
@@ -68,29 +68,36 @@ async function act(uid, action, seen, { onUndo = null } = {}) {
   dispatchEvent(new Event("vigie:changed"));
 }
 
-function takeOrRelease(row) {
-  const { uid, reading, holder } = row.dataset, isMine = "mine" in row.dataset;
-  if (reading === "read") return say(list.dataset.ofRead.replace("{name}", holder));
-  if (reading === "taken" && isMine) return act(uid, "release", holder);
-  if (reading === "taken" && over?.uid !== uid) {
-    over = { uid };
-    setTimeout(() => { over = null; }, OVER_MS);
-    return say(list.dataset.over.replace("{name}", holder));
-  }
+// A colleague's study is not touched by a slip of the finger: the first key says whose it is, the second one does it.
+function isTheirs(row, key) {
+  const { uid, reading, holder } = row.dataset, isAgain = over === uid + key;
   over = null;
+  if (reading !== "taken" || "mine" in row.dataset || isAgain) return false;
+  over = uid + key;
+  setTimeout(() => { over = null; }, OVER_MS);
+  say(list.dataset.over.replace("{name}", holder).replace("{key}", key));
+  return true;
+}
+
+function takeOrRelease(row) {
+  const { uid, reading, holder } = row.dataset;
+  if (reading === "read") return say(list.dataset.ofRead.replace("{name}", holder));
+  if (reading === "taken" && "mine" in row.dataset) return act(uid, "release", holder);
+  if (isTheirs(row, "t")) return;
   return act(uid, "take", holder, { onUndo: () => act(uid, "release", "") });
 }
 
 function readOrReopen(row) {
   const { uid, reading, holder } = row.dataset;
   if (reading === "read") return act(uid, "reopen", holder);
+  if (isTheirs(row, "r")) return;
   return act(uid, "read", holder, { onUndo: () => act(uid, "reopen", "") });
 }
 
 const onRow = {
   v: (row) => { if (row.dataset.view) location.href = row.dataset.view; else row.querySelector("a.open").click(); },
-  t: takeOrRelease,
-  r: readOrReopen,
+  t: (row) => { if (row.querySelector("form.act")) takeOrRelease(row); },
+  r: (row) => { if (row.querySelector("form.act")) readOrReopen(row); },
   Enter: (row) => row.querySelector("a.open").click(),
 };
 
