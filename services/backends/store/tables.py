@@ -71,6 +71,7 @@ study = sa.Table(
     Column("tenant", Words, nullable=False, server_default=NO_TENANT),
     Column("tenant_issuer", Words, nullable=False, server_default=""),
     Column("received_at", UtcTime, nullable=False),
+    Index(None, "study_instance_uid", "tenant"),
 )
 
 # One row per content: two digests under one SOP Instance UID are two rows. `since_version`: the first version that

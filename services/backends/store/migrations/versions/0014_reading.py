@@ -94,10 +94,12 @@ def upgrade() -> None:
     for name, columns in _INDEXES.items():
         op.create_index(name, "board", columns)
     op.drop_index("ix_board_priority_urgency_received_at", table_name="board")
+    op.create_index("ix_study_study_instance_uid_tenant", "study", ["study_instance_uid", "tenant"])
 
 
 def downgrade() -> None:
     """Without them: who took and read what, and the saved views, are lost."""
+    op.drop_index("ix_study_study_instance_uid_tenant", table_name="study")
     op.create_index("ix_board_priority_urgency_received_at", "board", ["priority", "urgency", "received_at"])
     for name in _INDEXES:
         op.drop_index(name, table_name="board")
