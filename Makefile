@@ -107,20 +107,22 @@ viewer: setup ## OHIF, from its npm package, for the work list's links: build/oh
 	$(BIN)/python viewer/install.py
 
 .PHONY: pictures
-pictures: setup system ## the overlays of a real CT, drawn from their DICOM objects: docs/pictures
+pictures: setup system ## the overlays of a real CT, drawn from their DICOM objects, and the work list: docs/pictures
 	$(BIN)/python -m demo.pictures
+	$(BIN)/python -m demo.desk_pictures
 
 .PHONY: objects
 objects: setup system ## the objects of every outcome before every validator: docs/measurements/objects.md
 	$(BIN)/python -m benchmarks.objects --write docs/measurements/objects.md
 
 .PHONY: bench
-bench: setup triton-setup system ## ingest beside its peers, pipeline without its model, SEG writing, jobs through both queues, the Triton wire: docs/measurements
+bench: setup triton-setup system ## ingest beside its peers, pipeline without its model, SEG writing, jobs through both queues, the Triton wire, the work list: docs/measurements
 	$(BIN)/python -m benchmarks.ingest --write docs/measurements/ingest.md
 	$(BIN)/python -m benchmarks.pipeline
 	$(BIN)/python -m benchmarks.seg --write docs/measurements/seg.md
 	$(BIN)/python -m benchmarks.jobs --write docs/measurements/jobs.md
 	$(BIN)/python -m benchmarks.wire --write docs/measurements/wire.md
+	$(BIN)/python -m benchmarks.worklist --write docs/measurements/worklist.md
 
 ROUNDS ?= 100
 SEED ?= 1

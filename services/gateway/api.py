@@ -2,16 +2,21 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.responses import FileResponse
 
-from services.backends.store.board import ShownState
+from services.gateway.anonymous import as_seen_by
 from services.gateway.desk import PAGE_LIMIT, PAGE_SIZE, TheDesk, UidInPath, unknown_study
+from services.gateway.filters import After, Before, TheListQuery, place, written
+from services.gateway.people import ThePerson, only
 from services.gateway.problems import Problem, ProblemError
+from services.gateway.reading import enter
 from services.gateway.recall import recall
 from services.gateway.schemas import (
     AnalysisOut,
     CompletionOut,
+    ReadingIn,
+    ReadingOut,
     RecallIn,
     RecallOut,
     StudyDetailOut,
@@ -46,27 +51,50 @@ router = APIRouter(prefix="/api")
 )
 def list_studies(
     desk: TheDesk,
-    state: Annotated[
-        list[ShownState] | None, Query(description="Only these states; default: all but out_of_scope.")
-    ] = None,
+    person: ThePerson,
+    asked: TheListQuery,
     search: Annotated[
-        str, Query(max_length=64, description="Part of patient name, ID, accession number, description or study UID.")
+        str,
+        Query(max_length=64, description="Part of patient name, ID, accession number, description or study UID."),
     ] = "",
-    tenant: Annotated[str | None, Query(max_length=32, description="Only studies of this tenant.")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = PAGE_SIZE,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    before: Before = None,
+    after: After = None,
 ) -> StudyListOut:
-    """Studies by the order's priority, then the AI's flag, then arrival.
+    """STAT first; then by the order's priority, then the AI's flag, then arrival.
 
-    A query string is kept by proxies and browser histories: let no `search` with patient data leave a trusted network.
+    A study that has waited eight hours moves up one step; none moves past STAT. Without a filter those that are not
+    read yet, and none that is out of scope. A query string is kept by proxies and browser histories: let no `search`
+    with patient data leave a trusted network. Who may not see patients gets the list without them.
     """
-    rows = desk.store.board.work_list(states=state, search=search, tenant=tenant, limit=limit + 1, offset=offset)
+    page = desk.store.board.page(asked.wanted(person, search), at=place(before, after), limit=limit)
     return StudyListOut(
-        studies=[StudyOut.model_validate(row) for row in rows[:limit]],
+        studies=[StudyOut.model_validate(as_seen_by(person, row)) for row in page.rows],
         limit=limit,
-        offset=offset,
-        next_offset=offset + limit if len(rows) > limit else None,
+        previous=written(page.before),
+        next=written(page.after),
     )
+
+
+@router.post(
+    "/studies/{uid}/reading",
+    tags=["studies"],
+    summary="Take a study, give it back, mark it as read, or open it again",
+    dependencies=[Depends(only(lambda who: who.reads))],
+    responses=_problems(
+        s403="None of your roles reads studies.",
+        s404="No instance of this study was kept.",
+        s409="Another reader has taken or read it meanwhile.",
+    ),
+    response_model=ReadingOut,
+)
+def read_study(desk: TheDesk, person: ThePerson, uid: UidInPath, body: ReadingIn) -> ReadingOut:
+    """In the name of whoever asks. What is so already stays so."""
+    enter(desk, person, uid, body.action, seen=body.seen)
+    detail = desk.store.board.study(uid)
+    if detail is None:
+        raise unknown_study()
+    return ReadingOut.model_validate(detail.row.reading)
 
 
 @router.get(

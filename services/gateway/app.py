@@ -14,7 +14,7 @@ from services import __version__
 from services.backends.files import FolderStudyFiles
 from services.backends.senders import tenants_in_force
 from services.backends.store import SqlStudyStore, connect, never_the_same, open_store
-from services.gateway import api, health, metrics, viewer, worklist
+from services.gateway import api, health, key_image, live, metrics, preferences, reading, viewer, views, worklist
 from services.gateway.desk import Desk
 from services.gateway.dicomweb import dicomweb_router
 from services.gateway.dicomweb.cors import DicomWebCors
@@ -22,6 +22,7 @@ from services.gateway.dicomweb.not_here import not_here
 from services.gateway.dicomweb.root import ALIAS, ROOT
 from services.gateway.edge import RequestDurations, SecurityHeaders
 from services.gateway.language import PageLanguage
+from services.gateway.live import Changes
 from services.gateway.problems import install_problem_handlers
 from services.gateway.role import Role
 from services.gateway.serve import serve
@@ -75,6 +76,7 @@ def create_app(
     )
     app.state.desk = desk = Desk(settings=settings, store=store, files=files, role=role, clock=clock, tenants=tenants)
     app.state.metrics = metrics.new_registry(desk)
+    app.state.changes = Changes(store.board.newest_event)
     install_problem_handlers(app, partial(not_here, role))
     if role.is_desk:
         app.include_router(api.router)
@@ -83,8 +85,8 @@ def create_app(
     app.include_router(health.router)
     app.include_router(metrics.router)
     if role.is_desk:
-        app.include_router(worklist.router)
-        app.include_router(viewer.router)
+        for page in (worklist, reading, views, preferences, live, key_image, viewer):
+            app.include_router(page.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings.http), www_redirect=False)
     if settings.dicomweb_origins:

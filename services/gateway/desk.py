@@ -8,6 +8,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Path, Request
 
 from services.backends.store import SqlStudyStore
+from services.gateway.language import noted
 from services.gateway.problems import ProblemError
 from services.gateway.role import Role
 from services.settings import Settings
@@ -44,7 +45,7 @@ def unknown_study() -> ProblemError:
     return ProblemError(
         404,
         "unknown_study",
-        "Unknown study",
-        detail="No instance of this study was kept.",
-        way_out="Check the Study Instance UID, or send the study by C-STORE or STOW-RS.",
+        noted("Unknown study"),
+        detail=noted("No instance of this study was kept."),
+        way_out=noted("Check the Study Instance UID, or send the study by C-STORE or STOW-RS."),
     )

@@ -183,9 +183,11 @@ class Dispatcher:
         said = completion.said
         instances = self._store.instances(version)
         planned = self._plan(version, instances)
-        of_senders = [self._ae_priorities[ae] for ae in self._store.senders(version) if ae in self._ae_priorities]
-        priority = order_priority(planned, self._rules, instances, of_senders)
-        if self._store.complete(version, planned, priority=priority, seen=len(instances), now=now, said=said):
+        senders = self._store.senders(version)
+        of_senders = {ae: given for ae, given in self._ae_priorities.items() if ae in senders}
+        priority, why = order_priority(planned, self._rules, instances, of_senders)
+        seen = len(instances)
+        if self._store.complete(version, planned, priority=priority, priority_from=why, seen=seen, now=now, said=said):
             log.info(
                 "study_complete",
                 study_instance_uid=version.study_instance_uid,

@@ -3,7 +3,7 @@
 import time
 
 from prometheus_client import Histogram
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # No inline script or style anywhere, nothing from other hosts, no framing.
@@ -60,21 +60,24 @@ class RequestDurations:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status = 500
+        status, is_stream = 500, False
 
         async def send_and_note(message: Message) -> None:
             nonlocal status
+            nonlocal is_stream
             if message["type"] == "http.response.start":
                 status = message["status"]
+                is_stream = Headers(raw=message["headers"]).get("content-type", "").startswith("text/event-stream")
             await send(message)
 
         began = time.perf_counter()
         try:
             await self.app(scope, receive, send_and_note)
         finally:
-            self.histogram.labels(_known_method(scope["method"]), _route(scope), str(status)).observe(
-                time.perf_counter() - began
-            )
+            if not is_stream:  # it lasts as long as somebody listens
+                self.histogram.labels(_known_method(scope["method"]), _route(scope), str(status)).observe(
+                    time.perf_counter() - began
+                )
 
 
 def _route(scope: Scope) -> str:

@@ -64,6 +64,10 @@ STUDY_EXAMPLE: dict[str, Any] = {
     "lesion_count": 1,
     "largest_long_axis_mm": 17.2,
     "reason": None,
+    "priority_from": "",
+    "ai_says": "urgent",
+    "result_id": "0f8e2c5b7d9a4e6f8b1c3d5e7f9a0b2c",
+    "reading": {"state": "taken", "reader": "Dr Example", "since": "2024-01-31T10:22:00Z", "again": None},
     "tenant": "hospital-a",
 }
 

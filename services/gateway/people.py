@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends
 
+from services.gateway.language import noted
 from services.gateway.problems import ProblemError
 from services.triage.person import EVERY_ROLE, Person
 
@@ -28,9 +29,9 @@ def only(may: Callable[[Person], bool]) -> Callable[[Person], Person]:
             raise ProblemError(
                 403,
                 "not_your_part",
-                "Not your part",
-                detail="None of your roles lets you see or do this.",
-                way_out="Ask whoever gives out the roles at your site.",
+                noted("Not your part"),
+                detail=noted("None of your roles lets you see or do this."),
+                way_out=noted("Ask whoever gives out the roles at your site."),
             )
         return person
 

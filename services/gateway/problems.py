@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from services.gateway.language import noted
 from services.gateway.templates import pages
 from services.triage.errors import StoreUnavailable
 
@@ -63,12 +64,14 @@ def problem_response(request: Request, problem: Problem, headers: dict[str, str]
 
 
 STORE_UNAVAILABLE = Problem(
-    title="The store does not answer",
+    title=noted("The store does not answer"),
     status=503,
     code="store_unavailable",
-    detail="The database that holds studies and results cannot be reached.",
-    way_out="Try again in a few seconds; if it lasts, look at /readyz and at the database server. "
-    "Images are still received; read the studies in the PACS as usual.",
+    detail=noted("The database that holds studies and results cannot be reached."),
+    way_out=noted(
+        "Try again in a few seconds; if it lasts, look at /readyz and at the database server. "
+        "Images are still received; read the studies in the PACS as usual."
+    ),
 )
 
 
@@ -92,11 +95,11 @@ def install_problem_handlers(app: FastAPI, not_here: Callable[[str, str, int], P
         return problem_response(
             request,
             Problem(
-                title="Invalid request",
+                title=noted("Invalid request"),
                 status=422,
                 code="invalid_request",
                 detail=causes,
-                way_out="Correct the parameters named; /openapi.json describes them.",
+                way_out=noted("Correct the parameters named; /openapi.json describes them."),
             ),
         )
 
@@ -110,7 +113,7 @@ def install_problem_handlers(app: FastAPI, not_here: Callable[[str, str, int], P
             status=error.status_code,
             code="http_error",
             detail=f"The server answered {error.status_code} ({error.detail}) to this path and method.",
-            way_out="/openapi.json lists every path and its methods; the work list is at /.",
+            way_out=noted("/openapi.json lists every path and its methods; the work list is at /."),
         )
         return problem_response(request, problem, dict(error.headers) if error.headers else None)
 
@@ -119,10 +122,10 @@ def install_problem_handlers(app: FastAPI, not_here: Callable[[str, str, int], P
         return problem_response(
             request,
             Problem(
-                title="Internal error",
+                title=noted("Internal error"),
                 status=500,
                 code="internal_error",
-                detail="A fault in Vigie; its type and place are in the log.",
-                way_out="Report it with the log's line. Received images are safe: read the studies as usual.",
+                detail=noted("A fault in Vigie; its type and place are in the log."),
+                way_out=noted("Report it with the log's line. Received images are safe: read the studies as usual."),
             ),
         )

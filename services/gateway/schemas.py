@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from services.backends.store.board import ShownState
+from services.backends.store.board import AiSays, ShownState
 from services.gateway.examples import DETAIL_EXAMPLE, STUDY_EXAMPLE
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobKind, JobState, OrderPriority
+from services.triage.reading import ReadAgain, ReadingState
 from services.triage.result import DeliveryState, ObjectKind
 from services.triage.study import StudyState
 from services.triage.workitem import ProcedureStepState
@@ -74,6 +75,27 @@ class TimeToFlagOut(_Schema):
     from_last_instance_s: float = Field(description="Since its last; the quiet period is part of it.")
 
 
+class ReadingOut(_Schema):
+    """How far the reading of a study is."""
+
+    state: ReadingState = Field(description="taken: somebody reads it; read: the reader's part is done.")
+    reader: str = Field(description="Who has taken or read it; empty: nobody.")
+    since: datetime | None
+    again: ReadAgain | None = Field(description="Why a study that was read is unread again.")
+
+
+class ReadingIn(BaseModel):
+    """What to do, in the name of whoever asks."""
+
+    action: Literal["take", "release", "read", "reopen"]
+    seen: str | None = Field(
+        None,
+        max_length=200,
+        description="Who had the study as far as the reader knows, '' for nobody: 409 where another has it by now. "
+        "null: take it over from whoever has it.",
+    )
+
+
 class StudyOut(_Schema):
     """One line of the work list."""
 
@@ -108,6 +130,10 @@ class StudyOut(_Schema):
     lesion_count: int
     largest_long_axis_mm: float | None
     reason: ReasonOut | None = Field(description="Why out of scope, not analysed or failed.")
+    priority_from: str = Field(description="What gave the priority: 'order', 'rule NAME', 'ae TITLE', 'asked', or ''.")
+    ai_says: AiSays = Field(description="What the list shows for the AI, in one word.")
+    result_id: str | None = Field(description="The leading result.")
+    reading: ReadingOut
     tenant: str = Field(description="Whose study it is (VIGIE_TENANTS); empty where there are no tenants.")
     time_to_flag: TimeToFlagOut | None = Field(
         description="null: no model has looked yet, or only because a person asked again. Results that were written "
@@ -116,12 +142,12 @@ class StudyOut(_Schema):
 
 
 class StudyListOut(_Schema):
-    """A page of the work list, by order priority, then the AI's flag, then arrival."""
+    """A page of the work list, in its order."""
 
     studies: list[StudyOut]
     limit: int
-    offset: int
-    next_offset: int | None = Field(description="null: this is the last page.")
+    previous: str | None = Field(description="`before` of the page before this one; null: this is the first.")
+    next: str | None = Field(description="`after` of the next page; null: this is the last.")
 
 
 class LesionOut(_Schema):

@@ -8,6 +8,8 @@ from starlette.templating import Jinja2Templates
 from services import __version__
 from services.gateway import wording
 from services.gateway.language import LANGUAGES, current_language, translated, translated_plural
+from services.gateway.navigation import nav_items
+from services.gateway.preferences import preferences
 from services.triage.finding import two_digits
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -25,27 +27,37 @@ def _environment() -> Environment:
     environment.install_gettext_callables(translated, translated_plural, newstyle=True)  # type: ignore[attr-defined]
     environment.filters.update(
         age=wording.age_words,
+        again=wording.again_words,
         caveats=wording.caveats,
+        clock=wording.clock_words,
         counted=wording.count_words,
         da=wording.date_words,
+        duration=wording.duration_words,
         moment=wording.moment_words,
         person=wording.person_words,
+        priority_from=wording.priority_from_words,
+        saying=wording.saying,
         score=wording.score_words,
+        time_of_day=wording.time_of_day_words,
         tm=wording.time_words,
         two_digits=two_digits,
-        verdict=wording.verdict,
         years=wording.years_words,
+        zip=zip,
     )
     environment.globals.update(
         version=__version__,
         language=current_language,
         languages=LANGUAGES,
         state_words=wording.STATE_WORDS,
+        languages_by_name={"en": "English", "fr": "Français"},
+        nav_items=nav_items,
         priority_words=wording.PRIORITY_WORDS,
-        verdict_of_result=wording.verdict_of_result,
-        read_as_usual=wording.READ_AS_USUAL,
+        ai_words=wording.AI_WORDS,
+        reading_words=wording.READING_WORDS,
+        saying_of_result=wording.saying_of_result,
+        read_as_usual=wording.read_as_usual,
     )
     return environment
 
 
-pages = Jinja2Templates(env=_environment())
+pages = Jinja2Templates(env=_environment(), context_processors=[preferences])

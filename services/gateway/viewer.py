@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
 from services.gateway.desk import TheDesk
+from services.gateway.language import noted
 from services.gateway.problems import ProblemError
 from services.settings import Settings
 
@@ -53,9 +54,11 @@ def viewer(request: Request, desk: TheDesk, path: str) -> Response:
         raise ProblemError(
             404,
             "no_viewer",
-            "The viewer is not installed",
-            detail="OHIF is not in the folder that VIGIE_VIEWER names.",
-            way_out="Run `make viewer`, or open the study in another viewer: sources and results are at /dicomweb.",
+            noted("The viewer is not installed"),
+            detail=noted("OHIF is not in the folder that VIGIE_VIEWER names."),
+            way_out=noted(
+                "Run `make viewer`, or open the study in another viewer: sources and results are at /dicomweb."
+            ),
         )
     found = (root / path).resolve()
     if not (found.is_file() and found.is_relative_to(root.resolve())):

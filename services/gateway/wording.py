@@ -1,115 +1,188 @@
 """The words and numbers of the pages: what a person reads for a state, a score, a name, an age."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from pydicom.valuerep import PersonName
 
-from services.backends.store.board import ShownState, StudyRow
+from services.backends.store.board import AiSays, ShownState, StudyRow, ai_says
+from services.gateway.language import noted, translated_plural
+from services.gateway.language import translated as _
 from services.triage.finding import Flag, Outcome, two_digits
 from services.triage.job import OrderPriority
+from services.triage.reading import ReadAgain, ReadingState
 from services.triage.workitem import ProcedureStepState
 
-READ_AS_USUAL = "Read as usual."
+_Key = TypeVar("_Key")
 
-STATE_WORDS = {
-    ShownState.RECEIVING: "Receiving",
-    ShownState.QUEUED: "Queued",
-    ShownState.ANALYSING: "Analysing",
-    ShownState.ANALYSED: "Analysed",
-    ShownState.NOT_ANALYSED: "Not analysed",
-    ShownState.FAILED: "Failed",
-    ShownState.OUT_OF_SCOPE: "Out of scope",
-}
 
-PRIORITY_WORDS = {OrderPriority.STAT: "STAT", OrderPriority.HIGH: "High", OrderPriority.ROUTINE: "Routine"}
+class Words(Mapping[_Key, str]):
+    """Words by what they stand for, each in the language of the request that looks it up."""
+
+    def __init__(self, words: Mapping[_Key, str]) -> None:
+        self._words = words
+
+    def __getitem__(self, key: _Key) -> str:
+        return _(self._words[key])
+
+    def __iter__(self) -> Iterator[_Key]:
+        return iter(self._words)
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+
+_READ_AS_USUAL = noted("Read as usual.")
+
+STATE_WORDS = Words(
+    {
+        ShownState.RECEIVING: noted("Receiving"),
+        ShownState.QUEUED: noted("Queued"),
+        ShownState.ANALYSING: noted("Analysing"),
+        ShownState.ANALYSED: noted("Analysed"),
+        ShownState.NOT_ANALYSED: noted("Not analysed"),
+        ShownState.FAILED: noted("Failed"),
+        ShownState.OUT_OF_SCOPE: noted("Out of scope"),
+    }
+)
+
+PRIORITY_WORDS = Words(
+    {OrderPriority.STAT: noted("STAT"), OrderPriority.HIGH: noted("High"), OrderPriority.ROUTINE: noted("Routine")}
+)
+
+AI_WORDS = Words(
+    {
+        AiSays.URGENT: noted("Urgent"),
+        AiSays.ELEVATED: noted("Elevated"),
+        AiSays.FOUND: noted("Found, below the flags"),
+        AiSays.EQUIVOCAL: noted("Equivocal"),
+        AiSays.NOTHING: noted("Nothing found"),
+        AiSays.UNSEEN: noted("AI did not look"),
+        AiSays.WAITING: noted("No AI result yet"),
+    }
+)
+
+READING_WORDS = Words(
+    {ReadingState.UNREAD: noted("Unread"), ReadingState.TAKEN: noted("Taken"), ReadingState.READ: noted("Read")}
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
+class Saying:
     """What the AI has to say, for a person.
 
     kind: the CSS class and the sign before the title. Those of a model that looked (urgent, elevated, found,
     equivocal, nothing) and of one that did not (unseen, waiting) share no colour, no sign and no word.
     """
 
-    kind: str
+    kind: AiSays
     title: str
     note: str
 
 
 _LOOKED = {
-    Outcome.EQUIVOCAL: Verdict(kind="equivocal", title="Equivocal", note="Candidates between the model's thresholds."),
-    Outcome.NOTHING_FOUND: Verdict(
-        kind="nothing", title="Nothing found", note="The model looked. It can miss lesions."
-    ),
-}
-
-_FOUND = {
-    Flag.URGENT: Verdict(kind="urgent", title="Urgent", note="Lesions found."),
-    Flag.ELEVATED: Verdict(kind="elevated", title="Elevated", note="Lesions found."),
-    Flag.ROUTINE: Verdict(kind="found", title="Found", note="Lesions found, score below the flags."),
+    AiSays.URGENT: (noted("Urgent"), noted("Lesions found.")),
+    AiSays.ELEVATED: (noted("Elevated"), noted("Lesions found.")),
+    AiSays.FOUND: (noted("Found"), noted("Lesions found, score below the flags.")),
+    AiSays.EQUIVOCAL: (noted("Equivocal"), noted("Candidates between the model's thresholds.")),
+    AiSays.NOTHING: (noted("Nothing found"), noted("The model looked. It can miss lesions.")),
 }
 
 _UNSEEN = {
-    Outcome.NOT_ANALYSED: Verdict(kind="unseen", title="AI did not look", note=READ_AS_USUAL),
-    Outcome.FAILED: Verdict(kind="unseen", title="AI failed", note=READ_AS_USUAL),
+    Outcome.NOT_ANALYSED: (noted("AI did not look"), _READ_AS_USUAL),
+    Outcome.FAILED: (noted("AI failed"), _READ_AS_USUAL),
 }
 
 _WITHOUT_RESULT = {
-    ShownState.RECEIVING: Verdict(kind="waiting", title="No AI result yet", note="Images still arrive."),
-    ShownState.QUEUED: Verdict(kind="waiting", title="No AI result yet", note="Waits for its analysis."),
-    ShownState.ANALYSING: Verdict(kind="waiting", title="No AI result yet", note="The model is looking now."),
-    ShownState.OUT_OF_SCOPE: Verdict(kind="unseen", title="Not for the AI", note=READ_AS_USUAL),
+    ShownState.RECEIVING: (noted("No AI result yet"), noted("Images still arrive.")),
+    ShownState.QUEUED: (noted("No AI result yet"), noted("Waits for its analysis.")),
+    ShownState.ANALYSING: (noted("No AI result yet"), noted("The model is looking now.")),
+    ShownState.OUT_OF_SCOPE: (noted("Not for the AI"), _READ_AS_USUAL),
 }
 
-_RECALLED = Verdict(kind="unseen", title="AI result recalled", note=READ_AS_USUAL)
-_NO_RESULT = Verdict(kind="unseen", title="No AI result", note=READ_AS_USUAL)
+_RECALLED = (noted("AI result recalled"), _READ_AS_USUAL)
+_NO_RESULT = (noted("No AI result"), _READ_AS_USUAL)
 
 
-def verdict_of_result(outcome: Outcome, flag: Flag) -> Verdict:
+def read_as_usual() -> str:
+    """What is said wherever the AI says nothing."""
+    return _(_READ_AS_USUAL)
+
+
+def _saying(kind: AiSays, words: tuple[str, str]) -> Saying:
+    return Saying(kind=kind, title=_(words[0]), note=_(words[1]))
+
+
+def saying_of_result(outcome: Outcome, flag: Flag) -> Saying:
     """What one result says."""
-    if outcome is Outcome.FOUND:
-        return _FOUND[flag]
-    return _LOOKED[outcome] if outcome.analysed else _UNSEEN[outcome]
+    kind = ai_says(ShownState.ANALYSED, outcome, flag, recalled=False)
+    return _saying(kind, _LOOKED[kind] if outcome.analysed else _UNSEEN[outcome])
 
 
-def verdict(row: StudyRow) -> Verdict:
+def saying(row: StudyRow) -> Saying:
     """What the work list says for the AI of one study."""
     if row.recalled:
-        return _RECALLED
+        return _saying(row.ai_says, _RECALLED)
     if row.outcome is None or row.flag is None:
-        return _WITHOUT_RESULT.get(row.state, _NO_RESULT)
-    return verdict_of_result(row.outcome, row.flag)
+        return _saying(row.ai_says, _WITHOUT_RESULT.get(row.state, _NO_RESULT))
+    return saying_of_result(row.outcome, row.flag)
 
 
 def caveats(row: StudyRow) -> list[str]:
     """What the leading result alone would hide."""
     found = []
     if row.result_version is not None and row.result_version < row.version:
-        found.append(f"Of version {row.result_version}: what came since is not in it.")
+        found.append(_("Of version {number}: what came since is not in it.").format(number=row.result_version))
     if row.already_reported:
-        found.append("Reported before: the study keeps the place that its first result gave it.")
+        found.append(_("Reported before: the study keeps the place that its first result gave it."))
     if row.review is ProcedureStepState.IN_PROGRESS:
-        found.append("A reader has claimed its review.")
+        found.append(_("Another system has claimed its review."))
     if row.review is ProcedureStepState.COMPLETED:
-        found.append("Its review is completed.")
+        found.append(_("Another system has completed its review."))
     if row.outcome is not None and row.outcome.analysed and row.state in (ShownState.FAILED, ShownState.NOT_ANALYSED):
-        found.append("Another model gave no result: see the state.")
+        found.append(_("Another model gave no result: see the state."))
     return found
+
+
+_AGAIN = {
+    ReadAgain.NEW_IMAGES: noted("Read before; images came since."),
+    ReadAgain.FLAGGED: noted("Read before; the AI flagged it since."),
+}
+
+
+def again_words(again: ReadAgain) -> str:
+    """Why a study is to be read again."""
+    return _(_AGAIN[again])
+
+
+def priority_from_words(told: str) -> str:
+    """What gave the priority (`triage.routing.order_priority`), '' where nothing raised it."""
+    kind, _space, name = told.partition(" ")
+    words = {
+        "order": noted("by the order"),
+        "rule": noted("by rule {name}"),
+        "ae": noted("by sender {name}"),
+        "asked": noted("as was asked"),
+    }
+    return _(words[kind]).format(name=name) if kind in words else ""
 
 
 def score_words(score: float | None, *, calibrated: bool) -> str:
     """A score with its meaning, e.g. 'score 0.93 (not calibrated on patients)'; never called a probability."""
     if score is None:
-        return "no score"
-    return f"score {two_digits(score)} ({'calibrated on patients' if calibrated else 'not calibrated on patients'})"
+        return _("no score")
+    meaning = (noted("score {score} (calibrated on patients)"), noted("score {score} (not calibrated on patients)"))
+    return _(meaning[not calibrated]).format(score=two_digits(score))
 
 
 def count_words(row: StudyRow) -> str:
     """How many lesions (found) or candidates (equivocal) there are."""
-    noun = "candidate" if row.outcome is Outcome.EQUIVOCAL else "lesion"
-    return f"{row.lesion_count} {noun}{'' if row.lesion_count == 1 else 's'}"
+    count = row.lesion_count
+    if row.outcome is Outcome.EQUIVOCAL:
+        return translated_plural("{count} candidate", "{count} candidates", count).format(count=count)
+    return translated_plural("{count} lesion", "{count} lesions", count).format(count=count)
 
 
 def age_words(since: datetime, now: datetime) -> str:
@@ -122,13 +195,20 @@ def age_words(since: datetime, now: datetime) -> str:
         return f"{minutes} min"
     if days < 1:
         return f"{hours} h {minutes % 60:02} min"
-    return f"{days} d {hours % 24} h"
+    return _("{days} d {hours} h").format(days=days, hours=hours % 24)
+
+
+def duration_words(seconds: float) -> str:
+    """A time that is counted to the second: '0:42', '12:07', '1:02:30'."""
+    minutes, left = divmod(max(0, int(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
 
 
 def person_words(value: str) -> str:
     """A name (VR PN, PS3.5 6.2.1) as 'FAMILY, Given', with its ideographic and phonetic forms behind it."""
     groups = [PersonName(group).family_comma_given().strip(" ,") for group in value.split("=") if group.strip("^ ")]
-    return " · ".join(groups) or "(no name)"
+    return " · ".join(groups) or _("(no name)")
 
 
 def date_words(value: str) -> str:
@@ -141,11 +221,26 @@ def time_words(value: str) -> str:
     return f"{value[:2]}:{value[2:4]}" if len(value) >= 4 and value[:4].isdigit() else value
 
 
+_AGE_UNITS = {"D": noted("{count} d"), "W": noted("{count} w"), "M": noted("{count} m"), "Y": noted("{count} y")}
+
+
 def years_words(value: str) -> str:
     """An age (VR AS) such as 063Y as '63 y'."""
-    return f"{int(value[:3])} {value[3].lower()}" if len(value) == 4 and value[:3].isdigit() else value
+    if len(value) == 4 and value[:3].isdigit() and value[3].upper() in _AGE_UNITS:
+        return _(_AGE_UNITS[value[3].upper()]).format(count=int(value[:3]))
+    return value
 
 
 def moment_words(moment: datetime) -> str:
     """A moment in the server's own time zone, to the second."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def clock_words(moment: datetime) -> str:
+    """The time of day of a moment in the server's own time zone."""
+    return f"{moment.astimezone():%H:%M:%S}"
+
+
+def time_of_day_words(moment: datetime) -> str:
+    """The same to the minute."""
+    return f"{moment.astimezone():%H:%M}"

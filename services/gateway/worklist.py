@@ -1,44 +1,54 @@
 """The HTML pages: the work list and one study. They work without scripts; static/refresh.js keeps them fresh."""
 
-from typing import Annotated
-from urllib.parse import urlencode
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import APIRouter, Form, Request, Response
 
-from services.backends.store.board import ShownState
+from services.backends.store.board import AiSays
+from services.gateway.anonymous import as_seen_by, pseudonym
 from services.gateway.desk import PAGE_SIZE, Desk, TheDesk, UidInPath, unknown_study
+from services.gateway.filters import (
+    LONGEST_SEARCH,
+    After,
+    Before,
+    ListQuery,
+    TheListQuery,
+    place,
+    written,
+)
+from services.gateway.people import ThePerson
 from services.gateway.templates import pages
 from services.gateway.viewer import is_installed, link_to
-from services.triage.tenant import NO_TENANT
+from services.triage.completeness import ROUTABLE_MODALITIES
+from services.triage.person import Person
+from services.triage.reading import AGEING
 
 router = APIRouter(include_in_schema=False)
-
-State = Annotated[ShownState | None, Query()]
-Tenant = Annotated[str, Query(max_length=32)]
 
 
 @router.get("/")
 def show_work_list(
     request: Request,
     desk: TheDesk,
-    state: State = None,
-    tenant: Tenant = NO_TENANT,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    person: ThePerson,
+    asked: TheListQuery,
+    before: Before = None,
+    after: After = None,
 ) -> Response:
     """The work list."""
-    return _work_list(request, desk, state=state, tenant=tenant, offset=offset)
+    return _work_list(request, desk, person, asked, before=before, after=after)
 
 
 @router.post("/")
 def search_work_list(
     request: Request,
     desk: TheDesk,
-    search: Annotated[str, Form(max_length=64)] = "",
-    state: State = None,
-    tenant: Tenant = NO_TENANT,
+    person: ThePerson,
+    asked: TheListQuery,
+    search: Annotated[str, Form(max_length=LONGEST_SEARCH)] = "",
 ) -> Response:
     """The work list, searched. By POST: a name in a URL would stay in histories and proxies."""
-    return _work_list(request, desk, state=state, tenant=tenant, search=search.strip())
+    return _work_list(request, desk, person, asked, search=search.strip())
 
 
 @router.get("/studies/{uid}")
@@ -62,27 +72,43 @@ def show_study(request: Request, desk: TheDesk, uid: UidInPath) -> Response:
 
 
 def _work_list(
-    request: Request, desk: Desk, *, state: ShownState | None, tenant: str, search: str = "", offset: int = 0
+    request: Request,
+    desk: Desk,
+    person: Person,
+    asked: ListQuery,
+    *,
+    search: str = "",
+    before: str | None = None,
+    after: str | None = None,
 ) -> Response:
-    rows = desk.store.board.work_list(
-        states={state} if state else None, search=search, tenant=tenant or None, limit=PAGE_SIZE + 1, offset=offset
-    )
+    # first: what happens while the page is made is told to it as news
+    newest = desk.store.board.newest_event()
+    page = desk.store.board.page(asked.wanted(person, search), at=place(before, after), limit=PAGE_SIZE)
 
-    def link(**changed: object) -> str:
-        chosen = {"state": state, "tenant": tenant} | changed
-        told = urlencode({name: value for name, value in chosen.items() if value not in (None, "")})
+    def link(**changed: Any) -> str:
+        told = asked.query(**changed)
         return f"/?{told}" if told else "/"
 
     context = {
-        "rows": rows[:PAGE_SIZE],
-        "state": state,
-        "tenant": tenant,
-        "tenants": [one.name for one in desk.tenants.tenants],
+        "person": person,
+        "rows": [as_seen_by(person, row) for row in page.rows],
+        "pseudonym": pseudonym,
+        "waiting": desk.store.board.waiting(tenant=asked.tenant),
+        "asked": asked,
+        "query": asked.query(),
         "link": link,
         "search": search,
-        "offset": offset,
         "limit": PAGE_SIZE,
-        "next_offset": offset + PAGE_SIZE if len(rows) > PAGE_SIZE else None,
+        "previous": None if search else written(page.before),
+        "next": written(page.after),
+        "newest": newest,
         "now": desk.clock(),
+        "ageing_h": int(AGEING.total_seconds() // 3600),
+        "views": desk.store.views.of(person.name),
+        "tenants": [one.name for one in desk.tenants.tenants],
+        "models": desk.store.board.model_names(),
+        "modalities": sorted(ROUTABLE_MODALITIES),
+        "ai_kinds": list(AiSays),
+        "has_viewer": is_installed(desk.settings),
     }
     return pages.TemplateResponse(request, "worklist.html", context)

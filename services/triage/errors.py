@@ -27,7 +27,8 @@ VigieError
 │   ├── SchemaRefused           a database is newer than this program can use
 │   ├── DestinationRefused      a PACS answers that it will not take an object
 │   ├── WorkitemRefused         a workitem is in another state, or another's
-│   └── VerdictRefused          a reader's answer to what is not there, or not theirs to undo
+│   ├── VerdictRefused          a reader's answer to what is not there, or not theirs to undo
+│   └── ReadingRefused          a study that another reader has, or that is not there
 ├── LeaseLost                   another worker holds the job now: stop, write nothing
 └── DeadLetterError             a message nobody can act on: keep it for a person
 """
@@ -206,6 +207,10 @@ class WorkitemRefused(RejectedError):
 
 class VerdictRefused(RejectedError):
     """A reader's verdict on a study, a result or a lesion that is not there, or the undoing of what cannot be."""
+
+
+class ReadingRefused(RejectedError):
+    """Taking, releasing or marking as read a study that is not there, or another's."""
 
 
 class LeaseLost(VigieError):

@@ -239,6 +239,7 @@ class StudyStore(Protocol):
         now: datetime,
         traceparent: str | None = None,
         said: Reason | None = None,
+        priority_from: str = "",
     ) -> bool:
         """Close a version with its plan; its jobs are queued in the same transaction (outbox).
 
@@ -246,6 +247,7 @@ class StudyStore(Protocol):
         the images agree (triage.identity.agree); until then, and when it was recalled, there is no job and it stands.
         `seen`: how many instances the plan was made from. `priority`: what was asked with the completion wins if it is
         more urgent. `traceparent`: is handed to whoever works on the jobs. `said`: see `Completion`.
+        `priority_from`: what gave the priority (`triage.routing.order_priority`).
         False, and nothing changes, when another gateway was first or an instance has arrived since.
         """
 

@@ -16,7 +16,7 @@ UID.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.triage.errors import Reason
@@ -82,19 +82,28 @@ def plan_for_model(series: Sequence[Series], model_name: str, modality: str) -> 
 
 
 def order_priority(
-    planned: Plan, rules: Sequence[Rule], instances: Sequence[Instance], of_senders: Iterable[OrderPriority] = ()
-) -> OrderPriority:
-    """The most urgent of what the request says, the rules of the planned models, and who sent the study.
+    planned: Plan,
+    rules: Sequence[Rule],
+    instances: Sequence[Instance],
+    of_senders: Mapping[str, OrderPriority] | None = None,
+) -> tuple[OrderPriority, str]:
+    """The most urgent of what the request says, the rules of the planned models, and who sent the study; and which.
 
     The request: Requested Procedure Priority (0040,1003) of any instance, of whose values (PS3.3 C.4.11) MEDIUM and LOW
-    are routine here.
+    are routine here. of_senders: by calling AE title. Which: 'order', 'rule NAME', 'ae TITLE', '' where nothing raises
+    it; of several the first.
     """
     models = {job.model_name for job in planned.jobs}
-    given = [OrderPriority.ROUTINE, *of_senders]
-    given += [rule.order_priority for rule in rules if rule.model_name in models and rule.order_priority is not None]
     asked = {instance.header.requested_procedure_priority.upper() for instance in instances}
-    given += [priority for priority in OrderPriority if priority.name in asked]
-    return min(given)
+    given = [(priority, "order") for priority in OrderPriority if priority.name in asked]
+    given += [
+        (rule.order_priority, f"rule {rule.name}")
+        for rule in rules
+        if rule.model_name in models and rule.order_priority is not None
+    ]
+    given += [(priority, f"ae {title}") for title, priority in sorted((of_senders or {}).items())]
+    raised = [one for one in given if one[0] is not OrderPriority.ROUTINE]
+    return min(raised, key=lambda one: one[0], default=(OrderPriority.ROUTINE, ""))
 
 
 def _of_one_patient(series: Sequence[Series], jobs: Iterable[JobPlan]) -> tuple[JobPlan, ...]:

@@ -30,7 +30,7 @@ def storeless(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> TestClient:
     def refuse(*_: object, **__: object) -> None:
         raise StoreUnavailable("no database")
 
-    for name in ("work_list", "study", "result_object", "counts"):
+    for name in ("page", "newest_event", "study", "result_object", "counts"):
         monkeypatch.setattr(type(ward.store.board), name, refuse)
     return client
 
@@ -43,6 +43,7 @@ def test_openapi_has_a_summary_a_tag_and_problems_for_every_operation(client: Te
         "/api/studies/{uid}",
         "/api/studies/{uid}/complete",
         "/api/studies/{uid}/analyse",
+        "/api/studies/{uid}/reading",
         "/api/results/{sop_instance_uid}",
         "/api/results/{result_id}/recall",
     }

@@ -60,9 +60,10 @@ def test_pages_join_without_gap_or_overlap(ward: Ward, client: TestClient) -> No
     for number in range(1, 6):
         ward.arrive(number, at=NOW - timedelta(minutes=10 - number))
     first = client.get("/api/studies?limit=3").json()
-    assert first["next_offset"] == 3
-    last = client.get("/api/studies?limit=3&offset=3").json()
-    assert last["next_offset"] is None
+    assert first["previous"] is None
+    last = client.get("/api/studies", params={"limit": 3, "after": first["next"]}).json()
+    assert last["next"] is None
+    assert client.get("/api/studies", params={"limit": 3, "before": last["previous"]}).json() == first
     joined = [one["study"]["study_instance_uid"] for one in first["studies"] + last["studies"]]
     assert joined == [ward.uid(number) for number in range(1, 6)]
 

@@ -194,7 +194,7 @@ def test_a_review_is_claimed_told_and_completed(room: RunningDesk, study: str, r
     )
     (listed,) = httpx.get(f"{room.url}/api/studies?search={study}").json()["studies"]
     assert listed["review"] == "COMPLETED"
-    assert "Its review is completed." in httpx.get(f"{room.url}/?search={study}").text
+    assert "Another system has completed its review." in httpx.get(f"{room.url}/?search={study}").text
 
 
 def test_of_readers_who_claim_it_together_one_wins(review: str) -> None:

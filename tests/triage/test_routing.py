@@ -227,13 +227,14 @@ def test_the_most_urgent_priority_of_request_rules_and_senders_counts():
         Rule(name="b", model_name="m", modalities=frozenset({"CT"}), order_priority=OrderPriority.STAT),
         Rule(name="c", model_name="n", modalities=frozenset({"CT"})),
     ]
-    assert order_priority(plan_for_model([], "m", "CT"), rules, []) is OrderPriority.STAT
+    assert order_priority(plan_for_model([], "m", "CT"), rules, []) == (OrderPriority.STAT, "rule b")
     unruled = plan_for_model([], "n", "CT")
-    assert order_priority(unruled, rules, []) is OrderPriority.ROUTINE
-    assert order_priority(unruled, rules, [], [OrderPriority.HIGH, OrderPriority.ROUTINE]) is OrderPriority.HIGH
+    assert order_priority(unruled, rules, []) == (OrderPriority.ROUTINE, "")
+    senders = {"CT1": OrderPriority.ROUTINE, "CT_ER": OrderPriority.HIGH}
+    assert order_priority(unruled, rules, [], senders) == (OrderPriority.HIGH, "ae CT_ER")
     for asked, priority in (("STAT", 0), ("stat", 0), ("HIGH", 1), ("ROUTINE", 2), ("MEDIUM", 2), ("LOW", 2), ("?", 2)):
         instances = series(requested_procedure_priority=asked).instances
-        assert order_priority(unruled, rules, instances) == priority, asked
+        assert order_priority(unruled, rules, instances) == (priority, "" if priority == 2 else "order"), asked
 
 
 def test_no_reason_names_anything_of_the_patient():

@@ -9,6 +9,7 @@ from services.triage.finding import Flag, Outcome
 from services.triage.job import JobKind, JobState, OrderPriority, SeriesRefusal
 from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
+from services.triage.reading import UNREAD, Reading
 from services.triage.result import DeliveryState, ObjectKind, Recall
 from services.triage.study import Event, StudyAttributes, StudyState
 from services.triage.tenant import NO_TENANT
@@ -28,6 +29,36 @@ class ShownState(StrEnum):
     NOT_ANALYSED = "not_analysed"
     FAILED = "failed"
     OUT_OF_SCOPE = "out_of_scope"
+
+
+class AiSays(StrEnum):
+    """What the work list shows for the AI of a study, in one word.
+
+    The model looked: urgent, elevated, found (below the flags), equivocal, nothing. It did not: unseen (not analysed,
+    failed, recalled, out of scope), waiting.
+    """
+
+    URGENT = "urgent"
+    ELEVATED = "elevated"
+    FOUND = "found"
+    EQUIVOCAL = "equivocal"
+    NOTHING = "nothing"
+    UNSEEN = "unseen"
+    WAITING = "waiting"
+
+
+_ON_ITS_WAY = frozenset({ShownState.RECEIVING, ShownState.QUEUED, ShownState.ANALYSING})
+_FLAGGED = {Flag.URGENT: AiSays.URGENT, Flag.ELEVATED: AiSays.ELEVATED, Flag.ROUTINE: AiSays.FOUND}
+_OUTCOMES = {Outcome.EQUIVOCAL: AiSays.EQUIVOCAL, Outcome.NOTHING_FOUND: AiSays.NOTHING}
+
+
+def ai_says(state: ShownState, outcome: Outcome | None, flag: Flag | None, *, recalled: bool) -> AiSays:
+    """Of a study in this state, by its leading result; outcome, flag: None where it has none."""
+    if recalled:
+        return AiSays.UNSEEN
+    if outcome is None or flag is None:
+        return AiSays.WAITING if state in _ON_ITS_WAY else AiSays.UNSEEN
+    return _FLAGGED[flag] if outcome is Outcome.FOUND else _OUTCOMES.get(outcome, AiSays.UNSEEN)
 
 
 # The work list without a filter: all but what no rule claims.
@@ -66,6 +97,9 @@ class StudyRow:
     tenant: whose the study is, '' where there are no tenants.
     received_at, last_instance_at: first and newest instance. frozen_at: of the newest result. All times UTC.
     time_to_flag: of the result that gives the study its place; None until a model has looked at new images.
+    opened_at: when the first image of the newest version came. priority_from: what gave the priority
+    (`triage.routing.order_priority`). result_id: of the leading result. reading: who has it, or has read it.
+    rank: `triage.reading.rank`.
     """
 
     study: StudyAttributes
@@ -93,6 +127,16 @@ class StudyRow:
     reason: Reason | None = None
     tenant: str = NO_TENANT
     time_to_flag: TimeToFlag | None = None
+    opened_at: datetime | None = None
+    priority_from: str = ""
+    result_id: str | None = None
+    reading: Reading = UNREAD
+    rank: float = 0.0
+
+    @property
+    def ai_says(self) -> AiSays:
+        """For the AI, in one word."""
+        return ai_says(self.state, self.outcome, self.flag, recalled=self.recalled)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

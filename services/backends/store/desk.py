@@ -1,6 +1,5 @@
 """The reads of the desk: the work list, one study with all its history, and counts."""
 
-from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -8,48 +7,27 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from services.backends.store import board as shown
-from services.backends.store import inquiries, versions
-from services.backends.store.detail import model_of, reason_of, study_detail
+from services.backends.store import inquiries, key_images, work_list
+from services.backends.store.detail import study_detail
 from services.backends.store.engine import reading
 from services.backends.store.flagging import times_since
+from services.backends.store.key_images import KeyLesion
 from services.backends.store.tables import (
     adt_count,
     board,
     commitment_request,
     delivery,
+    event,
     job,
-    recall,
     result,
     result_object,
     study,
     study_version,
-    workitem,
 )
+from services.backends.store.work_list import EVERYTHING, Page, Place, Waiting, WorkListFilter
 from services.triage.commitment import RequestState
-from services.triage.finding import Flag, Outcome
-from services.triage.job import JobState, OrderPriority
+from services.triage.job import JobState
 from services.triage.result import DeliveryState
-from services.triage.workitem import ProcedureStepState
-
-_SEARCHED = (
-    study.c.study_instance_uid,
-    study.c.patient_id,
-    study.c.patient_name,
-    study.c.accession_number,
-    study.c.study_description,
-)
-_LINES = (
-    sa.select(
-        study,
-        *(column.label(f"board_{column.name}") for column in board.c),
-        *(column.label(f"result_{column.name}") for column in result.c),
-    )
-    .join_from(board, study, board.c.study_instance_uid == study.c.study_instance_uid)
-    .add_columns(recall.c.recalled_at, workitem.c.state.label("review"))
-    .outerjoin(result, board.c.result_id == result.c.result_id)
-    .outerjoin(recall, board.c.result_id == recall.c.result_id)
-    .outerjoin(workitem, board.c.result_id == workitem.c.result_id)
-)
 
 
 class Board:
@@ -58,37 +36,42 @@ class Board:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def work_list(
-        self,
-        *,
-        states: Collection[str] | None = None,
-        search: str = "",
-        tenant: str | None = None,
-        limit: int = 100,
-        offset: int = 0,
-    ) -> list[shown.StudyRow]:
-        """By order priority, then the AI's flag, then arrival (oldest first).
-
-        states: those to show; None: all but out of scope. search: part of a patient name or id, an accession number,
-        a description or a UID, in any case. tenant: whose; None: everybody's.
-        """
-        wanted = sorted(shown.LISTED if states is None else states)
-        lines = _LINES.where(board.c.state.in_(wanted))
-        if search:
-            lines = lines.where(sa.or_(*(column.icontains(search, autoescape=True) for column in _SEARCHED)))
-        if tenant is not None:
-            lines = lines.where(study.c.tenant == tenant)
-        lines = lines.order_by(board.c.priority, board.c.urgency, board.c.received_at, board.c.study_instance_uid)
+    def page(self, wanted: WorkListFilter = EVERYTHING, *, at: Place | None = None, limit: int = 100) -> Page:
+        """A page of the work list, in the order of `triage.reading.rank`; at: where it begins, None: at the top."""
         with reading(self._engine) as connection:
-            return [_study_row(row) for row in connection.execute(lines.limit(limit).offset(offset))]
+            return work_list.page(connection, wanted, at=at, limit=limit)
+
+    def work_list(self, *, limit: int = 100, **wanted: Any) -> list[shown.StudyRow]:
+        """The rows of its first page; wanted: the fields of a `WorkListFilter`."""
+        return list(self.page(WorkListFilter(**wanted), limit=limit).rows)
+
+    def waiting(self, *, tenant: str | None = None) -> Waiting:
+        """How many studies wait for a reader. tenant: whose; None: everybody's."""
+        with reading(self._engine) as connection:
+            return work_list.waiting(connection, tenant)
+
+    def model_names(self) -> tuple[str, ...]:
+        """Of the models whose result leads any study."""
+        with reading(self._engine) as connection:
+            return work_list.model_names(connection)
+
+    def key_lesion(self, study_instance_uid: str, result_id: str) -> KeyLesion | None:
+        """The most suspicious lesion of a result of a study; None where there is none, or the result was recalled."""
+        with reading(self._engine) as connection:
+            return key_images.key_lesion(connection, study_instance_uid, result_id)
+
+    def newest_event(self) -> int:
+        """The number of the newest line of any history: it grows whenever anything happens to any study."""
+        with reading(self._engine) as connection:
+            return connection.scalar(sa.select(sa.func.max(event.c.id))) or 0
 
     def study(self, study_instance_uid: str) -> shown.StudyDetail | None:
         """All of one study, None if it is unknown."""
         with reading(self._engine) as connection:
-            row = connection.execute(_LINES.where(study.c.study_instance_uid == study_instance_uid)).first()
+            row = connection.execute(work_list.LINES.where(study.c.study_instance_uid == study_instance_uid)).first()
             if row is None:
                 return None
-            return study_detail(connection, _study_row(row))
+            return study_detail(connection, work_list.study_row(row))
 
     def result_object(self, sop_instance_uid: str) -> str | None:
         """The SHA-256 of a frozen object, its name in `StudyFiles.result_path`."""
@@ -148,40 +131,3 @@ class Board:
 def _count_by(connection: Connection, *columns: sa.Column[Any]) -> dict[tuple[str, ...], int]:
     rows = connection.execute(sa.select(*columns, sa.func.count()).group_by(*columns))
     return {tuple(row[:-1]): int(row[-1]) for row in rows}
-
-
-def _study_row(row: sa.Row[Any]) -> shown.StudyRow:
-    has_result = row.result_result_id is not None
-    recalled = row.recalled_at is not None
-    lesions = () if recalled or not has_result else row.result_lesions
-    return shown.StudyRow(
-        study=versions.attributes_of(row),
-        state=shown.ShownState(row.board_state),
-        priority=OrderPriority(row.board_priority),
-        version=row.board_version,
-        modalities=row.board_modalities,
-        series_count=row.board_series_count,
-        instance_count=row.board_instance_count,
-        received_at=row.board_received_at,
-        last_instance_at=row.board_last_instance_at,
-        completed_at=row.board_completed_at,
-        frozen_at=row.result_frozen_at,
-        result_version=row.result_version,
-        outcome=Outcome(row.result_outcome) if has_result and not recalled else None,
-        flag=Flag(row.result_flag) if has_result and not recalled else None,
-        score=None if recalled else row.result_score,
-        calibrated=bool(row.result_calibrated),
-        model=model_of(row.result_model_name, row.result_model_version, row.result_weights_sha256)
-        if has_result
-        else None,
-        recalled=recalled,
-        already_reported=row.board_already_reported,
-        review=ProcedureStepState(row.review) if row.review is not None else None,
-        lesion_count=len(lesions),
-        largest_long_axis_mm=max((lesion.long_axis_mm for lesion in lesions), default=None),
-        reason=reason_of(row.board_reason_code, row.board_reason_text),
-        tenant=row.tenant,
-        time_to_flag=shown.TimeToFlag.between(row.board_first_image_at, row.board_last_image_at, row.board_flagged_at)
-        if row.board_flagged_at
-        else None,
-    )

@@ -28,8 +28,10 @@ from services.backends.store.backlog import backlog
 from services.backends.store.desk import Board
 from services.backends.store.engine import reading, writing
 from services.backends.store.inquiries import Inquiries
+from services.backends.store.readings import Readings
 from services.backends.store.reconciliations import Reconciliations
 from services.backends.store.verdicts import Verdicts
+from services.backends.store.views import SavedViews
 from services.backends.store.workitems import Workitems
 from services.triage.commitment import CommitmentReport
 from services.triage.completeness import Evidence
@@ -57,6 +59,7 @@ class SqlStudyStore:
     `board` and `archive`: the reads of the desk and of DICOMweb. `inquiries`, `reconciliations`: for who asks a PACS.
     `announcements`: what the door hears of MPPS and IAN. `workitems`: what UPS-RS asks and changes.
     `requests`: `services.triage.ports.CommitmentRequests`. `verdicts`: what readers answered.
+    `readings`: who has taken and read which study. `views`: the filters of the work list that people keep.
     """
 
     def __init__(self, engine: Engine, *, same_pixels: SamePixels, default_issuer: str = "") -> None:
@@ -67,6 +70,8 @@ class SqlStudyStore:
         self.archive = Archive(engine)
         self.workitems = Workitems(engine)
         self.verdicts = Verdicts(engine)
+        self.readings = Readings(engine)
+        self.views = SavedViews(engine)
         self.inquiries = Inquiries(engine)
         self.announcements = Announcements(engine)
         self.reconciliations = Reconciliations(engine)
@@ -151,10 +156,19 @@ class SqlStudyStore:
         now: datetime,
         traceparent: str | None = None,
         said: Reason | None = None,
+        priority_from: str = "",
     ) -> bool:
         with writing(self._engine) as connection:
             return versions.complete(
-                connection, version, plan, priority=priority, seen=seen, now=now, traceparent=traceparent, said=said
+                connection,
+                version,
+                plan,
+                priority=priority,
+                priority_from=priority_from,
+                seen=seen,
+                now=now,
+                traceparent=traceparent,
+                said=said,
             )
 
     def unpublished(self, *, limit: int) -> list[JobMessage]:

@@ -6,13 +6,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store.board import ShownState
+from services.backends.store.board import ShownState, ai_says
 from services.backends.store.flagging import flagged
 from services.backends.store.notifications import IS_NOTIFICATION
+from services.backends.store.reading_state import reading_in
 from services.backends.store.tables import board, delivery, instance, job, recall, result, study, study_version
 from services.triage.finding import Flag, Outcome
 from services.triage.identity import NOT_AGREED
 from services.triage.job import JobState, OrderPriority
+from services.triage.reading import ReadingState, rank
 from services.triage.result import RECALLED, DeliveryState
 from services.triage.study import StudyState
 
@@ -45,11 +47,26 @@ def refresh(connection: Connection, study_instance_uid: str) -> None:
     valid = [one for one in results if not one.recalled]
     reported = _already_reported(connection, valid[0]) if valid else []
     leading = min(valid or results, key=_rank, default=None)
-    state, reason = _state(connection, newest, valid, recalled=bool(results) and not valid)
+    recalled = bool(results) and not valid
+    state, reason = _state(connection, newest, valid, recalled=recalled)
+    priority = OrderPriority(newest.priority if newest and newest.priority is not None else OrderPriority.ROUTINE)
+    urgency = min((_URGENCY[Flag(one.flag)] for one in reported or valid), default=_URGENCY[Flag.ROUTINE])
+    told = (Outcome(leading.outcome), Flag(leading.flag)) if leading else (None, None)
+    since = flagged(connection, sorted(reported or valid, key=_rank))
+    reading = reading_in(
+        connection, newest, study_instance_uid, since["flagged_at"] if urgency < _URGENCY[Flag.ROUTINE] else None
+    )
     values = {
         "state": state,
-        "priority": newest.priority if newest and newest.priority is not None else OrderPriority.ROUTINE,
-        "urgency": min((_URGENCY[Flag(one.flag)] for one in reported or valid), default=_URGENCY[Flag.ROUTINE]),
+        "priority": priority,
+        "urgency": urgency,
+        "rank": rank(priority, urgency, received_at),
+        "ai_says": ai_says(state, *told, recalled=recalled),
+        "model_name": leading.model_name if leading else None,
+        "is_read": reading.state is ReadingState.READ,
+        "reader": reading.reader or None,
+        "reader_since": reading.since,
+        "read_again": reading.again,
         "already_reported": bool(reported),
         "received_at": received_at,
         "last_instance_at": totals.last,
@@ -61,7 +78,7 @@ def refresh(connection: Connection, study_instance_uid: str) -> None:
         "reason_code": reason[0] if reason else None,
         "reason_text": reason[1] if reason else None,
         "result_id": leading.result_id if leading else None,
-        **flagged(connection, sorted(reported or valid, key=_rank)),
+        **since,
     }
     connection.execute(sa.delete(board).where(board.c.study_instance_uid == study_instance_uid))
     connection.execute(sa.insert(board).values(study_instance_uid=study_instance_uid, **values))

@@ -32,6 +32,7 @@ UID = String(64)
 HEX = String(64)
 WORD = String(32)
 PATIENT_ID = String(MAX_ID_CHARACTERS)
+PERSON = String(200)
 _SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER PRIMARY KEY
 
 
@@ -70,6 +71,7 @@ study = sa.Table(
     Column("tenant", Words, nullable=False, server_default=NO_TENANT),
     Column("tenant_issuer", Words, nullable=False, server_default=""),
     Column("received_at", UtcTime, nullable=False),
+    Index(None, "study_instance_uid", "tenant"),
 )
 
 # One row per content: two digests under one SOP Instance UID are two rows. `since_version`: the first version that
@@ -134,7 +136,8 @@ adt_count = sa.Table(
 
 # images_since: the first version with the same images, pixels and routing; what changed since is only whose they are.
 # NULL from a writer before revision 0005: this one. rerun: a person asked for it, so that models look once more.
-# completed_on: the code of what told that it is complete; NULL: the quiet period, or a person.
+# completed_on: the code of what told that it is complete; NULL: the quiet period, or a person. priority_from: what gave
+# the priority (`triage.routing.order_priority`), NULL from a writer before revision 0014.
 study_version = sa.Table(
     "study_version",
     metadata,
@@ -151,6 +154,7 @@ study_version = sa.Table(
     Column("images_since", Integer),
     Column("rerun", Boolean, nullable=False, server_default=sa.false()),
     Column("completed_on", WORD),
+    Column("priority_from", Text),
     Index(None, "state", "last_image_at"),
 )
 
@@ -372,6 +376,29 @@ verdict = sa.Table(
     Index(None, "study_instance_uid"),
 )
 
+# Who took, released, read and opened again which study (`triage.reading.ReadingStep`); append-only.
+assignment = sa.Table(
+    "assignment",
+    metadata,
+    Column("id", _SERIAL, primary_key=True),
+    _study(),
+    Column("action", WORD, nullable=False),
+    Column("reader", Words, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Index(None, "study_instance_uid"),
+)
+
+# A filter of the work list by name: its query string. owner: who keeps it; shared: everybody sees it.
+saved_view = sa.Table(
+    "saved_view",
+    metadata,
+    Column("owner", PERSON, primary_key=True),
+    Column("name", PERSON, primary_key=True),
+    Column("query", Text, nullable=False),
+    Column("shared", Boolean, nullable=False),
+    Column("saved_at", UtcTime, nullable=False),
+)
+
 # A request for Storage Commitment that an AE has made to us. attempt: failed tries of what its state waits for.
 commitment_request = sa.Table(
     "commitment_request",
@@ -435,6 +462,9 @@ event = sa.Table(
 # urgency: the AI's flag as a rank; 0 urgent, 1 elevated, 2 everything else, also what was not analysed or failed.
 # already_reported: an earlier result of the same images was delivered, and the urgency is that result's.
 # flagged_at: when the result was frozen that the urgency is of; first_image_at, last_image_at: of the version it is of.
+# rank: `triage.reading.rank`; 0, after STAT and before the rest, from a writer before revision 0014, who also leaves
+# out what follows. ai_says: `board.AiSays`; model_name: of that result. is_read, reader, reader_since, read_again:
+# `triage.reading.Reading`, for filters that are indexed.
 board = sa.Table(
     "board",
     metadata,
@@ -456,5 +486,18 @@ board = sa.Table(
     Column("flagged_at", UtcTime, index=True),
     Column("first_image_at", UtcTime),
     Column("last_image_at", UtcTime),
-    Index(None, "priority", "urgency", "received_at"),
+    Column("rank", Float, nullable=False, server_default="0"),
+    Column("ai_says", WORD),
+    Column("model_name", Text),
+    Column("is_read", Boolean, nullable=False, server_default=sa.false()),
+    Column("reader", Words),
+    Column("reader_since", UtcTime),
+    Column("read_again", WORD),
+    Index(None, "rank", "study_instance_uid", "state", "modalities"),
+    Index(None, "is_read", "rank", "study_instance_uid", "state", "modalities"),
+    Index(None, "is_read", "ai_says", "rank", "study_instance_uid"),
+    Index(None, "is_read", "state", "rank", "study_instance_uid"),
+    Index(None, "reader", "is_read", "rank", "study_instance_uid"),
+    Index(None, "model_name", "is_read", "rank", "study_instance_uid"),
+    Index("ix_board_waiting", "is_read", "state", "ai_says", "priority"),
 )

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Engine
 
 from services.backends.store import history
 from services.backends.store.engine import locked, reading, writing
+from services.backends.store.readings import settle
 from services.backends.store.tables import result, study, verdict
 from services.triage.errors import VerdictRefused
 from services.triage.verdict import Answer, Verdict
@@ -40,6 +41,7 @@ class Verdicts:
                 cause=given.reason or "",
             )
             history.write(connection, [line])
+            settle(connection, given.study_instance_uid, actor=given.reader, now=given.given_at)
         return True
 
     def of_study(self, study_instance_uid: str) -> tuple[Verdict, ...]:

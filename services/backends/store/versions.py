@@ -20,6 +20,9 @@ from services.triage.result import RECALLED
 from services.triage.study import Instance, StudyAttributes, StudyState, VersionKey
 from services.triage.tenant import with_issuer
 
+ASKED_FOR = "asked"
+"""What gave the priority where a person or a system asked for it with the completion."""
+
 
 def quiet(connection: Connection, *, now: datetime, quiet_period: timedelta) -> list[VersionKey]:
     """See `StudyStore.quiet_versions`; oldest first."""
@@ -182,6 +185,7 @@ def complete(
     plan: Plan,
     *,
     priority: OrderPriority,
+    priority_from: str,
     seen: int,
     now: datetime,
     traceparent: str | None,
@@ -201,7 +205,8 @@ def complete(
             study_version.c.study_instance_uid == uid, study_version.c.number == version.number
         )
     )
-    priority = priority if asked is None else min(priority, OrderPriority(asked))
+    if asked is not None and asked < priority:
+        priority, priority_from = OrderPriority(asked), ASKED_FOR
     reason = plan.out_of_scope
     closed = connection.execute(
         sa.update(study_version)
@@ -215,6 +220,7 @@ def complete(
             state=StudyState.COMPLETE,
             completed_at=now,
             priority=priority,
+            priority_from=priority_from,
             out_of_scope_code=reason.code if reason else None,
             out_of_scope_text=reason.text if reason else None,
             completed_on=said.code if said else None,

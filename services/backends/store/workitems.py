@@ -105,13 +105,13 @@ class Workitems:
         self._engine = engine
 
     def find(self, narrowed: WorkitemFilter, *, limit: int, offset: int) -> list[Workitem]:
-        """In the order of the work list: the order's priority, the AI's flag, then arrival."""
+        """In the order of the work list (`triage.reading.rank`)."""
         rows = _ROWS.where(*conditions_of(narrowed.of_study))
         if narrowed.uids:
             rows = rows.where(workitem.c.workitem_uid.in_(narrowed.uids))
         if narrowed.states:
             rows = rows.where(workitem.c.state.in_(sorted(narrowed.states)))
-        rows = rows.order_by(board.c.priority, board.c.urgency, board.c.received_at, workitem.c.workitem_uid)
+        rows = rows.order_by(board.c.rank, board.c.study_instance_uid, workitem.c.workitem_uid)
         with reading(self._engine) as connection:
             return _workitems(connection, connection.execute(rows.limit(limit).offset(offset)).all())
 

@@ -56,7 +56,7 @@ def render(stored: StoredFile, number: int, wanted: View, media_type: str) -> by
             values, header = pixels.array(number), pixels.header
             _say_for_frame(header, number)
             colour = _colour(values, header)
-            picture = Image.fromarray(_grey(values, header, wanted.window) if colour is None else colour)
+            picture = Image.fromarray(grey_of(values, header, wanted.window) if colour is None else colour)
         except (*UNREADABLE, OSError) as error:
             raise undecodable() from error
     if wanted.region:
@@ -137,7 +137,9 @@ def _colour(values: npt.NDArray[Any], header: Dataset) -> npt.NDArray[np.uint8] 
     return (values >> (bits - 8)).astype(np.uint8)
 
 
-def _grey(values: npt.NDArray[Any], header: Dataset, window: tuple[float, float, str] | None) -> npt.NDArray[np.uint8]:
+def grey_of(
+    values: npt.NDArray[Any], header: Dataset, window: tuple[float, float, str] | None
+) -> npt.NDArray[np.uint8]:
     """Grey, 8 bits, [row, column]: by the window asked for, else by the header, else from least to greatest value."""
     values = apply_modality_lut(values, header)
     grey = _by_window(values, *window) if window else _by_header(values, header)

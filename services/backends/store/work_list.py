@@ -1,0 +1,240 @@
+"""The query of the work list: filters, search, order, and pages that begin behind a study."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from services.backends.store.board import LISTED, AiSays, ShownState, StudyRow, TimeToFlag
+from services.backends.store.detail import model_of, reason_of
+from services.backends.store.reading_state import reading_of_row
+from services.backends.store.tables import board, recall, result, study, study_version, workitem
+from services.backends.store.versions import attributes_of
+from services.triage.finding import Flag, Outcome
+from services.triage.job import OrderPriority
+from services.triage.reading import ReadingState
+from services.triage.workitem import ProcedureStepState
+
+LINES = (
+    sa.select(
+        study,
+        *(column.label(f"board_{column.name}") for column in board.c),
+        *(column.label(f"result_{column.name}") for column in result.c if column.name != "timings_s"),
+    )
+    .join_from(board, study, board.c.study_instance_uid == study.c.study_instance_uid)
+    .add_columns(
+        recall.c.recalled_at,
+        workitem.c.state.label("review"),
+        study_version.c.opened_at,
+        study_version.c.priority_from,
+    )
+    .outerjoin(result, board.c.result_id == result.c.result_id)
+    .outerjoin(recall, board.c.result_id == recall.c.result_id)
+    .outerjoin(workitem, board.c.result_id == workitem.c.result_id)
+    .outerjoin(
+        study_version,
+        sa.and_(
+            study_version.c.study_instance_uid == board.c.study_instance_uid, study_version.c.number == board.c.version
+        ),
+    )
+)
+_APART = "\n"  # nothing that is searched for has it
+
+
+def _one_text() -> sa.ColumnElement[str]:
+    """What is searched, as one: looking through it takes half the time of one column after the other."""
+    text: sa.ColumnElement[str] = sa.type_coerce(study.c.study_instance_uid, sa.Text)
+    for column in (study.c.patient_id, study.c.patient_name, study.c.accession_number, study.c.study_description):
+        text = text + _APART + sa.type_coerce(column, sa.Text)
+    return text
+
+
+_SEARCHED = _one_text()
+_OPEN = frozenset({ReadingState.UNREAD, ReadingState.TAKEN})
+NOBODY = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkListFilter:
+    """Which studies; of each collection any, an empty one: all.
+
+    states: None: all but out of scope. search: part of a patient name or ID, an accession number, a description or a
+    UID, in any case; only_uids: of a UID alone. modalities: the study has one of these. reader: who has taken or read
+    it, NOBODY: nobody; None: whoever. tenant: whose; None: everybody's.
+    """
+
+    states: Collection[ShownState | str] | None = None
+    priorities: Collection[OrderPriority] = ()
+    ai_says: Collection[AiSays] = ()
+    modalities: Collection[str] = ()
+    models: Collection[str] = ()
+    readings: Collection[ReadingState] = ()
+    reader: str | None = None
+    tenant: str | None = None
+    search: str = ""
+    only_uids: bool = False
+
+
+EVERYTHING = WorkListFilter()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """A place in the list, behind or (backwards) before a study."""
+
+    rank: float
+    study_instance_uid: str
+    backwards: bool = False
+
+    @classmethod
+    def of(cls, row: StudyRow, *, backwards: bool = False) -> "Place":
+        """Behind, or before, the study of this row."""
+        return cls(rank=row.rank, study_instance_uid=row.study.study_instance_uid, backwards=backwards)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """Rows in the order of the list; before, after: where the pages beside it are, None where there is none."""
+
+    rows: tuple[StudyRow, ...]
+    before: Place | None
+    after: Place | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """How many studies of the list are not read yet: all, STAT, urgent by the AI, and such that the AI did not see."""
+
+    everything: int
+    stat: int
+    urgent: int
+    unseen: int
+
+
+def page(connection: Connection, wanted: WorkListFilter, *, at: Place | None, limit: int) -> Page:
+    """So many rows from a place on; None: from the top."""
+    backwards = at is not None and at.backwards
+    keys = (board.c.rank, board.c.study_instance_uid)
+    lines = LINES.where(*_conditions(wanted)).order_by(*(key.desc() if backwards else key for key in keys))
+    if at is not None:
+        here = sa.tuple_(sa.literal(at.rank, sa.Float), sa.literal(at.study_instance_uid))
+        lines = lines.where(sa.tuple_(*keys) < here if backwards else sa.tuple_(*keys) > here)
+    found = [study_row(row) for row in connection.execute(lines.limit(limit + 1))]
+    more, rows = len(found) > limit, found[:limit]
+    if backwards:
+        rows.reverse()
+    return Page(
+        rows=tuple(rows),
+        before=Place.of(rows[0], backwards=True) if rows and (more if backwards else at is not None) else None,
+        after=Place.of(rows[-1]) if rows and (backwards or more) else None,
+    )
+
+
+def waiting(connection: Connection, tenant: str | None) -> Waiting:
+    """Counted over the list as it is without a filter."""
+
+    def how_many(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+        return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
+
+    counted = sa.select(
+        sa.func.count().label("everything"),
+        how_many(board.c.priority == OrderPriority.STAT).label("stat"),
+        how_many(board.c.ai_says == AiSays.URGENT).label("urgent"),
+        how_many(board.c.ai_says == AiSays.UNSEEN).label("unseen"),
+    ).where(sa.not_(board.c.is_read), board.c.state.in_(sorted(LISTED)))
+    if tenant is not None:
+        of_study = board.c.study_instance_uid == study.c.study_instance_uid
+        counted = counted.join_from(board, study, of_study).where(study.c.tenant == tenant)
+    row = connection.execute(counted).one()
+    return Waiting(everything=row.everything, stat=row.stat, urgent=row.urgent, unseen=row.unseen)
+
+
+def model_names(connection: Connection) -> tuple[str, ...]:
+    """Of the models whose result leads any study."""
+    names = sa.select(board.c.model_name).distinct().where(board.c.model_name.is_not(None))
+    return tuple(sorted(connection.scalars(names)))
+
+
+def _conditions(wanted: WorkListFilter) -> list[sa.ColumnElement[bool]]:
+    found: list[sa.ColumnElement[bool]] = [
+        board.c.state.in_(sorted(LISTED if wanted.states is None else wanted.states)),
+    ]
+    of_columns: tuple[tuple[sa.Column[Any], Collection[Any]], ...] = (
+        (board.c.priority, wanted.priorities),
+        (board.c.ai_says, wanted.ai_says),
+        (board.c.model_name, wanted.models),
+    )
+    found += [column.in_(sorted(values)) for column, values in of_columns if values]
+    found += _of_reading(set(wanted.readings))
+    if wanted.modalities:
+        found.append(sa.or_(*(_has_modality(each) for each in wanted.modalities)))
+    if wanted.reader is not None:
+        found.append(board.c.reader == wanted.reader if wanted.reader else board.c.reader.is_(None))
+    if wanted.tenant is not None:
+        found.append(study.c.tenant == wanted.tenant)
+    if wanted.search:
+        searched = sa.type_coerce(study.c.study_instance_uid, sa.Text) if wanted.only_uids else _SEARCHED
+        matches = searched.icontains(wanted.search, autoescape=True)
+        found.append(board.c.study_instance_uid.in_(sa.select(study.c.study_instance_uid).where(matches)))
+    return found
+
+
+def _of_reading(wanted: set[ReadingState]) -> Sequence[sa.ColumnElement[bool]]:
+    if not wanted or wanted == set(ReadingState):
+        return ()
+    if wanted == _OPEN:
+        return (sa.not_(board.c.is_read),)
+    taken = sa.and_(sa.not_(board.c.is_read), board.c.reader.is_not(None))
+    unread = sa.and_(sa.not_(board.c.is_read), board.c.reader.is_(None))
+    of_state = {ReadingState.UNREAD: unread, ReadingState.TAKEN: taken, ReadingState.READ: board.c.is_read}
+    return (sa.or_(*(of_state[each] for each in sorted(wanted))),)
+
+
+def _has_modality(modality: str) -> sa.ColumnElement[bool]:
+    """The column holds a JSON list of them."""
+    return sa.cast(board.c.modalities, sa.Text).contains(f'"{modality}"', autoescape=True)
+
+
+def study_row(row: sa.Row[Any]) -> StudyRow:
+    """The row of `LINES` as it is shown."""
+    has_result = row.result_result_id is not None
+    recalled = row.recalled_at is not None
+    lesions = () if recalled or not has_result else row.result_lesions
+    return StudyRow(
+        study=attributes_of(row),
+        state=ShownState(row.board_state),
+        priority=OrderPriority(row.board_priority),
+        version=row.board_version,
+        modalities=row.board_modalities,
+        series_count=row.board_series_count,
+        instance_count=row.board_instance_count,
+        received_at=row.board_received_at,
+        last_instance_at=row.board_last_instance_at,
+        completed_at=row.board_completed_at,
+        frozen_at=row.result_frozen_at,
+        result_version=row.result_version,
+        outcome=Outcome(row.result_outcome) if has_result and not recalled else None,
+        flag=Flag(row.result_flag) if has_result and not recalled else None,
+        score=None if recalled else row.result_score,
+        calibrated=bool(row.result_calibrated),
+        model=model_of(row.result_model_name, row.result_model_version, row.result_weights_sha256)
+        if has_result
+        else None,
+        recalled=recalled,
+        already_reported=row.board_already_reported,
+        review=ProcedureStepState(row.review) if row.review is not None else None,
+        lesion_count=len(lesions),
+        largest_long_axis_mm=max((lesion.long_axis_mm for lesion in lesions), default=None),
+        reason=reason_of(row.board_reason_code, row.board_reason_text),
+        tenant=row.tenant,
+        time_to_flag=TimeToFlag.between(row.board_first_image_at, row.board_last_image_at, row.board_flagged_at)
+        if row.board_flagged_at
+        else None,
+        opened_at=row.opened_at,
+        priority_from=row.priority_from or "",
+        result_id=row.result_result_id,
+        reading=reading_of_row(row),
+        rank=row.board_rank,
+    )

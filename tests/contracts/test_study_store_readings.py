@@ -1,0 +1,190 @@
+"""Who takes and reads which study, the filters of the work list, and saved views, over every implementation."""
+
+import threading
+
+import pytest
+
+from services.backends.store import ShownState, SqlStudyStore
+from services.backends.store.board import AiSays
+from services.backends.store.views import SavedView
+from services.backends.store.work_list import NOBODY, Waiting, WorkListFilter
+from services.triage.errors import ReadingRefused
+from services.triage.finding import Flag, Outcome
+from services.triage.job import OrderPriority
+from services.triage.reading import ReadAgain, ReadingAction, ReadingState, ReadingStep
+from services.triage.verdict import Answer, Shown, Verdict
+from services.triage.workitem import ProcedureStepState
+from tests.support.records import STUDY, after, analyse, complete_study, image, lesion, sent
+
+OPEN = {ReadingState.UNREAD, ReadingState.TAKEN}
+
+
+def do(store: SqlStudyStore, action: ReadingAction, reader: str = "A", *, at: float = 100, study: str = STUDY, **seen):
+    return store.readings.enter(study, ReadingStep(action=action, reader=reader, at=after(at)), **seen)
+
+
+def reading(store: SqlStudyStore, study: str = STUDY):
+    return store.board.study(study).row.reading
+
+
+def listed(store: SqlStudyStore, **wanted: object) -> list[str]:
+    return [row.study.study_instance_uid for row in store.board.work_list(**wanted)]
+
+
+def give(store: SqlStudyStore, answer: Answer, *, at: float = 200, verdict_id: str = "1" * 32, **told) -> None:
+    store.verdicts.give(
+        Verdict(
+            verdict_id=verdict_id,
+            study_instance_uid=STUDY,
+            result_id=told.pop("result_id", None),
+            answer=answer,
+            reader="A",
+            given_at=after(at),
+            shown=Shown(page="study"),
+            **told,
+        )
+    )
+
+
+def test_a_study_is_taken_released_read_and_opened_again_with_a_history(store: SqlStudyStore) -> None:
+    analyse(store)
+    seen = []
+    for at, action in enumerate(ReadingAction):
+        assert do(store, action, at=100 + at)
+        seen.append((reading(store).state, reading(store).reader))
+    assert seen == [("taken", "A"), ("unread", ""), ("read", "A"), ("unread", "")]
+    history = [event.what for event in store.board.study(STUDY).events]
+    assert history[-4:] == ["taken", "released", "read", "reopened"]
+    assert not do(store, ReadingAction.REOPENED, at=110)
+
+
+def test_what_another_has_is_not_taken_unawares(store: SqlStudyStore) -> None:
+    analyse(store)
+    do(store, ReadingAction.TAKEN, "A")
+    for action in (ReadingAction.TAKEN, ReadingAction.READ):
+        with pytest.raises(ReadingRefused) as refused:
+            do(store, action, "B", seen="")
+        assert refused.value.reason.code == "taken"
+    with pytest.raises(ReadingRefused, match="given back"):
+        do(store, ReadingAction.RELEASED, "B")
+    assert do(store, ReadingAction.TAKEN, "B", at=101, seen="A")
+    assert reading(store).reader == "B"
+    do(store, ReadingAction.READ, "B", at=102)
+    with pytest.raises(ReadingRefused, match="B has read it"):
+        do(store, ReadingAction.TAKEN, "A", at=103)
+    with pytest.raises(ReadingRefused, match="no instance"):
+        do(store, ReadingAction.TAKEN, study="1.2.3")
+
+
+def test_of_two_who_take_it_at_once_one_has_it(store: SqlStudyStore) -> None:
+    analyse(store)
+    outcomes: list[object] = []
+
+    def take(reader: str) -> None:
+        try:
+            outcomes.append(do(store, ReadingAction.TAKEN, reader, seen=""))
+        except ReadingRefused as refused:
+            outcomes.append(refused.reason.code)
+
+    threads = [threading.Thread(target=take, args=(reader,)) for reader in "AB"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(str, outcomes)) == ["True", "taken"]
+
+
+def test_a_verdict_on_the_study_is_its_reading_until_it_is_undone(store: SqlStudyStore) -> None:
+    analyse(store)
+    result_id = store.board.study(STUDY).row.result_id
+    give(store, Answer.UNSURE, verdict_id="0" * 32)
+    assert reading(store).state is ReadingState.UNREAD
+    give(store, Answer.ACCEPT, result_id=result_id)
+    assert (reading(store).state, listed(store, readings=OPEN)) == (ReadingState.READ, [])
+    give(store, Answer.UNDO, at=210, verdict_id="2" * 32, undoes="1" * 32)
+    assert reading(store).state is ReadingState.UNREAD
+
+
+def test_new_images_and_a_late_flag_bring_a_study_back(store: SqlStudyStore) -> None:
+    complete_study(store, study="1.1")
+    analyse(store, study="1.2")
+    for study in ("1.1", "1.2"):
+        do(store, ReadingAction.READ, at=25 if study == "1.1" else 100, study=study)
+    assert listed(store, readings=OPEN) == []
+    store.record(sent(image(50, study="1.2")), now=after(200))
+    assert reading(store, "1.2").again is ReadAgain.NEW_IMAGES
+    analyse(store, study="1.3", at=300, flag=Flag.URGENT, lesions=(lesion(),))
+    do(store, ReadingAction.READ, at=301, study="1.3")  # before its result was frozen
+    assert reading(store, "1.3").again is ReadAgain.FLAGGED
+
+
+def test_a_rerun_of_what_was_read_does_not_bring_it_back(store: SqlStudyStore) -> None:
+    analyse(store)
+    do(store, ReadingAction.READ)
+    store.ask_analysis(STUDY, actor="A", now=after(200))
+    assert reading(store).state is ReadingState.READ
+
+
+def test_what_is_read_here_is_no_task_for_anybody_else(store: SqlStudyStore) -> None:
+    analyse(store, flag=Flag.URGENT, lesions=(lesion(),))
+    assert store.board.study(STUDY).row.review is ProcedureStepState.SCHEDULED
+    do(store, ReadingAction.READ)
+    assert store.board.study(STUDY).row.review is ProcedureStepState.CANCELED
+
+
+def test_each_filter_narrows_the_list(store: SqlStudyStore) -> None:
+    analyse(store, study="1.1", at=0, flag=Flag.URGENT, lesions=(lesion(),))
+    analyse(store, study="1.2", at=10, outcome=Outcome.NOTHING_FOUND)
+    complete_study(store, study="1.3", at=20, priority=OrderPriority.STAT)
+    store.record(sent(image(1, study="1.4", modality="MR")), now=after(30))
+    do(store, ReadingAction.TAKEN, study="1.2")
+    do(store, ReadingAction.READ, "B", study="1.1")
+    assert listed(store) == ["1.3", "1.1", "1.2", "1.4"]
+    assert listed(store, readings=OPEN) == ["1.3", "1.2", "1.4"]
+    assert listed(store, readings={ReadingState.TAKEN, ReadingState.READ}) == ["1.1", "1.2"]
+    assert listed(store, priorities=[OrderPriority.STAT]) == ["1.3"]
+    assert listed(store, ai_says=[AiSays.URGENT, AiSays.NOTHING]) == ["1.1", "1.2"]
+    assert listed(store, ai_says=[AiSays.WAITING]) == ["1.3", "1.4"]
+    assert listed(store, modalities=["MR"]) == ["1.4"]
+    assert listed(store, models=["lung"]) == ["1.1", "1.2"]
+    assert listed(store, reader="A") == ["1.2"]
+    assert listed(store, reader=NOBODY) == ["1.3", "1.4"]
+    assert listed(store, states=[ShownState.QUEUED], priorities=[OrderPriority.STAT]) == ["1.3"]
+    assert listed(store, search="doe", only_uids=True) == []
+    assert store.board.waiting() == Waiting(everything=3, stat=1, urgent=0, unseen=0)
+    assert store.board.waiting(tenant="north") == Waiting(everything=0, stat=0, urgent=0, unseen=0)
+    assert store.board.model_names() == ("lung",)
+
+
+def test_pages_join_both_ways(store: SqlStudyStore) -> None:
+    for number in range(1, 8):
+        store.record(sent(image(1, study=f"1.{number}")), now=after(number % 3))  # some at one moment
+    whole = listed(store)
+    page, seen, before = store.board.page(WorkListFilter(), limit=3), [], []
+    while True:
+        seen += [row.study.study_instance_uid for row in page.rows]
+        if page.after is None:
+            break
+        page = store.board.page(WorkListFilter(), at=page.after, limit=3)
+    while page.before is not None:
+        page = store.board.page(WorkListFilter(), at=page.before, limit=3)
+        before = [row.study.study_instance_uid for row in page.rows] + before
+    assert seen == whole
+    assert before == whole[:6]
+
+
+def test_views_are_ones_own_or_shared_and_saved_again_by_name(store: SqlStudyStore) -> None:
+    def save(owner: str, name: str, query: str, *, shared: bool = False) -> None:
+        store.views.save(SavedView(owner=owner, name=name, query=query, shared=shared), now=after(0))
+
+    save("A", "mine", "ai=urgent")
+    save("A", "mine", "ai=elevated")
+    save("B", "for all", "state=failed", shared=True)
+    save("B", "secret", "")
+    assert [(one.name, one.query) for one in store.views.of("A")] == [
+        ("for all", "state=failed"),
+        ("mine", "ai=elevated"),
+    ]
+    assert not store.views.delete("for all", owner="A")
+    assert store.views.delete("for all", owner="B")
+    assert [one.name for one in store.views.of("A")] == ["mine"]
