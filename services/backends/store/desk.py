@@ -12,6 +12,7 @@ from services.backends.store import inquiries, versions
 from services.backends.store.detail import model_of, reason_of, study_detail
 from services.backends.store.engine import reading
 from services.backends.store.flagging import times_since
+from services.backends.store.frozen import sha256_of
 from services.backends.store.tables import (
     adt_count,
     board,
@@ -20,7 +21,6 @@ from services.backends.store.tables import (
     job,
     recall,
     result,
-    result_object,
     study,
     study_version,
     workitem,
@@ -93,9 +93,7 @@ class Board:
     def result_object(self, sop_instance_uid: str) -> str | None:
         """The SHA-256 of a frozen object, its name in `StudyFiles.result_path`."""
         with reading(self._engine) as connection:
-            return connection.scalar(
-                sa.select(result_object.c.sha256).where(result_object.c.sop_instance_uid == sop_instance_uid)
-            )
+            return sha256_of(connection, sop_instance_uid)
 
     def studies_by_tenant(self) -> dict[str, int]:
         """How many studies each tenant has; NO_TENANT is a key, too."""
