@@ -229,6 +229,12 @@ class StudyDetail:
         """Every result, those of the newest version first."""
         return tuple(job.result for version in self.versions for job in version.jobs if job.result is not None)
 
+    def as_it_is_now(self, result_id: str) -> ResultRow:
+        """A result, or what it was written again as under corrected patient data. Raises KeyError: it is unknown."""
+        found = {one.result_id: one for one in self.results}[result_id]
+        again = next((one for one in self.results if one.rewrites == result_id), None)
+        return found if again is None else self.as_it_is_now(again.result_id)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counts:

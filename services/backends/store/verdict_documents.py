@@ -20,7 +20,7 @@ from services.triage.job import OrderPriority
 from services.triage.result import Destination, ObjectKind
 from services.triage.verdict_document import OwedDocument, VerdictDocument
 
-_LOOKED_AT = 20  # documents to be written in one turn
+_LOOKED_AT = 100  # documents to be written in one turn
 
 
 class VerdictDocuments:
@@ -34,7 +34,9 @@ class VerdictDocuments:
         with writing(self._engine) as connection:
             locked(connection, [study_instance_uid])
             values = {"done_at": now, "authenticated": authenticated}
-            return bool(connection.execute(sa.update(owed).where(*_of(study_instance_uid, reader)).values(values)).rowcount)
+            return bool(
+                connection.execute(sa.update(owed).where(*_of(study_instance_uid, reader)).values(values)).rowcount
+            )
 
     def due(self, *, now: datetime, quiet: timedelta) -> list[OwedDocument]:
         """The oldest documents to be written: of readers who have finished, or gave no verdict for so long."""
@@ -55,7 +57,7 @@ class VerdictDocuments:
             ]
 
     def freeze(self, written: VerdictDocument, destinations: Sequence[Destination], *, actor: str) -> bool:
-        """Commit a document once, with a pending delivery for each destination that gets verdicts of the study's tenant.
+        """Commit a document once, with a pending delivery for each destination that gets the tenant's verdicts.
 
         False, and nothing changes: another process was first, or the reader has gone on since.
         """
@@ -72,7 +74,13 @@ class VerdictDocuments:
                 )
             )
             line = history.line(
-                uid, "study", "study", time=written.written_at, actor=actor, what="verdict_document", cause=written.reader
+                uid,
+                "study",
+                "study",
+                time=written.written_at,
+                actor=actor,
+                what="verdict_document",
+                cause=written.reader,
             )
             history.write(connection, [line])
             _owe_deliveries(connection, written, destinations, actor=actor)
