@@ -6,13 +6,14 @@ Written by others, so read leniently in what they may leave out, and refused in 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels import iter_pixels
+from pydicom.pixels.utils import iter_pixels
 
 from services.triage.completeness import OWN_MANUFACTURER
 from services.triage.errors import VerdictRefused
@@ -25,6 +26,8 @@ REPORTS = frozenset(f"1.2.840.10008.5.1.4.1.1.88.{number}" for number in (22, 33
 EVIDENCE = REPORTS | SEGMENTATIONS
 """SOP classes in which a viewer saves what a reader drew."""
 
+# what pydicom and odd headers raise
+_FAULTS = (InvalidDicomError, AttributeError, LookupError, TypeError, ValueError, NotImplementedError)
 _GROUP = "125007"
 _TRACKING_IDENTIFIER = "112039"
 # by code, SCT and the older SRT: Length, Long axis, Major axis, Diameter
@@ -50,8 +53,9 @@ class Mark:
     image_sop_instance_uid: str | None = None
 
 
+@lru_cache(maxsize=256)
 def read_evidence(path: Path) -> tuple[Mark, ...]:
-    """What is drawn in an object of a class of `EVIDENCE`.
+    """What is drawn in an object of a class of `EVIDENCE`. path: named by its content, which never changes.
 
     Raises VerdictRefused: unreadable_object, unsupported_object, own_object, empty_object.
     """
@@ -63,16 +67,7 @@ def read_evidence(path: Path) -> tuple[Mark, ...]:
         if sop_class not in EVIDENCE:
             raise VerdictRefused("unsupported_object", "it is neither a Segmentation nor a report with measurements")
         marks = tuple(_segments(path, header) if sop_class in SEGMENTATIONS else _groups(header))
-    # what pydicom and odd headers raise
-    except (
-        InvalidDicomError,
-        AttributeError,
-        IndexError,
-        KeyError,
-        TypeError,
-        ValueError,
-        NotImplementedError,
-    ) as error:
+    except _FAULTS as error:
         raise VerdictRefused("unreadable_object", "it cannot be understood") from error
     if not marks:
         raise VerdictRefused("empty_object", "nothing is drawn in it")
@@ -147,9 +142,8 @@ def _counts(path: Path, seg: Dataset) -> tuple[dict[int, int], dict[int, list[in
     is_label_map = seg.get("SegmentationType") == "LABELMAP"
     for index, pixels in enumerate(iter_pixels(path)):
         if is_label_map:
-            found = {
-                int(value): int(n) for value, n in zip(*np.unique(pixels, return_counts=True), strict=True) if value
-            }
+            values, numbers = np.unique(pixels, return_counts=True)
+            found = {int(value): int(n) for value, n in zip(values, numbers, strict=True) if value}
         else:
             number = int(_group(seg, index, "SegmentIdentificationSequence").ReferencedSegmentNumber)
             found = {number: int(np.count_nonzero(pixels))}

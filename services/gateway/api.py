@@ -1,13 +1,14 @@
 """The JSON API: the work list, one study, its completion, and the bytes of the result objects."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import FileResponse
 
 from services.backends.store.board import ShownState
 from services.gateway.desk import PAGE_LIMIT, PAGE_SIZE, TheDesk, UidInPath, unknown_study
-from services.gateway.problems import Problem, ProblemError
+from services.gateway.problems import ProblemError
+from services.gateway.problems import documented as _problems
 from services.gateway.recall import recall
 from services.gateway.schemas import (
     AnalysisOut,
@@ -20,19 +21,6 @@ from services.gateway.schemas import (
 )
 from services.triage.errors import OutOfResources
 from services.triage.job import OrderPriority
-
-
-def _problems(**causes: str) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's entries for the errors of an endpoint: s404='...' stands for status 404."""
-    causes = {"s422": "A parameter is not valid.", **causes, "s503": "The store does not answer; see Retry-After."}
-    return {
-        int(status[1:]): {
-            "description": cause,
-            "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
-        }
-        for status, cause in causes.items()
-    }
-
 
 router = APIRouter(prefix="/api")
 

@@ -14,7 +14,7 @@ from services import __version__
 from services.backends.files import FolderStudyFiles
 from services.backends.senders import tenants_in_force
 from services.backends.store import SqlStudyStore, connect, never_the_same, open_store
-from services.gateway import api, health, metrics, viewer, worklist
+from services.gateway import api, health, metrics, study, verdicts, viewer, worklist
 from services.gateway.desk import Desk
 from services.gateway.dicomweb import dicomweb_router
 from services.gateway.dicomweb.cors import DicomWebCors
@@ -45,6 +45,7 @@ network only. Errors are application/problem+json (RFC 9457).
 
 TAGS = [
     {"name": "studies", "description": "The work list and each study in it."},
+    {"name": "verdicts", "description": "What readers answer to the AI."},
     {"name": "results", "description": "The frozen DICOM objects."},
     {
         "name": "dicomweb",
@@ -78,12 +79,14 @@ def create_app(
     install_problem_handlers(app, partial(not_here, role))
     if role.is_desk:
         app.include_router(api.router)
+        app.include_router(verdicts.router)
     for root in (ROOT, ALIAS):
         _serve_dicomweb(app, root, settings, files=files, role=role, tenants=tenants)
     app.include_router(health.router)
     app.include_router(metrics.router)
     if role.is_desk:
         app.include_router(worklist.router)
+        app.include_router(study.router)
         app.include_router(viewer.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings.http), www_redirect=False)

@@ -29,12 +29,22 @@ def is_installed(settings: Settings) -> bool:
     return (settings.viewer / "index.html").is_file()
 
 
-def link_to(study_instance_uid: str, *, series_instance_uid: str | None, seg_series_instance_uid: str | None) -> str:
-    """The address at which a study opens: at its analysed series, with a segmentation over it, at its first lesion."""
+def link_to(
+    study_instance_uid: str,
+    *,
+    series_instance_uid: str | None,
+    seg_series_instance_uid: str | None,
+    lesion: int | None = None,
+) -> str:
+    """The address at which a study opens: at its analysed series, with a segmentation over it, at a lesion.
+
+    lesion: its number; None: the first.
+    """
     asked = {
         "StudyInstanceUIDs": study_instance_uid,
         "initialSeriesInstanceUID": series_instance_uid,
         "seg": seg_series_instance_uid,
+        "segment": lesion,
     }
     return f"/ohif/viewer?{urlencode({name: value for name, value in asked.items() if value})}"
 

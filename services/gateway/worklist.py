@@ -1,4 +1,4 @@
-"""The HTML pages: the work list and one study. They work without scripts; static/refresh.js keeps them fresh."""
+"""The work list as an HTML page. It works without scripts; static/refresh.js keeps it fresh."""
 
 from typing import Annotated
 from urllib.parse import urlencode
@@ -6,9 +6,8 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Form, Query, Request, Response
 
 from services.backends.store.board import ShownState
-from services.gateway.desk import PAGE_SIZE, Desk, TheDesk, UidInPath, unknown_study
+from services.gateway.desk import PAGE_SIZE, Desk, TheDesk
 from services.gateway.templates import pages
-from services.gateway.viewer import is_installed, link_to
 from services.triage.tenant import NO_TENANT
 
 router = APIRouter(include_in_schema=False)
@@ -39,26 +38,6 @@ def search_work_list(
 ) -> Response:
     """The work list, searched. By POST: a name in a URL would stay in histories and proxies."""
     return _work_list(request, desk, state=state, tenant=tenant, search=search.strip())
-
-
-@router.get("/studies/{uid}")
-def show_study(request: Request, desk: TheDesk, uid: UidInPath) -> Response:
-    """One study."""
-    detail = desk.store.board.study(uid)
-    if detail is None:
-        raise unknown_study()
-    names = {
-        series.series_instance_uid: f"{series.series_number or ''} {series.series_description}".strip()
-        or series.series_instance_uid
-        for series in detail.series
-    }
-    context = {
-        "detail": detail,
-        "series_names": names,
-        "now": desk.clock(),
-        "viewer_link": link_to if is_installed(desk.settings) else None,
-    }
-    return pages.TemplateResponse(request, "study.html", context)
 
 
 def _work_list(

@@ -163,12 +163,12 @@ def test_a_search_leaves_no_name_in_any_url_of_the_page(ward: Ward, client: Test
 
 def test_pages_load_nothing_from_elsewhere_and_run_no_inline_script(ward: Ward, client: TestClient) -> None:
     ward.analysed(1, found(Flag.URGENT, (0.93, 17.2)))
-    for path in ("/", f"/studies/{ward.uid(1)}"):
+    for path, script in (("/", "refresh"), (f"/studies/{ward.uid(1)}", "study")):
         html = client.get(path).text
         assert "http://" not in html
         assert "https://" not in html
         assert html.count("<script") == 1
-        assert '<script src="/static/refresh.js" defer></script>' in html
+        assert f'<script src="/static/{script}.js" defer></script>' in html
         assert "style=" not in html
         assert "Not a medical device; a person reads every study." in html
         for asset in ("/static/refresh.js", "/static/vigie.css", "/static/vigie.svg"):
