@@ -89,11 +89,21 @@ def _groups(report: Dataset) -> Iterator[Mark]:
         ]
         yield Mark(
             number=number,
-            label=labels[0] if labels else f"Measurement {number}",
-            long_axis_mm=max((one for one in lengths if one is not None), default=None),
-            volume_ml=max((one for one in volumes if one is not None), default=None),
+            label=_without_tool(labels[0]) if labels else f"Measurement {number}",
+            long_axis_mm=_largest(lengths),
+            volume_ml=_largest(volumes),
             image_sop_instance_uid=images[0] if images else None,
         )
+
+
+def _without_tool(label: str) -> str:
+    """OHIF names its library before the tool: 'Cornerstone3DTools@^0.1.0:Length'."""
+    library, _, tool = label.partition(":")
+    return tool if "@" in library and tool else label
+
+
+def _largest(values: list[float | None]) -> float | None:
+    return max((round(one, 3) for one in values if one is not None), default=None)
 
 
 def _items(item: Dataset) -> Iterator[Dataset]:

@@ -1,8 +1,10 @@
 """The words of verdicts, in the language of the page."""
 
+from typing import Any
+
 from services.gateway.language import noted
 from services.gateway.language import translated as _
-from services.triage.verdict import Answer, MarkedLesion, RejectReason, Verdict
+from services.triage.verdict import OWN_ASSESSMENTS, Answer, MarkedLesion, RejectReason, Verdict
 
 REASONS = {
     RejectReason.VESSEL: noted("Vessel"),
@@ -61,3 +63,46 @@ def lesion_words(lesion: MarkedLesion) -> list[str]:
     if lesion.volume_ml is not None:
         told.append(f"{lesion.volume_ml:.2f} mL")
     return told
+
+
+def viewer_texts() -> dict[str, Any]:
+    """The texts of the bar in the viewer (static/viewer-bar.js)."""
+    return {
+        "answers": {answer: answer_words(answer) for answer in Answer if answer not in OWN_ASSESSMENTS},
+        "reasons": {reason: _(words) for reason, words in REASONS.items()},
+        "findings": {finding: _(words) for finding, words in FINDINGS.items()},
+        "keys": [
+            ("q", _("List")),
+            ("k", _("Previous")),
+            ("j", _("Next")),
+            ("0", _("Whole study")),
+            ("a", _("Accept")),
+            ("r", _("Reject")),
+            ("m", _("Modify")),
+            ("d", _("Missed")),
+            ("n", _("Not my question")),
+            ("u", _("Undo")),
+            ("f", _("Finished")),
+        ],
+        "bar": _("Your answer to the AI"),
+        "study": _("Whole study"),
+        "you": _("You"),
+        "added": _("Added lesion"),
+        "not_answered": _("Not answered yet"),
+        "nothing": _("That cannot be answered here"),
+        "nothing_asked": _("No AI result is asked about"),
+        "done": _("Finished"),
+        "finished": _("your answers become a DICOM document"),
+        "away": _("Vigie does not answer: nothing can be saved now"),
+        "back": _("Vigie answers again"),
+        "unsent": _("Not saved yet, will be sent again"),
+        "refused": _("Not saved"),
+        "saved_object": _("Saved in the viewer"),
+        "use_it": _("Press m to modify the lesion by it, d to add it as a missed lesion."),
+        "unusable": _("What was saved in the viewer cannot be used"),
+        "finding": _("It is a"),
+        "long_axis": _("Long axis (mm)"),
+        "volume": _("Volume (mL)"),
+        "save_modify": _("Accept as modified"),
+        "save_add": _("Add this lesion"),
+    }

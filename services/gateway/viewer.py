@@ -1,5 +1,7 @@
 """The viewer below /ohif/: OHIF's files, as `make viewer` installed them, with our own configuration."""
 
+import json
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -8,9 +10,12 @@ from fastapi.responses import FileResponse
 
 from services.gateway.desk import TheDesk
 from services.gateway.problems import ProblemError
+from services.gateway.verdict_words import viewer_texts
 from services.settings import Settings
 
-CONFIGURATION = Path(__file__).parent / "static" / "viewer.js"
+STATIC = Path(__file__).parent / "static"
+CONFIGURATION = ("viewer-bar.js", "viewer.js")
+"""Scripts that OHIF is configured by, one after the other in one file."""
 
 # OHIF compiles shaders' and codecs' glue at run time, and styles itself; still nothing from another host, no framing.
 CONTENT_SECURITY_POLICY = (
@@ -51,8 +56,10 @@ def link_to(
 
 @router.get("/ohif/app-config.js")
 def configuration() -> Response:
-    """What OHIF is told."""
-    return _file(CONFIGURATION, cache_control="no-cache")
+    """What OHIF is told, and the bar in which readers answer, in their language."""
+    scripts = [f"window.vigieTexts = {json.dumps(viewer_texts())};", *(_read(name) for name in CONFIGURATION)]
+    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": CONTENT_SECURITY_POLICY, "Vary": "Cookie"}
+    return Response("\n".join(scripts), headers=headers, media_type="text/javascript")
 
 
 @router.get("/ohif/{path:path}")
@@ -76,6 +83,11 @@ def viewer(request: Request, desk: TheDesk, path: str) -> Response:
     if "gzip" in request.headers.get("accept-encoding", "") and small.is_file():
         return _file(small, cache_control=cache_control, media_type=_media_type(found), encoding="gzip")
     return _file(found, cache_control=cache_control, media_type=_media_type(found))
+
+
+@cache
+def _read(name: str) -> str:
+    return (STATIC / name).read_text(encoding="utf-8")
 
 
 def _media_type(path: Path) -> str | None:

@@ -107,7 +107,9 @@ function press(key) {
   if (!control) return say(texts.noKey);
   if (control.tagName !== "DETAILS") return control.click();
   control.open = true;
-  control.querySelector(".panel").querySelector("button, select, input").focus();
+  const panel = control.querySelector(".panel");
+  panel.scrollIntoView({ block: "nearest" });
+  panel.querySelector("button, select, input").focus();
 }
 
 function onKey(event) {
