@@ -13,20 +13,36 @@ from services.backends.store.board import ResultRow, StudyDetail
 from services.gateway import verdict_words
 from services.gateway.answering import finish, give, questions
 from services.gateway.desk import TheDesk, UidInPath, unknown_study
-from services.gateway.language import translated
+from services.gateway.language import noted, translated
 from services.gateway.people import ThePerson, only
 from services.gateway.same_origin import same_origin
 from services.gateway.templates import pages
 from services.gateway.verdict_schemas import VerdictIn
 from services.gateway.viewer import is_installed, link_to
+from services.triage.job import JobState
 from services.triage.lesion import Lesion
 from services.triage.person import Person
+from services.triage.result import DeliveryState
 from services.triage.verdict import Answer, Verdict, standing
 
 router = APIRouter(include_in_schema=False)
 
 Reader = Annotated[Person, Depends(only(lambda who: who.reads))]
 _LESION_FIELDS = ("finding", "long_axis_mm", "volume_ml", "object_sop_instance_uid", "object_item")
+
+
+JOB_WORDS = {
+    JobState.QUEUED: noted("Queued"),
+    JobState.ANALYSING: noted("Analysing"),
+    JobState.FROZEN: noted("Frozen"),
+    JobState.CANCELLED: noted("Cancelled"),
+}
+DELIVERY_WORDS = {
+    DeliveryState.PENDING: noted("pending"),
+    DeliveryState.SENT: noted("sent"),
+    DeliveryState.COMMITTED: noted("committed"),
+    DeliveryState.GIVEN_UP: noted("given up"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +76,8 @@ def show_study(request: Request, desk: TheDesk, person: ThePerson, uid: UidInPat
         "holds": {one.verdict_id for one in stands},
         "undone": {one.undoes for one in verdicts},
         "names": _names(detail),
+        "job_words": _translated(JOB_WORDS),
+        "delivery_words": _translated(DELIVERY_WORDS),
         "reasons": _translated(verdict_words.REASONS),
         "findings": _translated(verdict_words.FINDINGS),
         "said": verdict_words.verdict_words,

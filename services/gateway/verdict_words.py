@@ -98,7 +98,7 @@ def viewer_texts() -> dict[str, Any]:
         "unsent": _("Not saved yet, will be sent again"),
         "refused": _("Not saved"),
         "saved_object": _("Saved in the viewer"),
-        "use_it": _("Press m to modify the lesion by it, d to add it as a missed lesion."),
+        "use_it": _("m modifies the lesion by it, d adds it as a missed one."),
         "unusable": _("What was saved in the viewer cannot be used"),
         "finding": _("It is a"),
         "long_axis": _("Long axis (mm)"),

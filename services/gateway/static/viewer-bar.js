@@ -290,7 +290,7 @@ document.head.append(
       #vigie-bar .keys, #vigie-bar .panel { display: flex; flex-wrap: wrap; gap: 4px; } #vigie-bar [hidden] { display: none; }
       #vigie-bar button, #vigie-bar input, #vigie-bar select { min-height: 28px; padding: 2px 8px; border: 1px solid #8fa9d6; border-radius: 4px;
         background: #16305f; color: #fff; font: inherit; cursor: pointer; }
-      #vigie-bar input { width: 9em; cursor: text; } #vigie-bar input::placeholder { color: #c3d2ee; opacity: 1; }
+      #vigie-bar input { width: 11em; cursor: text; } #vigie-bar input::placeholder { color: #c3d2ee; opacity: 1; }
       #vigie-bar button:focus-visible, #vigie-bar input:focus-visible, #vigie-bar select:focus-visible { outline: 3px solid #ffd28a; }
       #vigie-bar kbd { font: 11px ui-monospace, monospace; border: 1px solid #8fa9d6; border-radius: 3px; padding: 0 4px; color: #ffd28a; }
       .vigie-has-bar .fixed.bottom-2 { bottom: 88px; }
