@@ -150,7 +150,7 @@ def _counts(path: Path, seg: Dataset) -> tuple[dict[int, int], dict[int, list[in
     counts: dict[int, int] = {}
     planes: dict[int, list[int]] = {}
     is_label_map = seg.get("SegmentationType") == "LABELMAP"
-    for index, pixels in enumerate(iter_pixels(path)):
+    for index, pixels in enumerate(iter_pixels(_whole(path))):
         if is_label_map:
             values, numbers = np.unique(pixels, return_counts=True)
             found = {int(value): int(n) for value, n in zip(values, numbers, strict=True) if value}
@@ -162,6 +162,15 @@ def _counts(path: Path, seg: Dataset) -> tuple[dict[int, int], dict[int, list[in
                 counts[number] = counts.get(number, 0) + n
                 planes.setdefault(number, []).append(index)
     return counts, planes
+
+
+def _whole(path: Path) -> Dataset:
+    """With its pixels; pydicom decodes what is missing of native ones as whatever lies in memory."""
+    seg = dcmread(path)
+    bits = int(seg.NumberOfFrames) * int(seg.Rows) * int(seg.Columns) * int(seg.BitsAllocated)
+    if not seg.file_meta.TransferSyntaxUID.is_encapsulated and len(seg.PixelData) * 8 < bits:
+        raise VerdictRefused("unreadable_object", "its pixels are cut off")
+    return seg
 
 
 def _voxel_mm3(seg: Dataset, frames: list[int]) -> float:

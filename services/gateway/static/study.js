@@ -82,16 +82,18 @@ async function submit(event) {
   } else if (await send("verdicts", asked(form, event.submitter))) {
     // a repeated request is one verdict; the next one is another
     form.elements.verdict_id.value = newId();
-    for (const each of form.querySelectorAll("details[open]")) each.open = false;
+    form.closest("details")?.toggleAttribute("open", false);
     form.reset();
     await refresh({ force: true });
+    // what was pressed may be gone
+    if (document.activeElement === document.body) target()?.focus({ preventScroll: true });
     say(`${event.submitter.value === "undo" ? texts.undone : texts.saved}: ${nameOf(form)}`);
   }
   delete form.dataset.busy;
 }
 
 function nameOf(form) {
-  return form.closest(".target")?.querySelector("h4").textContent.trim() ?? form.querySelector("summary").textContent.trim();
+  return form.closest(".target")?.querySelector("h4").textContent.trim() ?? form.closest("details").querySelector("summary").textContent.trim();
 }
 
 function openPanel() {

@@ -106,7 +106,8 @@ class VerdictBar {
     const uid = answer === 'add' ? null : this.target?.tracking_uid ?? null;
     const id = [...crypto.getRandomValues(new Uint8Array(16))].map(byte => byte.toString(16).padStart(2, '0')).join('');
     const body = { verdict_id: id, answer, result_id: this.question.result_id, tracking_uid: uid, page: 'viewer', ...more };
-    this.unsent.push({ path: 'verdicts', body, name: answer === 'add' ? this.texts.added : this.name() });
+    this.unsent.push({ path: 'verdicts', body, name: this.nameOf(body) });
+    if (answer === 'add') this.added = id;
     this.open(null);
     return this.ask();
   }
@@ -121,14 +122,15 @@ class VerdictBar {
   async sendEach() {
     while (this.unsent.length) {
       const { path, body, name } = this.unsent[0];
-      try {
-        await this.call(path, body);
-        this.say(`${this.texts.answers[body.answer] ?? this.texts.done}: ${name}`);
-      } catch (error) {
-        if (!error.refused) return this.say(`${this.texts.unsent}: ${this.unsent.length} (${error.message})`, true);
-        this.say(`${this.texts.refused}: ${name}. ${error.message}`, true);
-      }
+      const error = await this.call(path, body).then(() => null, one => one);
+      if (error && !error.refused) return this.say(`${this.texts.unsent}: ${this.unsent.length} (${error.message})`, true);
       this.unsent.shift();
+      if (error) this.say(`${this.texts.refused}: ${name}. ${error.message}`, true);
+      else {
+        // what is said to be given can be undone at once
+        this.state = await this.call('verdicts').catch(() => this.state);
+        this.say(`${this.texts.answers[body.answer] ?? this.texts.done}: ${name}`);
+      }
     }
   }
 
@@ -170,7 +172,8 @@ class VerdictBar {
   }
 
   act(key) {
-    const last = this.standing(true).at(-1);
+    // the lesion that was added last is none of the AI's, but can be taken back as well
+    const last = this.standing(true).at(-1) ?? this.state?.verdicts.find(one => one.verdict_id === this.added && one.stands);
     if (key === 'j' || key === 'k') this.step(key === 'j' ? 1 : -1);
     else if (key === '0') [this.lesion] = [0, this.show()];
     else if (key === 'q') location.assign('/');
@@ -178,7 +181,7 @@ class VerdictBar {
     else if (key === 'a') this.give('accept');
     else if (key === 'n') this.give('not_my_question');
     else if (key === 'r' || key === 'd' || (key === 'm' && this.target)) this.open(key);
-    else if (key === 'u' && last) this.give('undo', { undoes: last.verdict_id });
+    else if (key === 'u' && last) this.give('undo', { undoes: last.verdict_id, tracking_uid: last.tracking_uid });
     else if (key === 'f') this.finish();
     else this.say(this.texts.nothing, true);
     this.show();
@@ -226,8 +229,9 @@ class VerdictBar {
     return [...saved, finding, mm, ml, button(this.texts[`save_${answer}`], () => this.give(answer, typed()))];
   }
 
-  name() {
-    return this.target?.label ?? this.texts.study;
+  nameOf({ answer, tracking_uid }) {
+    const lesion = this.question.lesions.find(one => one.tracking_uid === tracking_uid);
+    return lesion?.label ?? (answer === 'add' || tracking_uid ? this.texts.added : this.texts.study);
   }
 
   say(words, isBad = false) {
@@ -279,22 +283,4 @@ function button(words, act, data = {}) {
   return made;
 }
 
-document.head.append(
-  Object.assign(document.createElement('style'), {
-    textContent: `
-      #vigie-bar { position: fixed; inset: auto 0 0 0; z-index: 60; box-sizing: border-box; min-height: 44px; padding: 4px 8px; display: flex;
-        flex-wrap: wrap; gap: 4px 12px; align-items: center; background: #0b1a3a; color: #e6ebf0; border-top: 1px solid #5a7bb5;
-        font: 13px/1.4 system-ui, "DejaVu Sans", sans-serif; }
-      #vigie-bar .where { font-weight: 700; } #vigie-bar .stands { color: #ffd28a; } #vigie-bar .said { margin-left: auto; }
-      #vigie-bar .said.bad { background: #ff8087; color: #200004; font-weight: 700; padding: 2px 8px; border-radius: 4px; }
-      #vigie-bar .keys, #vigie-bar .panel { display: flex; flex-wrap: wrap; gap: 4px; } #vigie-bar [hidden] { display: none; }
-      #vigie-bar button, #vigie-bar input, #vigie-bar select { min-height: 28px; padding: 2px 8px; border: 1px solid #8fa9d6; border-radius: 4px;
-        background: #16305f; color: #fff; font: inherit; cursor: pointer; }
-      #vigie-bar input { width: 11em; cursor: text; } #vigie-bar input::placeholder { color: #c3d2ee; opacity: 1; }
-      #vigie-bar button:focus-visible, #vigie-bar input:focus-visible, #vigie-bar select:focus-visible { outline: 3px solid #ffd28a; }
-      #vigie-bar kbd { font: 11px ui-monospace, monospace; border: 1px solid #8fa9d6; border-radius: 3px; padding: 0 4px; color: #ffd28a; }
-      .vigie-has-bar .fixed.bottom-2 { bottom: 88px; }
-      .vigie-has-bar #root { height: calc(100vh - 44px); overflow: hidden; }
-      .vigie-has-bar #root [style*="-52px + 100vh"] { height: calc(100vh - 96px) !important; }`,
-  })
-);
+document.head.append(Object.assign(document.createElement('link'), { rel: 'stylesheet', href: '/static/viewer-bar.css' }));
