@@ -110,6 +110,10 @@ viewer: setup ## OHIF, from its npm package, for the work list's links: build/oh
 pictures: setup system ## the overlays of a real CT, drawn from their DICOM objects: docs/pictures
 	$(BIN)/python -m demo.pictures
 
+.PHONY: desk-pictures
+desk-pictures: setup system viewer ## the study's page and the viewer on a real CT: docs/pictures
+	$(BIN)/python -m demo.desk_pictures
+
 .PHONY: objects
 objects: setup system ## the objects of every outcome before every validator: docs/measurements/objects.md
 	$(BIN)/python -m benchmarks.objects --write docs/measurements/objects.md

@@ -243,8 +243,8 @@ class VerdictBar {
   show() {
     const { question, target, texts } = this;
     const all = question?.lesions ?? [];
-    const size = target ? `${target.score.toFixed(2)} · ${target.long_axis_mm.toFixed(1)} mm` : '';
-    const where = target ? `${target.label} (${all.indexOf(target) + 1}/${all.length}) ${size}` : question ? texts.study : texts.nothing_asked;
+    // no score: the segment's label has it, with what it means
+    const where = target ? `${target.label} (${all.indexOf(target) + 1}/${all.length}) ${target.long_axis_mm.toFixed(1)} mm` : question ? texts.study : texts.nothing_asked;
     const stands = this.standing(false).map(one => this.verdictWords(one));
     const keys = texts.keys.map(([key, words]) => button(words, () => this.act(key), { key }));
     const shown = JSON.stringify([where, stands]);
