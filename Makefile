@@ -107,9 +107,10 @@ viewer: setup ## OHIF, from its npm package, for the work list's links: build/oh
 	$(BIN)/python viewer/install.py
 
 .PHONY: pictures
-pictures: setup system ## the overlays of a real CT, drawn from their DICOM objects, and the work list: docs/pictures
+pictures: setup system viewer ## the overlays of a real CT, drawn from their DICOM objects, and the pages of the desk: docs/pictures
 	$(BIN)/python -m demo.pictures
 	$(BIN)/python -m demo.desk_pictures
+	$(BIN)/python -m demo.reader_pictures
 
 .PHONY: objects
 objects: setup system ## the objects of every outcome before every validator: docs/measurements/objects.md

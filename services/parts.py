@@ -70,7 +70,7 @@ def worker(settings: Settings) -> None:
 
 
 def deliver(settings: Settings) -> None:
-    """Sends frozen results."""
+    """Sends frozen results; writes and sends what readers answered to them."""
     from services.deliver.main import run_deliver
 
     run_deliver(settings)

@@ -133,6 +133,18 @@ class Settings(BaseSettings):
         description="AE titles that may send us images, comma-separated; others are rejected (PS3.8: 3, calling AE "
         "title). Default: any.",
     )
+    verdict_quiet_s: float = Field(
+        60.0,
+        ge=0,
+        description="A reader's verdicts on a study become a DICOM document when they say that they have finished, or "
+        "gave none for so long.",
+    )
+    organization: str = Field(
+        "",
+        max_length=64,
+        description="Name of the hospital, as it stands in documents that a reader verifies; without it none is "
+        "VERIFIED.",
+    )
     recall_notes: bool = Field(
         False,
         description="Reject recalled results at the destinations that have them, by a Key Object Selection (IHE IOCM).",

@@ -71,6 +71,8 @@ def resend(
 
 
 def _what(line: DeliveryLine) -> str:
+    if line.verdicts:
+        return "SR of verdicts"
     return ", ".join(kind.upper() for kind in line.objects) or ("withdrawal" if line.note else "notification")
 
 

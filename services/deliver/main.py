@@ -1,4 +1,7 @@
-"""Delivery: results to destinations, notifications to receivers; a thread for each, none waits for another."""
+"""Delivery: results to destinations, notifications to receivers; a thread for each, none waits for another.
+
+And one that writes what readers answered as documents, which then are delivered as results are.
+"""
 
 import threading
 from collections.abc import Iterator
@@ -19,6 +22,7 @@ from services.backends.senders import (
 from services.backends.senders.destinations import DICOM
 from services.backends.store import SqlStudyStore, open_store
 from services.deliver.commitment import Committing
+from services.deliver.documenting import Documenting
 from services.deliver.lane import Lane
 from services.deliver.promising import Promising
 from services.deliver.sending import Sending, Telling
@@ -34,11 +38,18 @@ def run_deliver(settings: Settings) -> None:
     ways, told, asking = routes(settings), receivers(settings), requesters(settings)
     store = wait_for("database", lambda: open_store(settings.store_url()))
     stop = stop_on_signals()
-    if not ways and not told:
-        stop.wait()
-        return
     files = FolderStudyFiles(settings.data)
-    lanes = [lane for route in ways for lane in _lanes(route, settings, store, files, stop)]
+    lanes: list[Lane | Documenting] = [
+        Documenting(
+            store=store,
+            files=files,
+            destinations=tuple(route.destination for route in ways),
+            quiet_s=settings.verdict_quiet_s,
+            organization=settings.organization,
+            stop=stop,
+        )
+    ]
+    lanes += [lane for route in ways for lane in _lanes(route, settings, store, files, stop)]
     lanes += [_telling(receiver, settings, store, files, stop) for receiver in told]
     lanes += [_promises(requester, settings, store, files, stop) for requester in asking.values()]
     with ThreadPoolExecutor(len(lanes)) as pool:

@@ -1,6 +1,6 @@
 """The JSON API: the work list, one study, its completion, and the bytes of the result objects."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.responses import FileResponse
@@ -9,7 +9,8 @@ from services.gateway.anonymous import as_seen_by
 from services.gateway.desk import PAGE_LIMIT, PAGE_SIZE, TheDesk, UidInPath, unknown_study
 from services.gateway.filters import After, Before, TheListQuery, place, written
 from services.gateway.people import ThePerson, only
-from services.gateway.problems import Problem, ProblemError
+from services.gateway.problems import ProblemError
+from services.gateway.problems import documented as _problems
 from services.gateway.reading import enter
 from services.gateway.recall import recall
 from services.gateway.schemas import (
@@ -25,19 +26,6 @@ from services.gateway.schemas import (
 )
 from services.triage.errors import OutOfResources
 from services.triage.job import OrderPriority
-
-
-def _problems(**causes: str) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's entries for the errors of an endpoint: s404='...' stands for status 404."""
-    causes = {"s422": "A parameter is not valid.", **causes, "s503": "The store does not answer; see Retry-After."}
-    return {
-        int(status[1:]): {
-            "description": cause,
-            "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
-        }
-        for status, cause in causes.items()
-    }
-
 
 router = APIRouter(prefix="/api")
 

@@ -14,7 +14,20 @@ from services import __version__
 from services.backends.files import FolderStudyFiles
 from services.backends.senders import tenants_in_force
 from services.backends.store import SqlStudyStore, connect, never_the_same, open_store
-from services.gateway import api, health, key_image, live, metrics, preferences, reading, viewer, views, worklist
+from services.gateway import (
+    api,
+    health,
+    key_image,
+    live,
+    metrics,
+    preferences,
+    reading,
+    study,
+    verdicts,
+    viewer,
+    views,
+    worklist,
+)
 from services.gateway.desk import Desk
 from services.gateway.dicomweb import dicomweb_router
 from services.gateway.dicomweb.cors import DicomWebCors
@@ -46,6 +59,7 @@ network only. Errors are application/problem+json (RFC 9457).
 
 TAGS = [
     {"name": "studies", "description": "The work list and each study in it."},
+    {"name": "verdicts", "description": "What readers answer to the AI."},
     {"name": "results", "description": "The frozen DICOM objects."},
     {
         "name": "dicomweb",
@@ -80,12 +94,13 @@ def create_app(
     install_problem_handlers(app, partial(not_here, role))
     if role.is_desk:
         app.include_router(api.router)
+        app.include_router(verdicts.router)
     for root in (ROOT, ALIAS):
         _serve_dicomweb(app, root, settings, files=files, role=role, tenants=tenants)
     app.include_router(health.router)
     app.include_router(metrics.router)
     if role.is_desk:
-        for page in (worklist, reading, views, preferences, live, key_image, viewer):
+        for page in (worklist, study, reading, views, preferences, live, key_image, viewer):
             app.include_router(page.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings.http), www_redirect=False)

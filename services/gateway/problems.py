@@ -1,6 +1,7 @@
 """Errors of the HTTP API as application/problem+json (RFC 9457): what happened, why, and the way out."""
 
 from collections.abc import Callable
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.encoders import jsonable_encoder
@@ -61,6 +62,18 @@ def problem_response(request: Request, problem: Problem, headers: dict[str, str]
         headers=headers,
         media_type="application/problem+json",
     )
+
+
+def documented(**causes: str) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's entries for the errors of an endpoint: s404='...' stands for status 404."""
+    causes = {"s422": "A parameter is not valid.", **causes, "s503": "The store does not answer; see Retry-After."}
+    return {
+        int(status[1:]): {
+            "description": cause,
+            "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
+        }
+        for status, cause in causes.items()
+    }
 
 
 STORE_UNAVAILABLE = Problem(

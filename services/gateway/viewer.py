@@ -1,5 +1,7 @@
 """The viewer below /ohif/: OHIF's files, as `make viewer` installed them, with our own configuration."""
 
+import json
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -9,9 +11,12 @@ from fastapi.responses import FileResponse
 from services.gateway.desk import TheDesk
 from services.gateway.language import noted
 from services.gateway.problems import ProblemError
+from services.gateway.verdict_words import viewer_texts
 from services.settings import Settings
 
-CONFIGURATION = Path(__file__).parent / "static" / "viewer.js"
+STATIC = Path(__file__).parent / "static"
+CONFIGURATION = ("viewer-bar.js", "viewer.js")
+"""Scripts that OHIF is configured by, one after the other in one file."""
 
 # OHIF compiles shaders' and codecs' glue at run time, and styles itself; still nothing from another host, no framing.
 CONTENT_SECURITY_POLICY = (
@@ -30,20 +35,32 @@ def is_installed(settings: Settings) -> bool:
     return (settings.viewer / "index.html").is_file()
 
 
-def link_to(study_instance_uid: str, *, series_instance_uid: str | None, seg_series_instance_uid: str | None) -> str:
-    """The address at which a study opens: at its analysed series, with a segmentation over it, at its first lesion."""
+def link_to(
+    study_instance_uid: str,
+    *,
+    series_instance_uid: str | None,
+    seg_series_instance_uid: str | None,
+    lesion: int | None = None,
+) -> str:
+    """The address at which a study opens: at its analysed series, with a segmentation over it, at a lesion.
+
+    lesion: its number; None: the first.
+    """
     asked = {
         "StudyInstanceUIDs": study_instance_uid,
         "initialSeriesInstanceUID": series_instance_uid,
         "seg": seg_series_instance_uid,
+        "segment": lesion,
     }
     return f"/ohif/viewer?{urlencode({name: value for name, value in asked.items() if value})}"
 
 
 @router.get("/ohif/app-config.js")
 def configuration() -> Response:
-    """What OHIF is told."""
-    return _file(CONFIGURATION, cache_control="no-cache")
+    """What OHIF is told, and the bar in which readers answer, in their language."""
+    scripts = [f"window.vigieTexts = {json.dumps(viewer_texts())};", *(_read(name) for name in CONFIGURATION)]
+    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": CONTENT_SECURITY_POLICY, "Vary": "Cookie"}
+    return Response("\n".join(scripts), headers=headers, media_type="text/javascript")
 
 
 @router.get("/ohif/{path:path}")
@@ -69,6 +86,11 @@ def viewer(request: Request, desk: TheDesk, path: str) -> Response:
     if "gzip" in request.headers.get("accept-encoding", "") and small.is_file():
         return _file(small, cache_control=cache_control, media_type=_media_type(found), encoding="gzip")
     return _file(found, cache_control=cache_control, media_type=_media_type(found))
+
+
+@cache
+def _read(name: str) -> str:
+    return (STATIC / name).read_text(encoding="utf-8")
 
 
 def _media_type(path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""The HTML pages: the work list and one study. They work without scripts; static/refresh.js keeps them fresh."""
+"""The work list as an HTML page. It works without scripts; static/refresh.js keeps it fresh."""
 
 from typing import Annotated, Any
 
@@ -6,7 +6,7 @@ from fastapi import APIRouter, Form, Request, Response
 
 from services.backends.store.board import AiSays
 from services.gateway.anonymous import as_seen_by, pseudonym
-from services.gateway.desk import PAGE_SIZE, Desk, TheDesk, UidInPath, unknown_study
+from services.gateway.desk import PAGE_SIZE, Desk, TheDesk
 from services.gateway.filters import (
     LONGEST_SEARCH,
     After,
@@ -18,7 +18,7 @@ from services.gateway.filters import (
 )
 from services.gateway.people import ThePerson
 from services.gateway.templates import pages
-from services.gateway.viewer import is_installed, link_to
+from services.gateway.viewer import is_installed
 from services.triage.completeness import ROUTABLE_MODALITIES
 from services.triage.person import Person
 from services.triage.reading import AGEING
@@ -49,26 +49,6 @@ def search_work_list(
 ) -> Response:
     """The work list, searched. By POST: a name in a URL would stay in histories and proxies."""
     return _work_list(request, desk, person, asked, search=search.strip())
-
-
-@router.get("/studies/{uid}")
-def show_study(request: Request, desk: TheDesk, uid: UidInPath) -> Response:
-    """One study."""
-    detail = desk.store.board.study(uid)
-    if detail is None:
-        raise unknown_study()
-    names = {
-        series.series_instance_uid: f"{series.series_number or ''} {series.series_description}".strip()
-        or series.series_instance_uid
-        for series in detail.series
-    }
-    context = {
-        "detail": detail,
-        "series_names": names,
-        "now": desk.clock(),
-        "viewer_link": link_to if is_installed(desk.settings) else None,
-    }
-    return pages.TemplateResponse(request, "study.html", context)
 
 
 def _work_list(

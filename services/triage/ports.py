@@ -145,7 +145,7 @@ class DueCommitment:
 class DeliveryLine:
     """One delivery as an operator sees it. attempt: failed tries; `reason`: of the last.
 
-    objects: what goes, nothing in a notification. note: it takes a result back.
+    objects: what goes, nothing in a notification. note: it takes a result back. verdicts: it is what a reader answered.
     """
 
     delivery_id: str
@@ -157,6 +157,7 @@ class DeliveryLine:
     attempt: int
     created_at: datetime
     reason: Reason | None
+    verdicts: bool = False
 
 
 class StudyStore(Protocol):

@@ -167,7 +167,7 @@ class Destination:
 
     objects: the kinds that it gets, of those that a result has; SEG or LABELMAP, not both. tenants: whose results it
     gets, and nobody else's. A receiver of notifications (`ReceiverKind`) gets none and is told; `told_of`: of which
-    results.
+    results. verdicts: whether it gets the documents of what readers answered, too.
     """
 
     name: str
@@ -176,6 +176,7 @@ class Destination:
     objects: frozenset[ObjectKind] = ALWAYS
     told_of: frozenset[Occasion] = frozenset()
     tenants: frozenset[str] = frozenset({NO_TENANT})
+    verdicts: bool = False
 
     @property
     def segmentation(self) -> ObjectKind | None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
 
+from services.backends.image_header import PathOf, header_of, read_headers
 from services.triage.completeness import is_routable
 from services.triage.errors import AnalysisFailed, ModelRefused, NotAnalysed, Reason
 from services.triage.finding import Finding, Outcome, assess, without_analysis
@@ -25,9 +25,7 @@ from services.triage.volume import MAX_VOXELS, Volume
 from services.worker.lesions import find_candidates
 from services.worker.load import load_volume
 from services.worker.report import write_report
-from services.worker.report.header import correct_patient
 
-PathOf = Callable[[str], Path]
 Progress = Callable[[str], None]
 LabelMap = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -149,19 +147,6 @@ def images_of(job: Job) -> dict[str, Instance]:
         for instance in job.instances
         if (instance.header.series_instance_uid == chosen if chosen else is_routable(instance.header))
     }
-
-
-def header_of(image: Instance, path_of: PathOf) -> pydicom.Dataset:
-    """The data set of an image without its pixels, with the patient data that hold."""
-    (header,) = read_headers([path_of(image.digest)])
-    if image.as_received is not None:
-        correct_patient(header, image.study)
-    return header
-
-
-def read_headers(paths: Sequence[Path]) -> list[pydicom.Dataset]:
-    """The data sets of files, without pixels."""
-    return [pydicom.dcmread(path, stop_before_pixels=True, force=True) for path in paths]
 
 
 class _Stopwatch:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pydicom
 
+from services.backends.image_header import PathOf, header_of, read_headers
 from services.triage.job import Job
 from services.triage.result import FrozenResult, Result
-from services.worker.pipeline import PathOf, Progress, header_of, images_of, read_headers
+from services.worker.pipeline import Progress, images_of
 from services.worker.report import reidentify
 
 

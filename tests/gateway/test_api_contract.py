@@ -44,6 +44,9 @@ def test_openapi_has_a_summary_a_tag_and_problems_for_every_operation(client: Te
         "/api/studies/{uid}/complete",
         "/api/studies/{uid}/analyse",
         "/api/studies/{uid}/reading",
+        "/api/studies/{uid}/verdicts",
+        "/api/studies/{uid}/verdicts/finished",
+        "/api/studies/{uid}/evidence",
         "/api/results/{sop_instance_uid}",
         "/api/results/{result_id}/recall",
     }

@@ -167,12 +167,12 @@ def test_a_search_leaves_no_name_in_any_url_of_the_page(ward: Ward, client: Test
 
 def test_pages_load_nothing_from_elsewhere_and_run_no_inline_script(ward: Ward, client: TestClient) -> None:
     ward.analysed(1, found(Flag.URGENT, (0.93, 17.2)))
-    for path in ("/", f"/studies/{ward.uid(1)}"):
+    for path, script in (("/", "refresh"), (f"/studies/{ward.uid(1)}", "study")):
         html = client.get(path).text
         assert "http://" not in html
         assert "https://" not in html
         scripts = re.findall(r"<script([^>]*)>(.*?)</script>", html, re.DOTALL)
-        assert ' src="/static/refresh.js" defer' in [attributes for attributes, _ in scripts]
+        assert f' src="/static/{script}.js" defer' in [attributes for attributes, _ in scripts]
         assert not any(code for _, code in scripts)
         assert "style=" not in html
         assert "Not a medical device; a person reads every study." in html

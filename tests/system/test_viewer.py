@@ -9,61 +9,18 @@ import numpy.typing as npt
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
-from scipy.ndimage import gaussian_filter
 
-from services.backends.senders import CStoreSender
-from services.triage.job import JobState
 from tests.support.chromium import new_page
-from tests.support.ct import ct_series, write_series
-from tests.support.house import House
-from tests.support.peers import listens, wait_until
-from tests.support.standalone import Running, standalone
+from tests.support.viewed_site import BALLS, ORIGIN_MM, SHAPE, SPACING_MM, Site, viewed_site
 
 pytestmark = pytest.mark.system
 
-SHAPE, SPACING_MM = (40, 96, 96), np.array((2.5, 2.0, 2.0))
-ORIGIN_MM = (-100.0, -120.0, 40.0)
-BALLS = {1: (8, 30, 30), 2: (20, 60, 40), 3: (31, 40, 66)}
-RADIUS_MM = 11.0
 JUMPS = 20
-
-
-def chest() -> npt.NDArray[np.float64]:
-    """[slice, row, column] in HU: a texture that differs from slice to slice, with three bright balls."""
-    noise = gaussian_filter(np.random.default_rng(7).normal(size=SHAPE), (0.6, 4, 4))
-    voxels = np.clip(-600 + noise / noise.std() * 150, -1000, -200)
-    place = np.indices(SHAPE)
-    for centre in BALLS.values():
-        offset = (place - np.reshape(centre, (3, 1, 1, 1))) * SPACING_MM.reshape(3, 1, 1, 1)
-        voxels[(offset**2).sum(axis=0) < RADIUS_MM**2] = 60
-    return voxels
-
-
-@dataclass
-class Site:
-    vigie: Running
-    study: str
-    voxels: npt.NDArray[np.float64]
-
-    @property
-    def root(self) -> str:
-        return f"http://127.0.0.1:{self.vigie.http_port}"
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("site")
-    voxels = chest()
-    series = ct_series(voxels, spacing_mm=tuple(SPACING_MM), origin_mm=ORIGIN_MM)
-    with standalone(folder / "data", fake_segmenter_s=0) as vigie:
-        paths = write_series(series, folder / "study")
-        files = [(each.SOPClassUID, each.SOPInstanceUID, path) for each, path in zip(series, paths, strict=True)]
-        CStoreSender(vigie.address, "CT1").send(files)
-        uid = series[0].StudyInstanceUID
-        found = Site(vigie=vigie, study=uid, voxels=voxels)
-        house = House(data=folder / "data")
-        wait_until(lambda: {job.state for job in house.jobs(uid)} == {JobState.FROZEN}, what="the result")
-        wait_until(lambda: listens(vigie.http_port))
+    with viewed_site(tmp_path_factory.mktemp("site")) as found:
         yield found
 
 

@@ -111,6 +111,7 @@ class _Entry(PeerTable):
 
     address: Address
     objects: list[Kind] = Field(sorted(ALWAYS), min_length=1)
+    verdicts: bool = False
     storage_commitment: bool = False
     commitment_wait_s: float = Field(Commitment().wait_s, ge=0, le=20)
     commitment_answer_within_s: float = Field(Commitment().answer_within_s, gt=0)
@@ -126,7 +127,7 @@ class _Entry(PeerTable):
     @model_validator(mode="after")
     def _fields_suit_the_address(self) -> "_Entry":
         is_dicom = parse_destination(self.address).kind == DICOM
-        if not is_dicom and (odd := sorted(self.model_fields_set - {"address", "objects"})):
+        if not is_dicom and (odd := sorted(self.model_fields_set - {"address", "objects", "verdicts"})):
             raise ValueError(f"{', '.join(odd)}: only for a destination AET@HOST:PORT")
         return self
 
@@ -137,7 +138,12 @@ class _Entry(PeerTable):
             max_requests=self.commitment_max_requests,
         )
         return Route(
-            destination=replace(parse_destination(self.address), name=name, objects=frozenset(self.objects)),
+            destination=replace(
+                parse_destination(self.address),
+                name=name,
+                objects=frozenset(self.objects),
+                verdicts=self.verdicts,
+            ),
             calling_ae_title=self.calling_ae_title,
             link=self.link(folder),
             commitment=commitment if self.storage_commitment else None,

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from services.backends.person_name import parts_of_index
 from services.backends.store.engine import reading
-from services.backends.store.tables import board, instance, result, study
+from services.backends.store.tables import board, instance, result, study, verdict_document
 from services.backends.store.tables import result_object as every_object
 from services.backends.store.versions import attributes_of
 from services.triage.result import LABEL_MAP_STORAGE, ObjectKind
@@ -20,12 +20,26 @@ from services.triage.study import InstanceHeader, StudyAttributes
 
 
 def _as_viewers_take_them() -> sa.Subquery:
-    """The objects of results, of the forms of the same lesions only SEG and its report: nothing is shown twice."""
+    """The objects of results, of the forms of the same lesions only SEG and its report: nothing is shown twice.
+
+    And the documents of readers' verdicts.
+    """
     sibling = every_object.alias()
     beside = sa.exists().where(sibling.c.result_id == every_object.c.result_id, sibling.c.names == ObjectKind.SEG)
     second = sa.and_(every_object.c.modality == "SR", every_object.c.names.is_distinct_from(ObjectKind.SEG), beside)
     label_map = every_object.c.sop_class_uid == LABEL_MAP_STORAGE
-    return sa.select(every_object).where(sa.not_(label_map), sa.not_(second)).subquery("result_object")
+    names = ("sop_instance_uid", "series_instance_uid", "sop_class_uid", "sha256")
+    of_results = (
+        sa.select(result.c.study_instance_uid, every_object.c.modality, *(every_object.c[name] for name in names))
+        .join(result, result.c.result_id == every_object.c.result_id)
+        .where(sa.not_(label_map), sa.not_(second))
+    )
+    of_readers = sa.select(
+        verdict_document.c.study_instance_uid,
+        sa.literal("SR").label("modality"),
+        *(verdict_document.c[name] for name in names),
+    )
+    return sa.union_all(of_results, of_readers).subquery("result_object")
 
 
 result_object = _as_viewers_take_them()
@@ -118,11 +132,7 @@ class Archive:
         A result that came back from a PACS is the result as it was frozen.
         """
         sources = sa.select(instance).where(instance.c.id.in_(_newest([study_instance_uid], sop_instance_uid)))
-        results = (
-            sa.select(result_object)
-            .join(result, result.c.result_id == result_object.c.result_id)
-            .where(result.c.study_instance_uid == study_instance_uid)
-        )
+        results = sa.select(result_object).where(result_object.c.study_instance_uid == study_instance_uid)
         if sop_instance_uid is not None:
             results = results.where(result_object.c.sop_instance_uid == sop_instance_uid)
         with reading(self._engine) as connection:
@@ -166,7 +176,7 @@ def conditions_of(narrowed: StudyFilter) -> list[sa.ColumnElement[bool]]:
 
 
 def _studies_of_results() -> sa.Select[tuple[str]]:
-    return sa.select(result.c.study_instance_uid).join(result_object, result_object.c.result_id == result.c.result_id)
+    return sa.select(result_object.c.study_instance_uid)
 
 
 def _is_like(name: str) -> sa.ColumnElement[bool]:
@@ -198,11 +208,7 @@ def _counts(connection: Connection, uids: Sequence[str]) -> dict[str, tuple[int,
     """Study -> (series, instances); a UNION, for a result that came back is in both tables."""
     names = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
     sources = sa.select(*(instance.c[name] for name in names)).where(instance.c.id.in_(_newest(uids)))
-    results = (
-        sa.select(result.c.study_instance_uid, result_object.c.series_instance_uid, result_object.c.sop_instance_uid)
-        .join(result_object, result_object.c.result_id == result.c.result_id)
-        .where(result.c.study_instance_uid.in_(uids))
-    )
+    results = sa.select(*(result_object.c[name] for name in names)).where(result_object.c.study_instance_uid.in_(uids))
     both = sa.union(sources, results).subquery()
     study_uid, series_uid, sop_uid = (both.c[name] for name in names)
     rows = connection.execute(
@@ -217,7 +223,7 @@ def _result_modalities(connection: Connection, uids: Sequence[str]) -> dict[str,
     found: dict[str, set[str]] = defaultdict(set)
     rows = connection.execute(
         _studies_of_results()
-        .where(result.c.study_instance_uid.in_(uids))
+        .where(result_object.c.study_instance_uid.in_(uids))
         .add_columns(result_object.c.modality)
         .distinct()
     )

@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 from services.backends.store import history, patients, summary, tenancy
 from services.backends.store.columns import storable
 from services.backends.store.engine import insert_new, locked
-from services.backends.store.tables import instance, result_object, study, study_version
+from services.backends.store.frozen import own_objects
+from services.backends.store.tables import instance, study, study_version
 from services.backends.store.versions import attributes_of, cancel_jobs, columns_of, instance_of, newest_version
 from services.triage.completeness import is_routable
 from services.triage.identity import identity
@@ -206,11 +207,7 @@ def _known(connection: Connection, uids: Sequence[str]) -> dict[str, dict[str, I
 def _own_results(connection: Connection, uids: Sequence[str]) -> set[str]:
     own: set[str] = set()
     for chunk in _chunks(uids):
-        own.update(
-            connection.scalars(
-                sa.select(result_object.c.sop_instance_uid).where(result_object.c.sop_instance_uid.in_(chunk))
-            )
-        )
+        own.update(connection.scalars(own_objects(chunk)))
     return own
 
 

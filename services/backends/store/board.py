@@ -13,6 +13,7 @@ from services.triage.reading import UNREAD, Reading
 from services.triage.result import DeliveryState, ObjectKind, Recall
 from services.triage.study import Event, StudyAttributes, StudyState
 from services.triage.tenant import NO_TENANT
+from services.triage.verdict_document import VerdictDocument
 from services.triage.workitem import ProcedureStepState
 
 
@@ -198,7 +199,7 @@ class DeliveryRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResultRow:
-    """One frozen result. superseded_by: the next result of the same model."""
+    """One frozen result. superseded_by: the next result of the same model. rewrites: the result that it is again."""
 
     result_id: str
     model: ModelIdentity
@@ -216,6 +217,7 @@ class ResultRow:
     frozen_at: datetime
     superseded_by: str | None
     recall: Recall | None
+    rewrites: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -248,14 +250,34 @@ class VersionRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class VerdictDocumentRow:
+    """A reader's verdicts as a DICOM document, and where it goes."""
+
+    document: VerdictDocument
+    deliveries: tuple[DeliveryRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StudyDetail:
-    """All of one study: versions newest first, `events` (of the study and its versions) oldest first."""
+    """All of one study: versions newest first, `events` (of the study and its versions) and documents oldest first."""
 
     row: StudyRow
     patients: tuple[PatientRow, ...]
     series: tuple[SeriesRow, ...]
     versions: tuple[VersionRow, ...]
     events: tuple[Event, ...]
+    verdict_documents: tuple[VerdictDocumentRow, ...] = ()
+
+    @property
+    def results(self) -> tuple[ResultRow, ...]:
+        """Every result, those of the newest version first."""
+        return tuple(job.result for version in self.versions for job in version.jobs if job.result is not None)
+
+    def as_it_is_now(self, result_id: str) -> ResultRow:
+        """A result, or what it was written again as under corrected patient data. Raises KeyError: it is unknown."""
+        found = {one.result_id: one for one in self.results}[result_id]
+        again = next((one for one in self.results if one.rewrites == result_id), None)
+        return found if again is None else self.as_it_is_now(again.result_id)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from services.backends.store import history
 from services.backends.store.columns import UtcTime
 from services.backends.store.notifications import in_turn
-from services.backends.store.tables import delivery, result_object
+from services.backends.store.tables import delivery, result_object, verdict_document
 from services.backends.store.withheld import may_leave
 from services.triage.errors import Reason
 from services.triage.ports import DeliveryLine, DueDelivery
@@ -63,6 +63,10 @@ def claim(
 
 def going(connection: Connection, row: Any) -> list[tuple[str, str, str]]:
     """(SOP Class UID, SOP Instance UID, sha256) of what goes with a delivery, in its order."""
+    if row.verdict_document is not None:
+        this = verdict_document.c.sop_instance_uid == row.verdict_document
+        one = connection.execute(sa.select(verdict_document).where(this)).one()
+        return [(one.sop_class_uid, one.sop_instance_uid, one.sha256)]
     objects = connection.execute(
         sa.select(result_object)
         .where(result_object.c.result_id == row.result_id, result_object.c.note == row.note)
@@ -187,6 +191,7 @@ def listed(
             destination_name=row.destination,
             objects=kinds(connection, row),
             note=row.note,
+            verdicts=row.verdict_document is not None,
             state=DeliveryState(row.state),
             attempt=row.attempt,
             created_at=row.created_at,
@@ -220,20 +225,34 @@ def resend(connection: Connection, delivery_ids: Sequence[str], *, actor: str, n
 
 
 def withdraw(connection: Connection, result_id: str, reason: Reason, *, actor: str, now: datetime) -> None:
-    """Give up the deliveries of a result that have not gone out, for good: `resend` leaves them.
+    """Give up the deliveries of a result that have not gone out, for good: `resend` leaves them."""
+    _give_up(connection, (delivery.c.result_id == result_id, sa.not_(delivery.c.note)), reason, actor=actor, now=now)
+
+
+def withdraw_verdicts(
+    connection: Connection, study_instance_uid: str, reason: Reason, *, actor: str, now: datetime
+) -> None:
+    """The same for the documents of verdicts on a study."""
+    these = delivery.c.study_instance_uid == study_instance_uid, delivery.c.verdict_document.is_not(None)
+    _give_up(connection, these, reason, actor=actor, now=now)
+
+
+def _give_up(
+    connection: Connection, these: tuple[sa.ColumnElement[bool], ...], reason: Reason, *, actor: str, now: datetime
+) -> None:
+    """Whatever of these has not gone out.
 
     Those that went out are asked about no more, so that nothing of them is sent again. One that is on its way at this
     moment may arrive all the same, and is then noted as sent; it stays claimed, so that a notification of the
     withdrawal does not overtake it.
     """
-    of_result = delivery.c.result_id == result_id, sa.not_(delivery.c.note)
     connection.execute(
         sa.update(delivery)
-        .where(*of_result, delivery.c.state == DeliveryState.SENT)
+        .where(*these, delivery.c.state == DeliveryState.SENT)
         .values(next_at=None, transaction_uid=None, **UNCLAIMED)
     )
     open_still = sa.select(delivery).where(
-        *of_result, delivery.c.state.in_([DeliveryState.PENDING, DeliveryState.GIVEN_UP])
+        *these, delivery.c.state.in_([DeliveryState.PENDING, DeliveryState.GIVEN_UP])
     )
     for row in connection.execute(open_still).all():
         connection.execute(

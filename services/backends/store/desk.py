@@ -11,6 +11,7 @@ from services.backends.store import inquiries, key_images, work_list
 from services.backends.store.detail import study_detail
 from services.backends.store.engine import reading
 from services.backends.store.flagging import times_since
+from services.backends.store.frozen import sha256_of
 from services.backends.store.key_images import KeyLesion
 from services.backends.store.tables import (
     adt_count,
@@ -20,7 +21,6 @@ from services.backends.store.tables import (
     event,
     job,
     result,
-    result_object,
     study,
     study_version,
 )
@@ -76,9 +76,7 @@ class Board:
     def result_object(self, sop_instance_uid: str) -> str | None:
         """The SHA-256 of a frozen object, its name in `StudyFiles.result_path`."""
         with reading(self._engine) as connection:
-            return connection.scalar(
-                sa.select(result_object.c.sha256).where(result_object.c.sop_instance_uid == sop_instance_uid)
-            )
+            return sha256_of(connection, sop_instance_uid)
 
     def studies_by_tenant(self) -> dict[str, int]:
         """How many studies each tenant has; NO_TENANT is a key, too."""

@@ -1,7 +1,7 @@
 """One study as the desk shows it: its series, versions, jobs, results and deliveries, each with its history."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 from operator import attrgetter
 
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store import board as shown
-from services.backends.store import history, versions
+from services.backends.store import history, verdict_documents, versions
 from services.backends.store.deliveries import kinds
 from services.backends.store.tables import (
     delivery,
@@ -29,18 +29,21 @@ from services.triage.result import DeliveryState, ObjectKind, Recall
 from services.triage.study import Event, InstanceHeader, StudyState
 
 _Events = Sequence[tuple[str, str, Event]]
+_Deliveries = Mapping[str, Sequence[shown.DeliveryRow]]
 
 
 def study_detail(connection: Connection, row: shown.StudyRow) -> shown.StudyDetail:
     """All of the study that has this row in the work list."""
     uid = row.study.study_instance_uid
     events = history.read(connection, uid)
+    deliveries = _deliveries(connection, uid, events)
     return shown.StudyDetail(
         row=row,
         patients=_patients(connection, uid),
         series=_series(connection, uid),
-        versions=_versions(connection, uid, events),
+        versions=_versions(connection, uid, events, deliveries),
         events=tuple(one for kind, _, one in events if kind in ("study", "version")),
+        verdict_documents=_verdict_documents(connection, uid, deliveries),
     )
 
 
@@ -78,8 +81,10 @@ def _series(connection: Connection, uid: str) -> tuple[shown.SeriesRow, ...]:
     )
 
 
-def _versions(connection: Connection, uid: str, events: _Events) -> tuple[shown.VersionRow, ...]:
-    results = _results(connection, uid, events)
+def _versions(
+    connection: Connection, uid: str, events: _Events, deliveries: _Deliveries
+) -> tuple[shown.VersionRow, ...]:
+    results = _results(connection, uid, deliveries)
     jobs: dict[int, list[shown.JobRow]] = defaultdict(list)
     rows = connection.execute(
         sa.select(job).where(job.c.study_instance_uid == uid).order_by(job.c.queued_at, job.c.job_id)
@@ -118,11 +123,14 @@ def _versions(connection: Connection, uid: str, events: _Events) -> tuple[shown.
     )
 
 
-def _results(connection: Connection, uid: str, events: _Events) -> dict[str, shown.ResultRow]:
+def _results(connection: Connection, uid: str, deliveries: _Deliveries) -> dict[str, shown.ResultRow]:
     """By job id."""
-    objects, deliveries = _objects(connection, uid), _deliveries(connection, uid, events)
+    objects = _objects(connection, uid)
     rows = connection.execute(
-        sa.select(result).where(result.c.study_instance_uid == uid).order_by(result.c.version, result.c.frozen_at)
+        sa.select(result, job.c.reconciles)
+        .join(job, job.c.job_id == result.c.job_id)
+        .where(result.c.study_instance_uid == uid)
+        .order_by(result.c.version, result.c.frozen_at)
     ).all()
     following = {
         earlier.result_id: later.result_id
@@ -145,12 +153,13 @@ def _results(connection: Connection, uid: str, events: _Events) -> dict[str, sho
             reason=reason_of(row.reason_code, row.reason_text),
             lesions=row.lesions,
             objects=tuple(objects[row.result_id]),
-            deliveries=tuple(deliveries[row.result_id]),
+            deliveries=tuple(deliveries.get(row.result_id, ())),
             timings_s=row.timings_s,
             peak_memory_mb=row.peak_memory_mb,
             frozen_at=row.frozen_at,
             superseded_by=following.get(row.result_id),
             recall=recalls.get(row.result_id),
+            rewrites=row.reconciles,
         )
         for row in rows
     }
@@ -181,8 +190,17 @@ def _objects(connection: Connection, uid: str) -> dict[str, list[shown.ObjectRow
     return found
 
 
-def _deliveries(connection: Connection, uid: str, events: _Events) -> dict[str, list[shown.DeliveryRow]]:
-    """By result id."""
+def _verdict_documents(
+    connection: Connection, uid: str, deliveries: _Deliveries
+) -> tuple[shown.VerdictDocumentRow, ...]:
+    return tuple(
+        shown.VerdictDocumentRow(document=one, deliveries=tuple(deliveries.get(one.sop_instance_uid, ())))
+        for one in verdict_documents.of_study(connection, uid)
+    )
+
+
+def _deliveries(connection: Connection, uid: str, events: _Events) -> _Deliveries:
+    """By result id, or by the SOP Instance UID of the document of verdicts."""
     found: dict[str, list[shown.DeliveryRow]] = defaultdict(list)
     rows = connection.execute(
         sa.select(delivery)
@@ -190,7 +208,7 @@ def _deliveries(connection: Connection, uid: str, events: _Events) -> dict[str, 
         .order_by(delivery.c.destination, delivery.c.created_at)
     )
     for row in rows:
-        found[row.result_id].append(
+        found[row.verdict_document or row.result_id].append(
             shown.DeliveryRow(
                 delivery_id=row.delivery_id,
                 destination=row.destination,

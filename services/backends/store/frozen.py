@@ -1,9 +1,11 @@
-"""A result as it was frozen, and whether it was recalled since."""
+"""A result as it was frozen, and whether it was recalled since; and which objects are our own."""
+
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store.tables import recall, result, result_object
+from services.backends.store.tables import recall, result, result_object, verdict_document
 from services.triage.errors import Reason
 from services.triage.finding import Finding, Flag, Outcome
 from services.triage.model import ModelIdentity
@@ -41,3 +43,23 @@ def recall_of(connection: Connection, result_id: str) -> Recall | None:
     """How a result was recalled, None if it was not."""
     row = connection.execute(sa.select(recall).where(recall.c.result_id == result_id)).first()
     return None if row is None else Recall(recalled_at=row.recalled_at, actor=row.actor, reason=row.reason)
+
+
+def own_objects(sop_instance_uids: Sequence[str] | None = None) -> sa.CompoundSelect[tuple[str]]:
+    """The SOP Instance UIDs, among these, of what was written here: results and documents of verdicts."""
+    every = [
+        sa.select(table.c.sop_instance_uid)
+        if sop_instance_uids is None
+        else sa.select(table.c.sop_instance_uid).where(table.c.sop_instance_uid.in_(sop_instance_uids))
+        for table in (result_object, verdict_document)
+    ]
+    return sa.union_all(*every)
+
+
+def sha256_of(connection: Connection, sop_instance_uid: str) -> str | None:
+    """The digest of such an object's bytes, its name in `StudyFiles.result_path`."""
+    digests = (
+        connection.scalar(sa.select(table.c.sha256).where(table.c.sop_instance_uid == sop_instance_uid))
+        for table in (result_object, verdict_document)
+    )
+    return next((one for one in digests if one is not None), None)

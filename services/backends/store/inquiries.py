@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Engine
 
 from services.backends.store import announcements, history
 from services.backends.store.engine import insert_new, locked, reading, writing
-from services.backends.store.tables import inquiry, instance, result_object, study_version
+from services.backends.store.frozen import own_objects
+from services.backends.store.tables import inquiry, instance, study_version
 from services.triage.completeness import Answer, Evidence, Inquired
 from services.triage.study import StudyState, VersionKey
 
@@ -71,7 +72,7 @@ class Inquiries:
 
     def here(self, study_instance_uid: str) -> dict[str, int]:
         """Series Instance UID -> how many instances of it are here, each UID once; our own results are not counted."""
-        own = sa.select(result_object.c.sop_instance_uid)
+        own = own_objects()
         rows = sa.select(instance.c.series_instance_uid, sa.func.count(sa.distinct(instance.c.sop_instance_uid)))
         rows = rows.where(instance.c.study_instance_uid == study_instance_uid, instance.c.sop_instance_uid.not_in(own))
         with reading(self._engine) as connection:

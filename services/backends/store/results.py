@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store import deliveries as deliveries_of
-from services.backends.store import history, notifications, reviews, summary, tenancy
+from services.backends.store import history, notifications, reviews, summary, tenancy, verdict_documents
 from services.backends.store.engine import locked
 from services.backends.store.jobs import guarded_update, study_of
 from services.backends.store.owed import owe
@@ -91,6 +91,8 @@ def freeze(
     if owner.reconciles is not None:
         notifications.owe_withdrawal(connection, owner.reconciles, actor=actor, now=now)
         deliveries_of.withdraw(connection, owner.reconciles, IDENTITY_CORRECTED, actor=actor, now=now)
+        deliveries_of.withdraw_verdicts(connection, uid, IDENTITY_CORRECTED, actor=actor, now=now)
+        verdict_documents.owe_again(connection, uid, now=now)
     receivers = [one for one in theirs if one.told_of]
     notifications.owe_result(
         connection, result_id, frozen.finding, receivers, priority=owner.priority, actor=actor, now=now

@@ -30,6 +30,7 @@ from services.backends.store.engine import reading, writing
 from services.backends.store.inquiries import Inquiries
 from services.backends.store.readings import Readings
 from services.backends.store.reconciliations import Reconciliations
+from services.backends.store.verdict_documents import VerdictDocuments
 from services.backends.store.verdicts import Verdicts
 from services.backends.store.views import SavedViews
 from services.backends.store.workitems import Workitems
@@ -58,8 +59,8 @@ class SqlStudyStore:
 
     `board` and `archive`: the reads of the desk and of DICOMweb. `inquiries`, `reconciliations`: for who asks a PACS.
     `announcements`: what the door hears of MPPS and IAN. `workitems`: what UPS-RS asks and changes.
-    `requests`: `services.triage.ports.CommitmentRequests`. `verdicts`: what readers answered.
-    `readings`: who has taken and read which study. `views`: the filters of the work list that people keep.
+    `requests`: `services.triage.ports.CommitmentRequests`. `readings`: who has taken and read which study. `views`: the
+    filters of the work list that people keep. `verdicts`: what readers answered; `verdict_documents`: as documents.
     """
 
     def __init__(self, engine: Engine, *, same_pixels: SamePixels, default_issuer: str = "") -> None:
@@ -72,6 +73,7 @@ class SqlStudyStore:
         self.verdicts = Verdicts(engine)
         self.readings = Readings(engine)
         self.views = SavedViews(engine)
+        self.verdict_documents = VerdictDocuments(engine)
         self.inquiries = Inquiries(engine)
         self.announcements = Announcements(engine)
         self.reconciliations = Reconciliations(engine)

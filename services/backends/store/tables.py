@@ -296,11 +296,12 @@ result_object = sa.Table(
 # objects: the kinds that go (from a writer of revision 0003: null, and all do). transaction_uid: the Storage Commitment
 # transaction asked in since the last sending. requests: how many there were. uncommitted: SOP Instance UIDs; null: all.
 # taken: SOP Instance UIDs that the destination took in tries that ended halfway, since it last became pending.
+# verdict_document: what goes is that document, and no result (result_id is NULL).
 delivery = sa.Table(
     "delivery",
     metadata,
     Column("delivery_id", WORD, primary_key=True),
-    Column("result_id", WORD, ForeignKey("result.result_id"), nullable=False),
+    Column("result_id", WORD, ForeignKey("result.result_id")),
     _study(),
     Column("destination", Text, nullable=False),
     Column("kind", WORD, nullable=False),
@@ -320,7 +321,9 @@ delivery = sa.Table(
     Column("uncommitted", AsJson(tuple[str, ...])),
     Column("taken", AsJson(tuple[str, ...])),
     Column("note", Boolean, nullable=False, server_default=sa.false()),
+    Column("verdict_document", UID, ForeignKey("verdict_document.sop_instance_uid")),
     UniqueConstraint("result_id", "destination", "note"),
+    UniqueConstraint("verdict_document", "destination"),
     Index(None, "destination", "state", "next_at"),
     Index(None, "study_instance_uid", "destination", "created_at"),
 )
@@ -397,6 +400,36 @@ saved_view = sa.Table(
     Column("query", Text, nullable=False),
     Column("shared", Boolean, nullable=False),
     Column("saved_at", UtcTime, nullable=False),
+)
+
+# A reader's verdicts on a study as a DICOM document, frozen once (`triage.verdict_document`). verdicts: how many of the
+# reader's rows were there when it was written; the newest document of a reader is the one with most.
+verdict_document = sa.Table(
+    "verdict_document",
+    metadata,
+    Column("sop_instance_uid", UID, primary_key=True),
+    _study(),
+    Column("reader", Words, nullable=False),
+    Column("verdicts", Integer, nullable=False),
+    Column("written_at", UtcTime, nullable=False),
+    Column("verified", Boolean, nullable=False),
+    Column("sop_class_uid", UID, nullable=False),
+    Column("series_instance_uid", UID, nullable=False),
+    Column("sha256", HEX, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Index(None, "study_instance_uid"),
+)
+
+# Readers whose newest verdicts on a study are in no document yet. done_at: they said that they have finished.
+# authenticated: whoever said so had shown who they are.
+verdict_document_owed = sa.Table(
+    "verdict_document_owed",
+    metadata,
+    Column("study_instance_uid", UID, ForeignKey("study.study_instance_uid"), primary_key=True),
+    Column("reader", Words, primary_key=True),
+    Column("last_given_at", UtcTime, nullable=False, index=True),
+    Column("done_at", UtcTime),
+    Column("authenticated", Boolean, nullable=False, server_default=sa.false()),
 )
 
 # A request for Storage Commitment that an AE has made to us. attempt: failed tries of what its state waits for.

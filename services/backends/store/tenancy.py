@@ -48,6 +48,7 @@ def move(connection: Connection, study_instance_uid: str, tenant: Tenant, *, act
     results = sa.select(result.c.result_id).where(result.c.study_instance_uid == study_instance_uid)
     for result_id in connection.scalars(results).all():
         deliveries.withdraw(connection, result_id, MOVED, actor=actor, now=now)
+    deliveries.withdraw_verdicts(connection, study_instance_uid, MOVED, actor=actor, now=now)
     return True
 
 

@@ -2,6 +2,9 @@
 window.PUBLIC_URL = '/ohif/';
 window.browserImportFunction = name => import(name);
 
+// What of it is shown, for the verdict bar (viewer-bar.js, in the same file).
+const vigieResult = { segmentationId: null };
+
 // Opens a result: shows the analysed series, and once it is drawn, lays the segmentation over it, as a double-click on its
 // thumbnail would, and goes to a lesion. (Never by initialSeriesInstanceUID of the segmentation: OHIF then can leave the image
 // at its first slice while overlay and slice number go on.)
@@ -41,6 +44,7 @@ const openResult = {
           () => drawn(id) && segmentationService.getSegmentationRepresentations(id)[0],
           shown => {
             const segment = Number(asked.get('segment') || 1);
+            vigieResult.segmentationId = shown.segmentationId;
             segmentationService.setActiveSegment(shown.segmentationId, segment);
             segmentationService.jumpToSegmentCenter(shown.segmentationId, segment, id);
             const panel = panelService.getPanels('right').find(one => one.id.includes('egmentation'));
@@ -53,12 +57,16 @@ const openResult = {
   },
 };
 
+// OHIF's own keys that ours take the place of; there they are with Shift.
+const TAKEN = { a: 'shift+a', n: 'shift+n', r: 'shift+r' };
+const moved = bindings => bindings.map(one => ({ ...one, keys: one.keys.map(key => TAKEN[key] ?? key) }));
+
 window.config = {
   name: 'vigie',
   routerBasename: '/ohif',
-  extensions: [openResult],
+  extensions: [openResult, vigieBar],
   modes: [],
-  customizationService: [{ 'ohif.tours': { $set: [] } }],
+  customizationService: [{ 'ohif.tours': { $set: [] }, 'ohif.hotkeyBindings': { $apply: moved } }],
   showStudyList: false,
   showLoadingIndicator: true,
   showCPUFallbackMessage: true,

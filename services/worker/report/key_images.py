@@ -13,10 +13,10 @@ from highdicom.sr import CodedConcept
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from services.backends.image_header import tell_body_part
 from services.triage.lesion import Lesion
 from services.worker.report import codes
 from services.worker.report.colours import colour_of
-from services.worker.report.header import tell_body_part
 from services.worker.report.marked import Marked
 from services.worker.report.picture import KeySlice, Tag, draw
 from services.worker.report.planes import planes_of

@@ -12,8 +12,8 @@ from highdicom.seg import Segmentation
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, generate_uid
 
+from services.backends.image_header import identity_of
 from services.triage.volume import SliceSource, Volume
-from services.worker.report.header import identity_of
 
 DECIMALS = 10
 

@@ -17,9 +17,9 @@ from highdicom.pr import (
 )
 from pydicom import Dataset
 
+from services.backends.image_header import tell_body_part
 from services.triage.lesion import Lesion
 from services.worker.report.colours import colour_of
-from services.worker.report.header import tell_body_part
 from services.worker.report.layout import Box, box_of, place
 from services.worker.report.marked import Marked
 from services.worker.report.outlines import outlines

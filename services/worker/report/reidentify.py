@@ -10,10 +10,10 @@ from highdicom import SOPClass
 from pydicom import DataElement, Dataset
 from pydicom.uid import generate_uid
 
+from services.backends.image_header import as_ct_image, identity_of
 from services.backends.references import hierarchical
 from services.triage.result import ResultObject
 from services.worker.report import codes
-from services.worker.report.header import as_ct_image, identity_of
 from services.worker.report.naming import kin, named_by
 from services.worker.report.series import local_moment
 from services.worker.report.text import REISSUED

@@ -25,6 +25,7 @@ from pydicom.sr.codedict import codes as dicom
 from pydicom.sr.coding import Code
 
 from services import __version__
+from services.backends.image_header import as_ct_image, identity_of
 from services.triage.completeness import OWN_MANUFACTURER
 from services.triage.finding import Finding, Flag
 from services.triage.job import SeriesRefusal
@@ -32,7 +33,6 @@ from services.triage.model import Model
 from services.triage.volume import Volume
 from services.worker.report import codes
 from services.worker.report.groups import exam_group, lesion_groups, line_groups
-from services.worker.report.header import as_ct_image, identity_of
 from services.worker.report.library import image_library
 from services.worker.report.series import Kind, device_uid, new_series
 from services.worker.report.text import comment

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
 
+from services.backends.image_header import name_patient
 from services.triage.finding import Finding
 from services.triage.job import SeriesRefusal
 from services.triage.model import Model
 from services.triage.result import ObjectKind, ResultObject
 from services.triage.volume import Volume
-from services.worker.report.header import name_patient
 from services.worker.report.key_images import write_key_images
 from services.worker.report.key_objects import write_key_objects
 from services.worker.report.marked import Marked

@@ -1,13 +1,17 @@
-"""The headers of a study as results take them over: every type 2 attribute there, every text in UTF-8."""
+"""The headers of a study as our objects take them over: every type 2 attribute there, every text in UTF-8."""
 
 import re
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from pathlib import Path
 
-from pydicom import DataElement, Dataset
+from pydicom import DataElement, Dataset, dcmread
 from pydicom.uid import CTImageStorage
 from pydicom.valuerep import PersonName
 
-from services.triage.study import StudyAttributes
+from services.triage.study import Instance, StudyAttributes
+
+PathOf = Callable[[str], Path]
 
 # Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): written empty when the source has none.
 TYPE_2 = (
@@ -46,6 +50,19 @@ UNPAIRED |= {
 UTF_8 = "ISO_IR 192"
 # Functional groups of a multi-frame object, overlays and pixels are no part of who and when.
 LAST_GROUP = 0x4FFF
+
+
+def header_of(image: Instance, path_of: PathOf) -> Dataset:
+    """The data set of an image without its pixels, with the patient data that hold. path_of: the file of a digest."""
+    (header,) = read_headers([path_of(image.digest)])
+    if image.as_received is not None:
+        correct_patient(header, image.study)
+    return header
+
+
+def read_headers(paths: Sequence[Path]) -> list[Dataset]:
+    """The data sets of files, without pixels."""
+    return [dcmread(path, stop_before_pixels=True, force=True) for path in paths]
 
 
 def identity_of(header: Dataset) -> Dataset:

@@ -1,0 +1,207 @@
+// The study page by single keys, without leaving it: the forms ask the API, and the page keeps itself fresh.
+// What could not be saved says so in #failed; a page that could not be refreshed says so in #stale.
+"use strict";
+
+const PERIOD_MS = 5000;
+const TIMEOUT_MS = 10000;
+const SHORTCUTS = "vigie.shortcuts";
+const texts = document.getElementById("texts").dataset;
+const stale = document.getElementById("stale");
+const live = document.getElementById("live");
+let refreshedAt = new Date();
+let chosen = "";
+
+const targets = () => [...live.querySelectorAll(".target[data-number]")];
+const target = () => targets().find(one => one.id === chosen);
+
+function say(words) {
+  document.getElementById("said").textContent = words;
+}
+
+function choose(one, { focus = true } = {}) {
+  if (!one) return;
+  for (const each of targets()) each.toggleAttribute("data-chosen", each === one);
+  if (chosen !== one.id && focus) say(`${texts.chosen}: ${one.querySelector("h4").textContent.trim()}`);
+  chosen = one.id;
+  if (focus) one.focus();
+}
+
+function chooseFirst() {
+  const all = targets();
+  choose(target() ?? all.find(one => Number(one.dataset.number) > 0) ?? all[0], { focus: false });
+}
+
+function newId() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map(byte => byte.toString(16).padStart(2, "0")).join("");
+}
+
+// As /studies/{uid}/verdicts reads the form, for the API.
+function asked(form, button) {
+  const fields = new FormData(form);
+  const told = name => fields.get(name)?.trim() || null;
+  const [answer, reason] = button.value.split(":");
+  const body = { answer, reason: reason ?? null, comment: told("comment") ?? "", page: "study" };
+  for (const name of ["verdict_id", "result_id", "tracking_uid", "undoes"]) body[name] = told(name);
+  if (answer === "modify" || answer === "add") {
+    const number = name => (told(name) === null ? null : Number(told(name)));
+    body.lesion = { finding: told("finding") ?? "", long_axis_mm: number("long_axis_mm"), volume_ml: number("volume_ml") };
+  }
+  return body;
+}
+
+async function send(path, body) {
+  const failed = document.getElementById("failed");
+  try {
+    const answer = await fetch(`/api/studies/${texts.study}/${path}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+    if (!answer.ok) throw new Error((await answer.json()).detail ?? answer.status);
+    failed.hidden = true;
+    return true;
+  } catch (error) {
+    failed.textContent = `${texts.notSaved} (${error.message})`;
+    failed.hidden = false;
+    return false;
+  }
+}
+
+async function submit(event) {
+  const form = event.target;
+  if (!form.matches("form.answer, form.finish")) return;
+  event.preventDefault();
+  if (form.dataset.busy) return;
+  form.dataset.busy = "yes";
+  if (form.matches(".finish")) {
+    if (await send("verdicts/finished", {})) {
+      say(texts.done);
+      location.assign("/");
+    }
+  } else if (await send("verdicts", asked(form, event.submitter))) {
+    // a repeated request is one verdict; the next one is another
+    form.elements.verdict_id.value = newId();
+    form.closest("details")?.toggleAttribute("open", false);
+    form.reset();
+    await refresh({ force: true });
+    // what was pressed may be gone
+    if (document.activeElement === document.body) target()?.focus({ preventScroll: true });
+    say(`${event.submitter.value === "undo" ? texts.undone : texts.saved}: ${nameOf(form)}`);
+  }
+  delete form.dataset.busy;
+}
+
+function nameOf(form) {
+  return form.closest(".target")?.querySelector("h4").textContent.trim() ?? form.closest("details").querySelector("summary").textContent.trim();
+}
+
+function openPanel() {
+  return live.querySelector("details[data-key][open]");
+}
+
+function press(key) {
+  const one = target();
+  const found = key === "v" ? (one?.querySelector("a.view") ?? live.querySelector("a.open")) : null;
+  if (found) return found.click();
+  const within = key === "d" ? one?.closest("article") : key === "f" ? document : one;
+  const control = within?.querySelector(`[data-key="${key}"]`);
+  if (!control) return say(texts.noKey);
+  if (control.tagName !== "DETAILS") return control.click();
+  control.open = true;
+  const panel = control.querySelector(".panel");
+  panel.scrollIntoView({ block: "nearest" });
+  panel.querySelector("button, select, input").focus();
+}
+
+function onKey(event) {
+  if (event.ctrlKey || event.altKey || event.metaKey || !document.getElementById("keys")?.checked) return;
+  const panel = openPanel();
+  if (event.key === "Escape" && panel) {
+    panel.open = false;
+    return choose(panel.closest(".target") ?? target());
+  }
+  if (event.target.matches("input, select, textarea") && event.target.type !== "checkbox") return;
+  const reason = panel?.querySelector(`[data-reason="${CSS.escape(event.key)}"]`);
+  if (reason) reason.click();
+  else if (/^[0-9]$/.test(event.key)) choose(ofArticle(event.key));
+  else if (event.target.matches(".target") && /^Arrow(Up|Down)$/.test(event.key)) step(event.key === "ArrowDown" ? 1 : -1);
+  else if (/^[armnudfv]$/.test(event.key)) press(event.key);
+  else return;
+  event.preventDefault();
+}
+
+// Where several models answered, a number is of the result that is being answered to.
+function ofArticle(number) {
+  const all = targets().filter(one => one.dataset.number === number);
+  return all.find(one => one.closest("article") === target()?.closest("article")) ?? all[0];
+}
+
+function step(by) {
+  const all = targets();
+  choose(all[Math.min(all.length - 1, Math.max(0, all.indexOf(target()) + by))]);
+}
+
+const sameButForIds = html => html.replace(/name="verdict_id" value="[0-9a-f]*"/g, "");
+
+function isBusy() {
+  const selection = getSelection();
+  const selects = !selection.isCollapsed && live.contains(selection.anchorNode);
+  return document.hidden || selects || openPanel() !== null || live.querySelector("form[data-busy]") !== null;
+}
+
+async function refresh({ force = false } = {}) {
+  if (!force && isBusy()) return;
+  try {
+    const answer = await fetch(location.pathname, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (force || !isBusy()) replace(page.getElementById("live"));
+    document.getElementById("asof").replaceChildren(...page.getElementById("asof").childNodes);
+    refreshedAt = new Date();
+    stale.hidden = true;
+  } catch (error) {
+    stale.textContent = `${texts.notRefreshed} ${refreshedAt.toLocaleTimeString()}. ${texts.readAsUsual}`;
+    stale.hidden = false;
+    console.warn(`refresh failed: ${error.message}`);
+  }
+}
+
+function replace(next) {
+  if (sameButForIds(live.innerHTML) === sameButForIds(next.innerHTML)) return;
+  for (const details of live.querySelectorAll("details[id]:not([data-key])")) {
+    const same = next.querySelector(`#${CSS.escape(details.id)}`);
+    if (same) same.open = details.open;
+  }
+  const focused = live.contains(document.activeElement) ? document.activeElement : null;
+  const at = focused?.id || focused?.closest(".target")?.id;
+  live.replaceChildren(...next.childNodes);
+  showKeys();
+  chooseFirst();
+  if (at) (document.getElementById(at) ?? target())?.focus({ preventScroll: true });
+}
+
+function showKeys() {
+  for (const each of live.querySelectorAll(".keys")) each.hidden = false;
+  const keys = document.getElementById("keys");
+  if (!keys) return;
+  keys.checked = localStorage.getItem(SHORTCUTS) !== "off";
+  live.toggleAttribute("data-no-keys", !keys.checked);
+  keys.addEventListener("change", () => {
+    localStorage.setItem(SHORTCUTS, keys.checked ? "on" : "off");
+    live.toggleAttribute("data-no-keys", !keys.checked);
+  });
+}
+
+async function keepRefreshing() {
+  await refresh();
+  setTimeout(keepRefreshing, PERIOD_MS);
+}
+
+document.addEventListener("submit", submit);
+document.addEventListener("keydown", onKey);
+document.addEventListener("visibilitychange", () => refresh());
+live.addEventListener("focusin", event => choose(event.target.closest(".target[data-number]"), { focus: false }));
+showKeys();
+chooseFirst();
+setTimeout(keepRefreshing, PERIOD_MS);

@@ -1,0 +1,286 @@
+// Answering to the AI in the viewer: a thin bar below OHIF, and single keys. Served before viewer.js, in one file with
+// window.vigieTexts (gateway/viewer.py) and the keys that OHIF is moved away from. What the server has not taken yet is
+// kept, sent again under the same verdict_id, and said so; leaving the page asks first.
+const vigieBar = {
+  id: 'vigie.verdict-bar',
+  onModeEnter({ servicesManager }) {
+    const study = new URLSearchParams(location.search).get('StudyInstanceUIDs');
+    if (study) this.bar = new VerdictBar(study, servicesManager.services);
+  },
+  onModeExit() {
+    this.bar?.close();
+  },
+};
+
+const REASONS = ['vessel', 'normal_anatomy', 'benign', 'artefact', 'duplicate', 'outside_scope', 'missed', 'other'];
+const FINDINGS = ['lesion', 'nodule', 'mass', 'cyst', 'lymph_node', 'metastasis'];
+const LOOK_MS = 300;
+const ASK_MS = 3000;
+const TIMEOUT_MS = 10000;
+
+class VerdictBar {
+  constructor(study, services) {
+    Object.assign(this, { study, services, texts: window.vigieTexts, state: null, seen: null, saved: [], unsent: [], lesion: 1 });
+    this.root = document.createElement('section');
+    this.root.id = 'vigie-bar';
+    this.root.setAttribute('aria-label', this.texts.bar);
+    this.root.innerHTML =
+      '<span class="where"></span><span class="stands"></span><span class="keys"></span><span class="panel" role="group" hidden></span>' +
+      '<span class="said" role="status" aria-live="polite"></span>';
+    document.body.append(this.root);
+    document.documentElement.classList.add('vigie-has-bar');
+    this.onKey = event => this.press(event);
+    this.onLeave = event => this.unsent.length && event.preventDefault();
+    window.addEventListener('keydown', this.onKey, true);
+    window.addEventListener('beforeunload', this.onLeave);
+    this.timers = [setInterval(() => this.follow(), LOOK_MS), setInterval(() => this.ask(), ASK_MS)];
+    this.ask();
+  }
+
+  close() {
+    this.timers.forEach(clearInterval);
+    window.removeEventListener('keydown', this.onKey, true);
+    window.removeEventListener('beforeunload', this.onLeave);
+    document.documentElement.classList.remove('vigie-has-bar');
+    this.root.remove();
+  }
+
+  // What is asked: the result that the viewer was opened on.
+  get question() {
+    const asked = new URLSearchParams(location.search);
+    const all = this.state?.questions ?? [];
+    const by = (name, value) => value && all.find(one => one[name] === value);
+    return by('seg_series_instance_uid', asked.get('seg')) ?? by('series_instance_uid', asked.get('initialSeriesInstanceUID')) ?? all[0];
+  }
+
+  get target() {
+    return this.question?.lesions.find(one => one.number === this.lesion) ?? null;
+  }
+
+  standing(mine) {
+    const uid = this.target?.tracking_uid ?? null;
+    const of = one => one.stands && one.result_id === this.question?.result_id && one.tracking_uid === uid;
+    return (this.state?.verdicts ?? []).filter(one => of(one) && (!mine || (one.mine && one.answer in this.texts.answers)));
+  }
+
+  async ask() {
+    await this.sendAll();
+    try {
+      this.state = await this.call('verdicts');
+      await this.lookForSaved();
+      if (this.away) this.say(this.texts.back);
+      this.away = false;
+    } catch (error) {
+      this.away = true;
+      this.say(`${this.texts.away} (${error.message})`, true);
+    }
+    this.show();
+  }
+
+  // Objects that came after the viewer was opened: measurements (SR) and segmentations (SEG) that OHIF saved.
+  async lookForSaved() {
+    const { objects } = await this.call('evidence');
+    this.seen ??= new Set(objects.map(one => one.sop_instance_uid));
+    const fresh = objects.filter(one => !this.seen.has(one.sop_instance_uid));
+    if (fresh.length === 0) return;
+    fresh.forEach(one => this.seen.add(one.sop_instance_uid));
+    for (const one of fresh) {
+      if (one.refused) this.say(`${this.texts.unusable} (${one.refused})`, true);
+      else this.saved.unshift(...one.marks.map(mark => ({ ...mark, object: one.sop_instance_uid, modality: one.modality })));
+    }
+    if (this.saved.length) this.say(`${this.texts.saved_object}: ${markWords(this.saved[0])}. ${this.texts.use_it}`);
+  }
+
+  async call(path, body) {
+    const answer = await fetch(`/api/studies/${this.study}/${path}`, {
+      ...(body && { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) }),
+      cache: 'no-store',
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+    const told = await answer.json().catch(() => ({}));
+    if (answer.ok) return told;
+    throw Object.assign(new Error(told.detail ?? answer.status), { refused: answer.status < 500 });
+  }
+
+  give(answer, more = {}) {
+    const uid = answer === 'add' ? null : this.target?.tracking_uid ?? null;
+    const id = [...crypto.getRandomValues(new Uint8Array(16))].map(byte => byte.toString(16).padStart(2, '0')).join('');
+    const body = { verdict_id: id, answer, result_id: this.question.result_id, tracking_uid: uid, page: 'viewer', ...more };
+    this.unsent.push({ path: 'verdicts', body, name: this.nameOf(body) });
+    if (answer === 'add') this.added = id;
+    this.open(null);
+    return this.ask();
+  }
+
+  async sendAll() {
+    if (this.sending) return this.sending;
+    this.sending = this.sendEach();
+    await this.sending;
+    this.sending = null;
+  }
+
+  async sendEach() {
+    while (this.unsent.length) {
+      const { path, body, name } = this.unsent[0];
+      const error = await this.call(path, body).then(() => null, one => one);
+      if (error && !error.refused) return this.say(`${this.texts.unsent}: ${this.unsent.length} (${error.message})`, true);
+      this.unsent.shift();
+      if (error) this.say(`${this.texts.refused}: ${name}. ${error.message}`, true);
+      else {
+        // what is said to be given can be undone at once
+        this.state = await this.call('verdicts').catch(() => this.state);
+        this.say(`${this.texts.answers[body.answer] ?? this.texts.done}: ${name}`);
+      }
+    }
+  }
+
+  // The lesion whose segment is active: by our keys, or by a click in OHIF's own panel.
+  follow() {
+    const { viewportGridService, segmentationService } = this.services;
+    const id = viewportGridService.getActiveViewportId();
+    const active = id && vigieResult.segmentationId && segmentationService.getActiveSegment(id);
+    if (!active || active.segmentIndex === this.active) return;
+    this.active = active.segmentIndex;
+    if (this.question && !this.question.lesions.some(one => one.number === this.active)) return;
+    this.lesion = this.active;
+    this.show();
+  }
+
+  step(by) {
+    const all = this.question?.lesions ?? [];
+    if (all.length === 0) return;
+    const at = all.findIndex(one => one.number === this.lesion);
+    const next = all[(at < 0 ? 0 : at + by + all.length) % all.length].number;
+    const { segmentationService, viewportGridService } = this.services;
+    this.lesion = next;
+    if (vigieResult.segmentationId) {
+      segmentationService.setActiveSegment(vigieResult.segmentationId, next);
+      segmentationService.jumpToSegmentCenter(vigieResult.segmentationId, next, viewportGridService.getActiveViewportId());
+    }
+    this.show();
+  }
+
+  press(event) {
+    if (event.ctrlKey || event.altKey || event.metaKey || localStorage.getItem('vigie.shortcuts') === 'off') return;
+    if (event.key === 'Escape' && this.panel) this.open(null);
+    else if (event.target.closest?.('input, select, textarea, [contenteditable=true]')) return;
+    else if (this.panel && /^[1-9]$/.test(event.key)) this.root.querySelector(`.panel [data-number="${event.key}"]`)?.click();
+    else if (this.root.querySelector(`[data-key="${CSS.escape(event.key)}"]`)) this.act(event.key);
+    else return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  }
+
+  act(key) {
+    // the lesion that was added last is none of the AI's, but can be taken back as well
+    const last = this.standing(true).at(-1) ?? this.state?.verdicts.find(one => one.verdict_id === this.added && one.stands);
+    if (key === 'j' || key === 'k') this.step(key === 'j' ? 1 : -1);
+    else if (key === '0') [this.lesion] = [0, this.show()];
+    else if (key === 'q') location.assign('/');
+    else if (!this.question) this.say(this.texts.nothing, true);
+    else if (key === 'a') this.give('accept');
+    else if (key === 'n') this.give('not_my_question');
+    else if (key === 'r' || key === 'd' || (key === 'm' && this.target)) this.open(key);
+    else if (key === 'u' && last) this.give('undo', { undoes: last.verdict_id, tracking_uid: last.tracking_uid });
+    else if (key === 'f') this.finish();
+    else this.say(this.texts.nothing, true);
+    this.show();
+  }
+
+  async finish() {
+    this.unsent.push({ path: 'verdicts/finished', body: {}, name: this.texts.finished });
+    await this.sendAll();
+    if (this.unsent.length === 0) location.assign('/');
+  }
+
+  open(key) {
+    this.panel = key;
+    const panel = this.root.querySelector('.panel');
+    panel.hidden = !key;
+    if (!key) return panel.replaceChildren();
+    panel.replaceChildren(...(key === 'r' ? this.reasons() : this.lesionFields(key === 'm' ? 'modify' : 'add')));
+    panel.querySelector('button, select').focus();
+  }
+
+  reasons() {
+    const fitting = REASONS.filter(one => one !== 'missed' || !this.target);
+    return fitting.map(one => {
+      const number = REASONS.indexOf(one) + 1;
+      return button(`${number} ${this.texts.reasons[one]}`, () => this.give('reject', { reason: one }), { number });
+    });
+  }
+
+  // What was saved in the viewer, by its number; or what is typed.
+  lesionFields(answer) {
+    const finding = document.createElement('select');
+    finding.setAttribute('aria-label', this.texts.finding);
+    finding.append(new Option(this.texts.finding, ''), ...FINDINGS.map(one => new Option(this.texts.findings[one], one)));
+    const mm = field(this.texts.long_axis, 2000);
+    const ml = field(this.texts.volume, 100000);
+    const lesion = more => ({ lesion: { finding: finding.value, ...more } });
+    const saved = this.saved.slice(0, 9).map((one, index) =>
+      button(
+        `${index + 1} ${markWords(one)}`,
+        () => this.give(answer, lesion({ object_sop_instance_uid: one.object, object_item: one.number })),
+        { number: index + 1 }
+      )
+    );
+    const typed = () => lesion({ long_axis_mm: Number(mm.value) || null, volume_ml: Number(ml.value) || null });
+    return [...saved, finding, mm, ml, button(this.texts[`save_${answer}`], () => this.give(answer, typed()))];
+  }
+
+  nameOf({ answer, tracking_uid }) {
+    const lesion = this.question.lesions.find(one => one.tracking_uid === tracking_uid);
+    return lesion?.label ?? (answer === 'add' || tracking_uid ? this.texts.added : this.texts.study);
+  }
+
+  say(words, isBad = false) {
+    const said = this.root.querySelector('.said');
+    said.classList.toggle('bad', isBad);
+    if (said.textContent !== words) said.textContent = words;
+  }
+
+  show() {
+    const { question, target, texts } = this;
+    const all = question?.lesions ?? [];
+    // no score: the segment's label has it, with what it means
+    const where = target ? `${target.label} (${all.indexOf(target) + 1}/${all.length}) ${target.long_axis_mm.toFixed(1)} mm` : question ? texts.study : texts.nothing_asked;
+    const stands = this.standing(false).map(one => this.verdictWords(one));
+    const keys = texts.keys.map(([key, words]) => button(words, () => this.act(key), { key }));
+    const shown = JSON.stringify([where, stands]);
+    if (shown === this.shown) return;
+    this.shown = shown;
+    this.root.querySelector('.where').textContent = where;
+    this.root.querySelector('.stands').textContent = stands.join('; ') || texts.not_answered;
+    this.root.querySelector('.keys').replaceChildren(...keys);
+  }
+
+  verdictWords(one) {
+    const reason = one.reason ? ` (${this.texts.reasons[one.reason]})` : '';
+    return `${one.mine ? this.texts.you : one.reader}: ${this.texts.answers[one.answer] ?? one.answer}${reason}`;
+  }
+}
+
+function markWords(mark) {
+  const size = [mark.long_axis_mm && `${mark.long_axis_mm.toFixed(1)} mm`, mark.volume_ml && `${mark.volume_ml.toFixed(2)} mL`];
+  return [mark.label, ...size].filter(Boolean).join(' ');
+}
+
+function field(label, max) {
+  const made = Object.assign(document.createElement('input'), { type: 'number', min: 0, max, step: 'any', placeholder: label });
+  made.setAttribute('aria-label', label);
+  return made;
+}
+
+function button(words, act, data = {}) {
+  const made = Object.assign(document.createElement('button'), { type: 'button', textContent: words });
+  Object.assign(made.dataset, data);
+  if (data.key) {
+    const key = Object.assign(document.createElement('kbd'), { textContent: data.key });
+    made.append(' ', key);
+  }
+  made.addEventListener('click', act);
+  return made;
+}
+
+document.head.append(Object.assign(document.createElement('link'), { rel: 'stylesheet', href: '/static/viewer-bar.css' }));
