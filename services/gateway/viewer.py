@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse
 
 from services.gateway.desk import TheDesk
 from services.gateway.language import noted
+from services.gateway.preferences import Keys, preferences
 from services.gateway.problems import ProblemError
 from services.gateway.verdict_words import viewer_texts
 from services.settings import Settings
@@ -56,9 +57,11 @@ def link_to(
 
 
 @router.get("/ohif/app-config.js")
-def configuration() -> Response:
-    """What OHIF is told, and the bar in which readers answer, in their language."""
-    scripts = [f"window.vigieTexts = {json.dumps(viewer_texts())};", *(_read(name) for name in CONFIGURATION)]
+def configuration(request: Request) -> Response:
+    """What OHIF is told, and the bar in which readers answer, in their language, with single keys or without."""
+    told = {"vigieTexts": viewer_texts(), "vigieKeys": preferences(request)["keys"] == Keys.ON}
+    said = [f"window.{name} = {json.dumps(value)};" for name, value in told.items()]
+    scripts = [*said, *(_read(name) for name in CONFIGURATION)]
     headers = {"Cache-Control": "no-cache", "Content-Security-Policy": CONTENT_SECURITY_POLICY, "Vary": "Cookie"}
     return Response("\n".join(scripts), headers=headers, media_type="text/javascript")
 

@@ -126,7 +126,7 @@ def test_a_recalled_result_is_asked_about_no_more(client: TestClient) -> None:
     client.post(f"/api/results/{body['result_id']}/recall", json={"reason": "wrong lung"})
     assert verdicts(client)["questions"] == []
     assert (give(client, body).status_code, give(client, body).json()["code"]) == (409, "recalled_result")
-    assert "data-key" not in client.get(f"/studies/{Ward.uid(1)}").text
+    assert 'data-key="' not in client.get(f"/studies/{Ward.uid(1)}").text
 
 
 def test_two_readers_stand_side_by_side_and_neither_undoes_the_other(client: TestClient) -> None:
@@ -148,7 +148,7 @@ def test_who_does_not_read_gives_none(client: TestClient) -> None:
     nobody = of(client, OPS)
     assert give(nobody, body).status_code == 403
     assert nobody.get(f"/api/studies/{Ward.uid(1)}/verdicts").status_code == 403
-    assert "data-key" not in nobody.get(f"/studies/{Ward.uid(1)}").text
+    assert 'data-key="' not in nobody.get(f"/studies/{Ward.uid(1)}").text
 
 
 @pytest.mark.parametrize(

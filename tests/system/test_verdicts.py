@@ -40,6 +40,10 @@ class Desk:
     def standing(self) -> list[tuple[str, str, str | None]]:
         return [(one["reader"], one["answer"], one["reason"]) for one in self.verdicts() if one["stands"]]
 
+    def single_keys(self, choice: str) -> None:
+        self.page.locator("#open-display").click()
+        self.page.get_by_role("group", name="Single-key shortcuts").get_by_role("button", name=choice).click()
+
     def says(self, words: str) -> None:
         expect(self.page.locator("#vigie-bar .said")).to_contain_text(words, timeout=15_000)
 
@@ -82,11 +86,11 @@ def test_the_study_page_answers_by_keys_and_says_so(desk: Desk) -> None:
 
 
 def test_single_keys_can_be_switched_off(desk: Desk) -> None:
-    desk.page.get_by_label("Single-key shortcuts").uncheck()
+    desk.single_keys("Off")
     before = len(desk.verdicts())
     desk.press("1", "a", "v")
     assert len(desk.verdicts()) == before
-    desk.page.get_by_label("Single-key shortcuts").check()
+    desk.single_keys("On")
 
 
 def test_in_the_dark_and_with_answers_the_page_is_accessible(desk: Desk) -> None:

@@ -4,7 +4,7 @@
 
 const PERIOD_MS = 5000;
 const TIMEOUT_MS = 10000;
-const SHORTCUTS = "vigie.shortcuts";
+const areKeysOn = document.body.dataset.keys === "on";
 const texts = document.getElementById("texts").dataset;
 const stale = document.getElementById("stale");
 const live = document.getElementById("live");
@@ -115,7 +115,7 @@ function press(key) {
 }
 
 function onKey(event) {
-  if (event.ctrlKey || event.altKey || event.metaKey || !document.getElementById("keys")?.checked) return;
+  if (event.ctrlKey || event.altKey || event.metaKey || !areKeysOn) return;
   const panel = openPanel();
   if (event.key === "Escape" && panel) {
     panel.open = false;
@@ -182,15 +182,8 @@ function replace(next) {
 }
 
 function showKeys() {
-  for (const each of live.querySelectorAll(".keys")) each.hidden = false;
-  const keys = document.getElementById("keys");
-  if (!keys) return;
-  keys.checked = localStorage.getItem(SHORTCUTS) !== "off";
-  live.toggleAttribute("data-no-keys", !keys.checked);
-  keys.addEventListener("change", () => {
-    localStorage.setItem(SHORTCUTS, keys.checked ? "on" : "off");
-    live.toggleAttribute("data-no-keys", !keys.checked);
-  });
+  for (const each of live.querySelectorAll(".keys")) each.hidden = !areKeysOn;
+  live.toggleAttribute("data-no-keys", !areKeysOn);
 }
 
 async function keepRefreshing() {

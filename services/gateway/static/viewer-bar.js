@@ -1,6 +1,6 @@
 // Answering to the AI in the viewer: a thin bar below OHIF, and single keys. Served before viewer.js, in one file with
-// window.vigieTexts (gateway/viewer.py) and the keys that OHIF is moved away from. What the server has not taken yet is
-// kept, sent again under the same verdict_id, and said so; leaving the page asks first.
+// window.vigieTexts and vigieKeys (gateway/viewer.py), and the keys that OHIF is moved away from. What the server has not
+// taken yet is kept, sent again under the same verdict_id, and said so; leaving the page asks first.
 const vigieBar = {
   id: 'vigie.verdict-bar',
   onModeEnter({ servicesManager }) {
@@ -161,7 +161,7 @@ class VerdictBar {
   }
 
   press(event) {
-    if (event.ctrlKey || event.altKey || event.metaKey || localStorage.getItem('vigie.shortcuts') === 'off') return;
+    if (event.ctrlKey || event.altKey || event.metaKey || !window.vigieKeys) return;
     if (event.key === 'Escape' && this.panel) this.open(null);
     else if (event.target.closest?.('input, select, textarea, [contenteditable=true]')) return;
     else if (this.panel && /^[1-9]$/.test(event.key)) this.root.querySelector(`.panel [data-number="${event.key}"]`)?.click();
