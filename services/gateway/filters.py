@@ -106,7 +106,7 @@ def place(before: str | None, after: str | None) -> Place | None:
 
 def written(at: Place | None) -> str | None:
     """A place as it stands in an address."""
-    return None if at is None else f"{at.rank:.6f}~{at.study_instance_uid}"
+    return None if at is None else f"{at.rank!r}~{at.study_instance_uid}"  # to the last bit: it is compared
 
 
 TheListQuery = Annotated[ListQuery, Query()]

@@ -106,10 +106,8 @@ def test_a_verdict_on_the_study_is_its_reading_until_it_is_undone(store: SqlStud
 
 
 def test_new_images_and_a_late_flag_bring_a_study_back(store: SqlStudyStore) -> None:
-    complete_study(store, study="1.1")
     analyse(store, study="1.2")
-    for study in ("1.1", "1.2"):
-        do(store, ReadingAction.READ, at=25 if study == "1.1" else 100, study=study)
+    do(store, ReadingAction.READ, study="1.2")
     assert listed(store, readings=OPEN) == []
     store.record(sent(image(50, study="1.2")), now=after(200))
     assert reading(store, "1.2").again is ReadAgain.NEW_IMAGES

@@ -1,6 +1,7 @@
 """The board: per study, the one line that the work list sorts and shows, derived from everything else."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -49,24 +50,10 @@ def refresh(connection: Connection, study_instance_uid: str) -> None:
     leading = min(valid or results, key=_rank, default=None)
     recalled = bool(results) and not valid
     state, reason = _state(connection, newest, valid, recalled=recalled)
-    priority = OrderPriority(newest.priority if newest and newest.priority is not None else OrderPriority.ROUTINE)
-    urgency = min((_URGENCY[Flag(one.flag)] for one in reported or valid), default=_URGENCY[Flag.ROUTINE])
-    told = (Outcome(leading.outcome), Flag(leading.flag)) if leading else (None, None)
-    since = flagged(connection, sorted(reported or valid, key=_rank))
-    reading = reading_in(
-        connection, newest, study_instance_uid, since["flagged_at"] if urgency < _URGENCY[Flag.ROUTINE] else None
-    )
+    placing = sorted(reported or valid, key=_rank)
+    place, since = _place(newest, placing, received_at), flagged(connection, placing)
     values = {
         "state": state,
-        "priority": priority,
-        "urgency": urgency,
-        "rank": rank(priority, urgency, received_at),
-        "ai_says": ai_says(state, *told, recalled=recalled),
-        "model_name": leading.model_name if leading else None,
-        "is_read": reading.state is ReadingState.READ,
-        "reader": reading.reader or None,
-        "reader_since": reading.since,
-        "read_again": reading.again,
         "already_reported": bool(reported),
         "received_at": received_at,
         "last_instance_at": totals.last,
@@ -77,11 +64,47 @@ def refresh(connection: Connection, study_instance_uid: str) -> None:
         "completed_at": newest.completed_at if newest else None,
         "reason_code": reason[0] if reason else None,
         "reason_text": reason[1] if reason else None,
-        "result_id": leading.result_id if leading else None,
+        **_leading(leading, state, recalled=recalled),
+        **place,
         **since,
+        **_reading(connection, newest, study_instance_uid, _flagged_at(place, since)),
     }
     connection.execute(sa.delete(board).where(board.c.study_instance_uid == study_instance_uid))
     connection.execute(sa.insert(board).values(study_instance_uid=study_instance_uid, **values))
+
+
+def _leading(leading: sa.Row[Any] | None, state: ShownState, *, recalled: bool) -> dict[str, Any]:
+    """The board's columns of the result that stands for the study."""
+    outcome, flag = (Outcome(leading.outcome), Flag(leading.flag)) if leading else (None, None)
+    return {
+        "result_id": leading.result_id if leading else None,
+        "model_name": leading.model_name if leading else None,
+        "ai_says": ai_says(state, outcome, flag, recalled=recalled),
+    }
+
+
+def _place(newest: sa.Row[Any] | None, placing: Sequence[Any], received_at: datetime) -> dict[str, Any]:
+    """The board's columns of the study's place in the list, which these results give it."""
+    priority = OrderPriority(newest.priority if newest and newest.priority is not None else OrderPriority.ROUTINE)
+    urgency = min((_URGENCY[Flag(one.flag)] for one in placing), default=_URGENCY[Flag.ROUTINE])
+    return {"priority": priority, "urgency": urgency, "rank": rank(priority, urgency, received_at)}
+
+
+def _flagged_at(place: dict[str, Any], since: dict[str, datetime | None]) -> datetime | None:
+    return since["flagged_at"] if place["urgency"] < _URGENCY[Flag.ROUTINE] else None
+
+
+def _reading(
+    connection: Connection, newest: sa.Row[Any] | None, study_instance_uid: str, flagged_at: datetime | None
+) -> dict[str, Any]:
+    """The board's columns of who has taken or read the study."""
+    reading = reading_in(connection, newest, study_instance_uid, flagged_at)
+    return {
+        "is_read": reading.state is ReadingState.READ,
+        "reader": reading.reader or None,
+        "reader_since": reading.since,
+        "read_again": reading.again,
+    }
 
 
 def _state(

@@ -17,6 +17,7 @@ let heardAt = 0;            // when the server spoke last
 let newest = document.querySelector("[data-newest]")?.dataset.newest ?? null;
 let planned = null;
 let heldSince = null;
+let events = null;
 
 const regions = (page) => [...page.querySelectorAll("[data-live], #live")];
 
@@ -144,9 +145,10 @@ function plan(afterMs) {
   planned = { at, timer: setTimeout(refresh, at - Date.now()) };
 }
 
+// Only a page that is seen listens: a browser has few connections to one server, and more pages than that may be open.
 function listen() {
-  if (!("EventSource" in window)) return;
-  const events = new EventSource("/events");
+  if (!("EventSource" in window) || document.hidden || events) return;
+  events = new EventSource("/events");
   events.addEventListener("newest", (event) => {
     heardAt = Date.now();
     const number = JSON.parse(event.data).newest;
@@ -158,12 +160,20 @@ function listen() {
     document.documentElement.dataset.live = "off";
     plan(0); // is it gone, or only the stream?
     // a server that refuses is not asked again by the browser itself
-    if (events.readyState === EventSource.CLOSED) setTimeout(listen, POLL_MS);
+    if (events?.readyState === EventSource.CLOSED) {
+      events = null;
+      setTimeout(listen, POLL_MS);
+    }
   });
 }
 
+function hush() {
+  events?.close();
+  events = null;
+}
+
 function keepWatch() {
-  if (Date.now() - heardAt > SILENT_MS) {
+  if (!document.hidden && Date.now() - heardAt > SILENT_MS) {
     document.documentElement.dataset.live = "off";
     if (Date.now() - refreshedAt > POLL_MS) plan(0);
   }
@@ -173,5 +183,11 @@ function keepWatch() {
 for (const row of document.querySelectorAll("#live tbody tr[id]")) told.set(row.id, row.outerHTML);
 listen();
 setTimeout(keepWatch, POLL_MS);
-document.addEventListener("visibilitychange", () => { if (!document.hidden) plan(0); });
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return hush();
+  listen();
+  plan(0);
+});
+addEventListener("pagehide", hush);
+addEventListener("pageshow", listen);
 addEventListener("vigie:changed", () => { refreshedAt = 0; plan(0); });
