@@ -28,12 +28,13 @@ def test_a_destination_that_says_nothing_more_gets_seg_and_sr_over_a_plain_conne
     for (route,) in (routes_of('[pacs]\naddress = "PACS@host:104"'), routes(Settings(send_to=("PACS@host:104",)))):
         assert route.destination.objects == ALWAYS == {ObjectKind.SEG, ObjectKind.SR}
         assert (route.calling_ae_title, route.link, route.commitment) == (None, PLAIN, None)
+        assert not route.destination.verdicts
 
 
 def test_every_key_arrives(routes_of, tmp_path):
     (route,) = routes_of(
         '[pacs]\naddress = "PACS@host:104"\nobjects = ["SR", "gsps"]\ncalling_ae_title = "LOOKOUT"\n'
-        "connect_timeout_s = 1\nanswer_timeout_s = 2.5\n"
+        "connect_timeout_s = 1\nanswer_timeout_s = 2.5\nverdicts = true\n"
         "storage_commitment = true\ncommitment_wait_s = 0\ncommitment_answer_within_s = 60\n"
         'commitment_max_requests = 2\n[pacs.tls]\nca = "ca.pem"\ncertificate = "/etc/vigie.pem"\nkey = "vigie.key"\n'
         "check_server_name = false"
@@ -41,6 +42,7 @@ def test_every_key_arrives(routes_of, tmp_path):
     assert (route.destination.name, route.destination.address) == ("pacs", "PACS@host:104")
     assert route.destination.objects == {ObjectKind.SR, ObjectKind.GSPS}
     assert route.calling_ae_title == "LOOKOUT"
+    assert route.destination.verdicts
     assert (route.link.connect_timeout_s, route.link.answer_timeout_s) == (1, 2.5)
     assert route.link.tls == Tls(
         ca=tmp_path / "ca.pem",

@@ -189,6 +189,8 @@ def test_the_page_answers_by_its_forms_alone(client: TestClient) -> None:
     assert "Modified (Cyst, 7.5 mm)" in answer.text
     assert "Added, missed by the AI (5.0 mm)" in answer.text
     assert "<td>hilum</td>" in answer.text
+    # else a browser on plain HTTP tells no origin with a form, and all of them are refused
+    assert '<meta name="referrer" content="same-origin">' in answer.text
     bad = client.post(f"{address}/verdicts", data={**form, "answer": "reject"}, headers={"Accept": "text/html"})
     assert bad.status_code == 422
     assert "<h1>" in bad.text

@@ -108,6 +108,8 @@ def test_overlay_and_verdict_are_under_six_keystrokes_away(desk: Desk) -> None:
     expect(desk.page.locator("#vigie-bar .where")).to_contain_text(f"Lesion 1 (1/{len(BALLS)})")
     desk.press("a")
     desk.says("Accepted: Lesion 1")
+    found = Axe().run(desk.page, context="#vigie-bar", options=WCAG)
+    assert not found.response["violations"], found.generate_report()
     assert len(desk.keystrokes) < 6
     (given,) = [one for one in desk.verdicts() if one["stands"]]
     assert (given["answer"], given["mine"]) == ("accept", True)

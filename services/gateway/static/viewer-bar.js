@@ -33,7 +33,8 @@ class VerdictBar {
     this.onLeave = event => this.unsent.length && event.preventDefault();
     window.addEventListener('keydown', this.onKey, true);
     window.addEventListener('beforeunload', this.onLeave);
-    this.timers = [setInterval(() => this.follow(), LOOK_MS), setInterval(() => this.ask(), ASK_MS)];
+    const unlessHidden = () => (document.hidden && this.unsent.length === 0 ? null : this.ask());
+    this.timers = [setInterval(() => this.follow(), LOOK_MS), setInterval(unlessHidden, ASK_MS)];
     this.ask();
   }
 
