@@ -25,12 +25,14 @@ def render(chart: Chart) -> Render:
     """Values to manifests; Helm asks the schema first (HelmValuesError)."""
 
     def rendered(values: dict[str, Any]) -> list[Manifest]:
-        texts = chart.render(values, name="vigie", namespace="radiology")
-        return [
-            one for name, text in texts.items() if name.endswith(".yaml") for one in yaml.safe_load_all(text) if one
-        ]
+        return manifests_of(chart.render(values, name="vigie", namespace="radiology"))
 
     return rendered
+
+
+def manifests_of(texts: dict[str, str]) -> list[Manifest]:
+    """Every manifest that Helm would send to the cluster."""
+    return [one for name, text in texts.items() if name.endswith(".yaml") for one in yaml.safe_load_all(text) if one]
 
 
 def profile(name: str) -> dict[str, Any]:
