@@ -10,6 +10,11 @@ from helm_python import Chart
 
 CHART = Path(__file__).resolve().parents[2] / "helm" / "vigie"
 PROFILES = ("evaluation", "hospital", "region")
+OPERATORS = {
+    "cert-manager.io/v1", "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2", "keda.sh/v1alpha1",
+    "monitoring.coreos.com/v1", "postgresql.cnpg.io/v1", "rabbitmq.com/v1beta1",
+}  # fmt: skip
+"""Whose custom resources the chart makes."""
 
 Manifest = dict[str, Any]
 Render = Callable[[dict[str, Any]], list[Manifest]]
@@ -36,4 +41,6 @@ def manifests_of(texts: dict[str, str]) -> list[Manifest]:
 
 
 def profile(name: str) -> dict[str, Any]:
-    return yaml.safe_load((CHART / f"values-{name}.yaml").read_text())
+    """Values of a profile, or `operators`: everything on that other operators do."""
+    folder = CHART if name in PROFILES else Path(__file__).parent
+    return yaml.safe_load((folder / f"values-{name}.yaml").read_text())
