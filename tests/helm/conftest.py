@@ -8,6 +8,8 @@ import pytest
 import yaml
 from helm_python import Chart
 
+from tests.helm.manifests import Manifest
+
 CHART = Path(__file__).resolve().parents[2] / "helm" / "vigie"
 PROFILES = ("evaluation", "hospital", "region")
 OPERATORS = {
@@ -16,7 +18,6 @@ OPERATORS = {
 }  # fmt: skip
 """Whose custom resources the chart makes."""
 
-Manifest = dict[str, Any]
 Render = Callable[[dict[str, Any]], list[Manifest]]
 
 

@@ -1,7 +1,7 @@
 """What Kubernetes does not let an upgrade change, taken from a rendered chart.
 
-`python -m tests.helm.released` keeps it, with the values that made it, for the chart as it is: do so when a version of the
-chart is released, and never again for that version.
+`python -m tests.helm.released` keeps it, with the values that made it, for the chart as it is: do so when a version of
+the chart is released, and never again for that version.
 """
 
 import json

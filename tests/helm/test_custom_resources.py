@@ -1,8 +1,8 @@
 """Custom resources against the schemas of their own operators.
 
-Those of cert-manager, CloudNativePG, the Gateway API, KEDA and the Prometheus operator come from npm's @kubernetes-models
-packages (`make crds`; the lock file beside validate.mjs names versions and digests). No package carries RabbitMQ's: its
-fields that the chart uses are written down by hand, strictly, in crds/rabbitmqcluster.schema.json.
+Those of cert-manager, CloudNativePG, the Gateway API, KEDA and the Prometheus operator come from npm's
+@kubernetes-models packages (`make crds`; the lock file beside validate.mjs names versions and digests). No package
+carries RabbitMQ's: its fields that the chart uses are written down by hand, strictly, in rabbitmqcluster.schema.json.
 """
 
 import copy
@@ -94,5 +94,3 @@ def told_of_wrong(chart: Chart) -> list[list[str]]:
 @pytest.mark.parametrize("number", range(len(WRONG)), ids=[f"{kind}-{path}" for kind, path, _ in WRONG])
 def test_a_wrong_custom_resource_is_found(told_of_wrong: list[list[str]], number: int):
     assert told_of_wrong[number]
-
-
