@@ -33,7 +33,9 @@ def probe(
     api: Annotated[str, typer.Argument(metavar="URL", help="Vigie's HTTP API: http://HOST:PORT.")],
     study: Annotated[
         Path | None,
-        typer.Option(help="Folder of a sample study that is sent, each time as a new one.", exists=True, file_okay=False),
+        typer.Option(
+            help="Folder of a sample study that is sent, each time as a new one.", exists=True, file_okay=False
+        ),
     ] = None,
     ae_title: Annotated[str, typer.Option(help="Our own AE title.")] = "VIGIE",
     wait: Annotated[float, typer.Option(help="Longest wait for the result, in seconds.")] = 240.0,
@@ -165,14 +167,14 @@ def _object(client: httpx.Client, sop_instance_uid: str) -> int:
     return len(content)
 
 
-def _answer(client: httpx.Client, method: str, path: str, **body: Any) -> httpx.Response:  # noqa: ANN401
+def _answer(client: httpx.Client, method: str, path: str, **body: Any) -> httpx.Response:
     """A good answer. Raises ProbeFailed."""
     answer = _ask(client, method, path, **body)
     _must_be_good(answer)
     return answer
 
 
-def _ask(client: httpx.Client, method: str, path: str, **body: Any) -> httpx.Response:  # noqa: ANN401
+def _ask(client: httpx.Client, method: str, path: str, **body: Any) -> httpx.Response:
     """Any answer. Raises ProbeFailed."""
     try:
         return client.request(method, path, **body)

@@ -21,7 +21,7 @@ IMMUTABLE = {
     "PersistentVolumeClaim": ("accessModes", "storageClassName", "volumeMode", "volumeName"),
     "Service": ("clusterIP",),
 }
-KEPT = ("PersistentVolumeClaim", "StatefulSet", "Secret")
+KEPT = ("PersistentVolumeClaim", "StatefulSet", "Secret", "Service")
 """Kinds that hold what must outlive an upgrade, or that senders and PACS know by name."""
 
 

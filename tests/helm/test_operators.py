@@ -1,4 +1,4 @@
-"""Database and broker of mode `operator`: what is asked of their operators, and how our pods come to what these make."""
+"""Database and broker of mode `operator`: what their operators are asked for, and how our pods come to it."""
 
 import json
 from typing import Any
