@@ -155,8 +155,8 @@ def _result(client: httpx.Client, uid: str, wait_s: float) -> tuple[dict[str, An
                 raise ProbeFailed(f"the sample is {state}: {reason}. Do the routing rules name a model for it?")
         time.sleep(LOOK_AGAIN_S)
     raise ProbeFailed(
-        f"no result within {wait_s:.0f} s: the study is '{state}'. receiving: see the door's log; queued: the workers'; "
-        "analysing: Triton's. It stays, and its result will come"
+        f"no result within {wait_s:.0f} s: the study is '{state}'. receiving: see the door's log; queued: the "
+        "workers'; analysing: Triton's. It stays, and its result will come"
     )
 
 
