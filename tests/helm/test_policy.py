@@ -1,4 +1,4 @@
-"""What a platform team asks of every workload: where it runs, what goes first, what may be taken away, how it is watched."""
+"""What a platform team asks of every workload: where it runs, what goes first, how it is watched."""
 
 from typing import Any
 
