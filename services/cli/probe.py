@@ -107,7 +107,7 @@ def _checks(client: httpx.Client) -> str:
 def _as_new(study: Path, folder: Path) -> tuple[str, list[OutgoingFile]]:
     """The sample under new UIDs, so that it is not known already; and its Study Instance UID. Raises ProbeFailed."""
     uids: dict[str, str] = {}
-    files = []
+    files: list[OutgoingFile] = []
     for path in sorted(study.rglob("*.dcm")):
         image = dcmread(path)
         _rename(image, uids)
