@@ -8,6 +8,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from helm_python import lint
 
 from deploy.chart import CHART, readme, schema
 from services.settings import Settings
@@ -37,6 +38,13 @@ def test_every_manifest_is_what_kubernetes_expects(manifests: list[Manifest], ve
     for one in manifests:
         if one["apiVersion"] not in OPERATORS:
             kubernetes_validate.validate(one, version, strict=True)
+
+
+@pytest.mark.parametrize("name", [*PROFILES, "operators"])
+def test_helms_linter_finds_no_fault(name: str):
+    found = lint(CHART, profile(name), strict=True, namespace="radiology", quiet=True)
+    assert [one["error"] for one in found["messages"]] == ["icon is recommended"]
+    assert found["errors"] == []
 
 
 def test_no_two_manifests_are_one_object(manifests: list[Manifest]):
