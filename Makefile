@@ -95,12 +95,22 @@ lint: setup ## style, types, import rules
 	$(BIN)/lint-imports
 
 .PHONY: test
-test: setup triton-setup system lint viewer ## every check; VIGIE_TEST_DATA=<folder> adds the tests on outside data
+test: setup triton-setup system lint viewer crds ## every check; VIGIE_TEST_DATA=<folder> adds the tests on outside data
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: chart
 chart: setup ## what of the Helm chart is made from elsewhere: its README, its schema's settings
 	$(BIN)/python -m deploy.chart
+
+# Schemas of the custom resources that the chart makes, for its tests; npm checks each package by the digest in the lock file.
+CRDS := build/crds
+.PHONY: crds
+crds: $(CRDS)/node_modules/.package-lock.json
+
+$(CRDS)/node_modules/.package-lock.json: tests/helm/crds/package.json tests/helm/crds/package-lock.json
+	@mkdir -p $(CRDS)
+	@cp $^ $(CRDS)/
+	npm ci --prefix $(CRDS) --ignore-scripts --no-audit --no-fund --silent
 
 .PHONY: viewer
 viewer: setup ## OHIF, from its npm package, for the work list's links: build/ohif

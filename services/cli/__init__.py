@@ -13,6 +13,7 @@ from services.cli import (
     gateway,
     models,
     notifications,
+    probe,
     process,
     queue,
     reconcile,
@@ -38,6 +39,7 @@ app.command("worker")(worker.worker)
 app.command("deliver")(deliver.deliver)
 app.command("process")(process.process)
 app.command("send")(send.send)
+app.command("probe")(probe.probe)
 app.command("reconcile")(reconcile.reconcile)
 app.add_typer(commitments.app, name="commitments")
 app.add_typer(db.app, name="db")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,10 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
+from helm_python import Chart
 
 from services.triage.errors import AnalysisFailed, ModelRefused, SegmenterUnavailable
+from tests.helm.conftest import CHART, manifests_of, profile
+from tests.helm.manifests import named
+from tests.helm.test_alerts import selectors
 from tests.support.bundle import bright_spot_bundle
 from tests.support.peers import wait_until
 from tests.support.spot import SPOT, a_volume
@@ -31,6 +37,15 @@ def own_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
     bright_spot_bundle(folder / "models", name="slow", windows_at_once=1, hook=SLOW)
     with triton_server(folder / "models", folder) as server:
         yield server
+
+
+def test_the_chart_scales_on_metrics_that_the_server_exports(own_triton: Triton):
+    rendered = manifests_of(Chart.load(CHART).render(profile("operators"), name="vigie"))
+    scaled = named(rendered, "ScaledObject", "vigie-triton")
+    asked = {metric for trigger in scaled["spec"]["triggers"] for metric, _ in selectors(trigger["metadata"]["query"])}
+    text = httpx.get(f"http://127.0.0.1:{own_triton.metrics_port}/metrics", timeout=30).text
+    assert len(asked) == 3
+    assert asked <= set(re.findall(r"^(nv_\w+)\{", text, re.MULTILINE))
 
 
 def failure_of(work: Callable[[], object], *, meanwhile: Callable[[], None]) -> tuple[BaseException, float]:

@@ -8,10 +8,16 @@ import pytest
 import yaml
 from helm_python import Chart
 
+from tests.helm.manifests import Manifest
+
 CHART = Path(__file__).resolve().parents[2] / "helm" / "vigie"
 PROFILES = ("evaluation", "hospital", "region")
+OPERATORS = {
+    "cert-manager.io/v1", "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2", "keda.sh/v1alpha1",
+    "monitoring.coreos.com/v1", "postgresql.cnpg.io/v1", "rabbitmq.com/v1beta1",
+}  # fmt: skip
+"""Whose custom resources the chart makes."""
 
-Manifest = dict[str, Any]
 Render = Callable[[dict[str, Any]], list[Manifest]]
 
 
@@ -25,13 +31,17 @@ def render(chart: Chart) -> Render:
     """Values to manifests; Helm asks the schema first (HelmValuesError)."""
 
     def rendered(values: dict[str, Any]) -> list[Manifest]:
-        texts = chart.render(values, name="vigie", namespace="radiology")
-        return [
-            one for name, text in texts.items() if name.endswith(".yaml") for one in yaml.safe_load_all(text) if one
-        ]
+        return manifests_of(chart.render(values, name="vigie", namespace="radiology"))
 
     return rendered
 
 
+def manifests_of(texts: dict[str, str]) -> list[Manifest]:
+    """Every manifest that Helm would send to the cluster."""
+    return [one for name, text in texts.items() if name.endswith(".yaml") for one in yaml.safe_load_all(text) if one]
+
+
 def profile(name: str) -> dict[str, Any]:
-    return yaml.safe_load((CHART / f"values-{name}.yaml").read_text())
+    """Values of a profile, or `operators`: everything on that other operators do."""
+    folder = CHART if name in PROFILES else Path(__file__).parent
+    return yaml.safe_load((folder / f"values-{name}.yaml").read_text())

@@ -8,38 +8,28 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from helm_python import lint
 
 from deploy.chart import CHART, readme, schema
 from services.settings import Settings
-from tests.helm.conftest import PROFILES, Manifest, Render, profile
+from tests.helm.conftest import OPERATORS, PROFILES, Manifest, Render, profile
+from tests.helm.manifests import containers, named, pod_labels, pods
 
+# Labels and ports of the pods that operators make: CloudNativePG pkg/specs/pods.go; RabbitMQ's cluster operator
+# internal/metadata/label.go and internal/resource/statefulset.go, with TLS.
+OF_OPERATORS = (
+    ({"cnpg.io/cluster": "vigie-database", "cnpg.io/podRole": "instance"}, {"postgresql", "metrics", "status"}),
+    (
+        {"app.kubernetes.io/name": "vigie-rabbitmq", "app.kubernetes.io/component": "rabbitmq"},
+        {"epmd", "amqps", "management-tls", "prometheus-tls"},
+    ),
+)
 KUBERNETES = ("1.27", "1.31", "1.34")
-OPERATORS = {"cert-manager.io/v1", "keda.sh/v1alpha1", "monitoring.coreos.com/v1"}
 
 
-@pytest.fixture(params=PROFILES)
+@pytest.fixture(params=[*PROFILES, "operators"])
 def manifests(request: pytest.FixtureRequest, render: Render) -> list[Manifest]:
     return render(profile(request.param))
-
-
-def pods(manifests: list[Manifest]) -> dict[str, dict[str, Any]]:
-    """Pod spec by the name of what makes the pod."""
-    found = {}
-    for one in manifests:
-        if one["kind"] == "Pod":
-            found[one["metadata"]["name"]] = one["spec"]
-        elif "template" in one.get("spec", {}):
-            found[one["metadata"]["name"]] = one["spec"]["template"]["spec"]
-    return found
-
-
-def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
-    return [*pod.get("initContainers", []), *pod["containers"]]
-
-
-def named(manifests: list[Manifest], kind: str, name: str) -> Manifest:
-    (found,) = (one for one in manifests if (one["kind"], one["metadata"]["name"]) == (kind, name))
-    return found
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
@@ -48,6 +38,13 @@ def test_every_manifest_is_what_kubernetes_expects(manifests: list[Manifest], ve
     for one in manifests:
         if one["apiVersion"] not in OPERATORS:
             kubernetes_validate.validate(one, version, strict=True)
+
+
+@pytest.mark.parametrize("name", [*PROFILES, "operators"])
+def test_helms_linter_finds_no_fault(name: str):
+    found = lint(CHART, profile(name), strict=True, namespace="radiology", quiet=True)
+    assert [one["error"] for one in found["messages"]] == ["icon is recommended"]
+    assert found["errors"] == []
 
 
 def test_no_two_manifests_are_one_object(manifests: list[Manifest]):
@@ -84,7 +81,7 @@ def test_what_listens_is_probed_and_what_does_not_is_not(manifests: list[Manifes
         for one in pod["containers"]:
             listens = "ports" in one
             assert ({"startupProbe", "readinessProbe", "livenessProbe"} <= one.keys()) is listens, name
-            assert listens is not (name.split("-")[1] in {"worker", "deliver", "migrate", "test"}), name
+            assert listens is not (name.split("-")[1] in {"worker", "deliver", "migrate", "export", "test"}), name
 
 
 def test_volumes_and_mounts_belong_together(manifests: list[Manifest]):
@@ -98,20 +95,19 @@ def test_volumes_and_mounts_belong_together(manifests: list[Manifest]):
         assert mounted == volumes, one["metadata"]["name"]
 
 
+def ports_of(pod: dict[str, Any]) -> set[str]:
+    return {port["name"] for each in pod["containers"] for port in each.get("ports", [])}
+
+
 def test_selectors_find_their_pods_and_services_their_ports(manifests: list[Manifest]):
-    labels = {
-        one["metadata"]["name"]: (one["spec"]["template"]["metadata"]["labels"], one["spec"]["template"]["spec"])
-        for one in manifests
-        if "template" in one.get("spec", {})
-    }
+    specs = pods(manifests)
+    made = [(labels, ports_of(specs[name])) for name, labels in pod_labels(manifests).items()]
     for one in manifests:
         if one["kind"] not in {"Service", "PodDisruptionBudget", "PodMonitor"}:
             continue
         selector = one["spec"]["selector"]
         wanted = (selector.get("matchLabels") or selector).items()
-        found = [spec for has, spec in labels.values() if wanted <= has.items()]
-        assert len(found) == 1, one["metadata"]["name"]
-        offered = {port["name"] for each in found[0]["containers"] for port in each.get("ports", [])}
+        (offered,) = [ports for labels, ports in [*made, *OF_OPERATORS] if wanted <= labels.items()]
         asked = [port.get("targetPort", port["name"]) for port in one["spec"].get("ports", [])]
         asked += [end["port"] for end in one["spec"].get("podMetricsEndpoints", [])]
         assert set(asked) <= offered, one["metadata"]["name"]
@@ -152,29 +148,6 @@ def test_nothing_goes_in_or_out_but_what_is_named(manifests: list[Manifest]):
     assert "egress" not in triton["spec"]
     reached = [one["spec"]["podSelector"] for one in policies if "egress" in one["spec"]]
     assert not any("triton" in json.dumps(one) for one in reached)
-
-
-def test_workers_are_scaled_on_unfinished_jobs_and_never_below_those_in_hand(render: Render):
-    manifests = render(profile("region"))
-    scaled = named(manifests, "ScaledObject", "vigie-worker")["spec"]
-    by_query = {one["metadata"]["query"]: one["metadata"]["targetQueryValue"] for one in scaled["triggers"]}
-    assert by_query["SELECT count(*) FROM job WHERE state = 'analysing'"] == "1"
-    assert "SELECT count(*) FROM job WHERE state IN ('queued', 'analysing')" in by_query
-    assert scaled["minReplicaCount"] >= 1
-    assert "replicas" not in named(manifests, "Deployment", "vigie-worker")["spec"]
-    worker = pods(manifests)["vigie-worker"]
-    settings = named(manifests, "ConfigMap", "vigie-settings")["data"]
-    assert worker["terminationGracePeriodSeconds"] > int(settings["VIGIE_STOP_GRACE_S"])
-
-
-def test_shared_memory_holds_a_volume_and_its_answers_for_each_instance_and_counts_as_memory(render: Render):
-    values = {**profile("hospital"), "triton": {"instances": 2, "maxVolumeVoxels": 2048 * 512 * 512}}
-    pod = pods(render(values))["vigie-triton"]
-    (shared,) = (one["emptyDir"] for one in pod["volumes"] if one["name"] == "shm")
-    assert shared == {"medium": "Memory", "sizeLimit": f"{64 + 2 * 6 * 512}Mi"}
-    assert pod["containers"][0]["resources"]["limits"]["memory"] == f"{16 * 1024 + 64 + 2 * 6 * 512}Mi"
-    assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
-    assert "nvidia.com/gpu" not in json.dumps(pods(render(profile("evaluation")))["vigie-triton"])
 
 
 def test_the_environment_is_settings_that_the_program_takes(manifests: list[Manifest], monkeypatch: pytest.MonkeyPatch):

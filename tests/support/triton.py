@@ -32,6 +32,7 @@ class Triton:
     repository: Path
     log: Path
     port: int = field(default_factory=free_port)
+    metrics_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -50,7 +51,7 @@ class Triton:
         environment = {
             **os.environ,
             "VIGIE_TRITON": self.url,
-            "VIGIE_TRITON_METRICS": f"127.0.0.1:{free_port()}",
+            "VIGIE_TRITON_METRICS": f"127.0.0.1:{self.metrics_port}",
             "VIGIE_THREADS": str(THREADS),
         }
         with self.log.open("ab") as log:

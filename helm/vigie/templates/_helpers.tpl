@@ -58,16 +58,13 @@ imagePullSecrets:
 {{- /* Where the pods of one of our own components go. */ -}}
 {{- define "vigie.place" -}}
 {{- $of := get .root.Values .component -}}
+{{- $analyses := has .component (list "worker" "triton") -}}
+{{- with $of.priorityClassName | default (ternary "" .root.Values.priorityClassName $analyses) -}}
+priorityClassName: {{ . }}
+{{ end -}}
 terminationGracePeriodSeconds: {{ $of.terminationGracePeriodSeconds | default (add 60 ($of.stopGraceSeconds | default 0)) }}
 topologySpreadConstraints:
-  - maxSkew: 1
-    topologyKey: {{ .root.Values.topologyKey }}
-    whenUnsatisfiable: ScheduleAnyway
-    labelSelector: {matchLabels: {{ include "vigie.selector" . | fromYaml | toJson }}}
-  - maxSkew: 1
-    topologyKey: kubernetes.io/hostname
-    whenUnsatisfiable: ScheduleAnyway
-    labelSelector: {matchLabels: {{ include "vigie.selector" . | fromYaml | toJson }}}
+{{- include "vigie.spread" (dict "root" .root "labels" (include "vigie.selector" . | fromYaml)) | trim | nindent 2 }}
 {{- with $of.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -95,12 +92,15 @@ env:
 {{ include "vigie.databaseUrl" .root | indent 2 }}
 {{- if ne .root.Values.broker.mode "embedded" }}
   - name: VIGIE_BROKER_URL
-    valueFrom: {secretKeyRef: {name: {{ include "vigie.brokerSecret" .root }}, key: {{ .root.Values.broker.secretKey }}}}
+    valueFrom: {secretKeyRef: {name: {{ include "vigie.brokerSecret" .root }}, key: {{ include "vigie.brokerKey" .root }}}}
 {{- end }}
 volumeMounts:
   - {name: data, mountPath: /data}
   - {name: tmp, mountPath: /tmp}
   - {name: files, mountPath: /etc/vigie, readOnly: true}
+{{- if include "vigie.brokerTls" .root }}
+  - {name: broker-tls, mountPath: /etc/vigie-broker-tls, readOnly: true}
+{{- end }}
 {{- range $folder, $secret := .root.Values.secretFolders }}
   - {name: secret-{{ $folder }}, mountPath: /etc/vigie-secrets/{{ $folder }}, readOnly: true}
 {{- end }}
@@ -108,7 +108,7 @@ volumeMounts:
 
 {{- define "vigie.databaseUrl" -}}
 - name: VIGIE_DATABASE_URL
-  valueFrom: {secretKeyRef: {name: {{ include "vigie.databaseSecret" . }}, key: {{ .Values.database.secretKey }}}}
+  valueFrom: {secretKeyRef: {name: {{ include "vigie.databaseSecret" . }}, key: {{ include "vigie.databaseKey" . }}}}
 {{- end }}
 
 {{- define "vigie.volumes" -}}
@@ -118,18 +118,64 @@ volumeMounts:
   emptyDir: {}
 - name: files
   configMap: {name: {{ include "vigie.name" .root }}-files}
+{{- with include "vigie.brokerTls" .root }}
+- name: broker-tls
+  secret: {secretName: {{ . }}, items: [{key: ca.crt, path: ca.crt}]}
+{{- end }}
 {{- range $folder, $secret := .root.Values.secretFolders }}
 - name: secret-{{ $folder }}
   secret: {secretName: {{ $secret }}}
 {{- end }}
 {{- end }}
 
+{{- /* Secrets with the URLs of database and broker. Those of mode operator are made by the operators, once they run. */ -}}
 {{- define "vigie.databaseSecret" -}}
-{{- if eq .Values.database.mode "builtin" }}{{ include "vigie.name" . }}-database{{ else }}{{ .Values.database.existingSecret }}{{ end }}
+{{- $of := .Values.database -}}
+{{- get (dict "external" $of.existingSecret "operator" (printf "%s-database-app" (include "vigie.name" .)) "builtin" (printf "%s-database" (include "vigie.name" .))) $of.mode }}
+{{- end }}
+
+{{- define "vigie.databaseKey" -}}
+{{- ternary "uri" .Values.database.secretKey (eq .Values.database.mode "operator") }}
 {{- end }}
 
 {{- define "vigie.brokerSecret" -}}
-{{- if eq .Values.broker.mode "builtin" }}{{ include "vigie.name" . }}-broker{{ else }}{{ .Values.broker.existingSecret }}{{ end }}
+{{- $of := .Values.broker -}}
+{{- get (dict "external" $of.existingSecret "operator" (printf "%s-rabbitmq-default-user" (include "vigie.name" .)) "builtin" (printf "%s-broker" (include "vigie.name" .))) $of.mode }}
+{{- end }}
+
+{{- define "vigie.brokerKey" -}}
+{{- ternary "connection_string" .Values.broker.secretKey (eq .Values.broker.mode "operator") }}
+{{- end }}
+
+{{- /* Secret with certificate, key and ca.crt of the operator's RabbitMQ; empty without TLS. */ -}}
+{{- define "vigie.brokerTls" -}}
+{{- $tls := .Values.broker.operator.tls -}}
+{{- if eq .Values.broker.mode "operator" }}{{ $tls.secret | default (ternary (printf "%s-rabbitmq-tls" (include "vigie.name" .)) "" (ne $tls.issuer.name "")) }}{{ end }}
+{{- end }}
+
+{{- /* Even over zones and nodes; `labels`: of the pods. */ -}}
+{{- define "vigie.spread" -}}
+{{- range $key := list .root.Values.topologyKey "kubernetes.io/hostname" }}
+- maxSkew: 1
+  topologyKey: {{ $key }}
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector: {matchLabels: {{ $.labels | toJson }}}
+{{- end }}
+{{- end }}
+
+{{- /* A certificate that cert-manager makes and renews, with a new key each time. */ -}}
+{{- define "vigie.certificate" -}}
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata:
+  name: {{ .name }}
+  labels: {{- include "vigie.labels" . | nindent 4 }}
+spec:
+  secretName: {{ .secret }}
+  dnsNames: {{- toYaml .dnsNames | nindent 4 }}
+  usages: [digital signature, key encipherment, server auth]
+  privateKey: {rotationPolicy: Always}
+  issuerRef: {group: cert-manager.io, kind: {{ .issuer.kind }}, name: {{ .issuer.name }}}
 {{- end }}
 
 {{- define "vigie.triton" -}}
