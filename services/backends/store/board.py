@@ -9,7 +9,7 @@ from services.triage.finding import Flag, Outcome
 from services.triage.job import JobKind, JobState, OrderPriority, SeriesRefusal
 from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
-from services.triage.result import DeliveryState, ObjectKind, Recall
+from services.triage.result import DeliveryState, EnergySource, ObjectKind, Recall
 from services.triage.study import Event, StudyAttributes, StudyState
 from services.triage.tenant import NO_TENANT
 from services.triage.workitem import ProcedureStepState
@@ -154,7 +154,7 @@ class DeliveryRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResultRow:
-    """One frozen result. superseded_by: the next result of the same model."""
+    """One frozen result. superseded_by: the next result of the same model. energy_j: of the analysis."""
 
     result_id: str
     model: ModelIdentity
@@ -172,6 +172,8 @@ class ResultRow:
     frozen_at: datetime
     superseded_by: str | None
     recall: Recall | None
+    energy_j: float | None = None
+    energy_source: EnergySource | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

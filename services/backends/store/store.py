@@ -28,6 +28,7 @@ from services.backends.store.backlog import backlog
 from services.backends.store.desk import Board
 from services.backends.store.engine import reading, writing
 from services.backends.store.inquiries import Inquiries
+from services.backends.store.observations import Observations
 from services.backends.store.reconciliations import Reconciliations
 from services.backends.store.verdicts import Verdicts
 from services.backends.store.workitems import Workitems
@@ -57,6 +58,7 @@ class SqlStudyStore:
     `board` and `archive`: the reads of the desk and of DICOMweb. `inquiries`, `reconciliations`: for who asks a PACS.
     `announcements`: what the door hears of MPPS and IAN. `workitems`: what UPS-RS asks and changes.
     `requests`: `services.triage.ports.CommitmentRequests`. `verdicts`: what readers answered.
+    `observations`: for the observatory.
     """
 
     def __init__(self, engine: Engine, *, same_pixels: SamePixels, default_issuer: str = "") -> None:
@@ -67,6 +69,7 @@ class SqlStudyStore:
         self.archive = Archive(engine)
         self.workitems = Workitems(engine)
         self.verdicts = Verdicts(engine)
+        self.observations = Observations(engine)
         self.inquiries = Inquiries(engine)
         self.announcements = Announcements(engine)
         self.reconciliations = Reconciliations(engine)
