@@ -22,7 +22,7 @@ from services.triage.errors import OutOfResources
 from services.triage.job import OrderPriority
 
 
-def _problems(**causes: str) -> dict[int | str, dict[str, Any]]:
+def problems(**causes: str) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's entries for the errors of an endpoint: s404='...' stands for status 404."""
     causes = {"s422": "A parameter is not valid.", **causes, "s503": "The store does not answer; see Retry-After."}
     return {
@@ -41,7 +41,7 @@ router = APIRouter(prefix="/api")
     "/studies",
     tags=["studies"],
     summary="The work list",
-    responses=_problems(),
+    responses=problems(),
     response_model=StudyListOut,
 )
 def list_studies(
@@ -73,7 +73,7 @@ def list_studies(
     "/studies/{uid}",
     tags=["studies"],
     summary="One study: state, history, lesions, reasons, objects, deliveries",
-    responses=_problems(s404="No instance of this study was kept."),
+    responses=problems(s404="No instance of this study was kept."),
     response_model=StudyDetailOut,
 )
 def get_study(desk: TheDesk, uid: UidInPath) -> StudyDetailOut:
@@ -89,7 +89,7 @@ def get_study(desk: TheDesk, uid: UidInPath) -> StudyDetailOut:
     tags=["studies"],
     summary="Complete a study now, without waiting for its quiet period",
     status_code=202,
-    responses=_problems(s404="No instance of this study was kept.", s409="No version of the study is receiving."),
+    responses=problems(s404="No instance of this study was kept.", s409="No version of the study is receiving."),
     response_model=CompletionOut,
 )
 def complete_study(
@@ -119,7 +119,7 @@ def complete_study(
     tags=["studies"],
     summary="Have the models of today look at the study again",
     status_code=202,
-    responses=_problems(s404="No instance of this study was kept.", s409="The study will be analysed anyway."),
+    responses=problems(s404="No instance of this study was kept.", s409="The study will be analysed anyway."),
     response_model=AnalysisOut,
 )
 def analyse_study(desk: TheDesk, uid: UidInPath) -> AnalysisOut:
@@ -145,7 +145,7 @@ def analyse_study(desk: TheDesk, uid: UidInPath) -> AnalysisOut:
     responses={
         200: {"description": "DICOM Part 10 bytes; the ETag is their SHA-256.", "content": {"application/dicom": {}}},
         304: {"description": "The caller has these bytes already."},
-        **_problems(s404="No result object has this UID."),
+        **problems(s404="No result object has this UID."),
     },
 )
 def get_result(desk: TheDesk, sop_instance_uid: UidInPath, if_none_match: Annotated[str, Header()] = "") -> Response:
@@ -179,7 +179,7 @@ def get_result(desk: TheDesk, sop_instance_uid: UidInPath, if_none_match: Annota
     "/results/{result_id}/recall",
     tags=["results"],
     summary="Take a result back: it moves no study up any more, and is sent no more",
-    responses=_problems(s404="No result has this id.", s507="No space left for a rejection note."),
+    responses=problems(s404="No result has this id.", s507="No space left for a rejection note."),
     response_model=RecallOut,
 )
 def recall_result(

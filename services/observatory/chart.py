@@ -19,7 +19,7 @@ ODDS_RATIO = 1.5
 LEAST_REFERENCE = 200
 """Analysed studies that the rate before must come from."""
 
-_HISTORIES = 20_000
+_HISTORIES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -75,6 +75,8 @@ class Record:
 def judge(outcome: Outcome, lesions: Sequence[Lesion], verdicts: Iterable[Verdict]) -> Judgement:
     """What all readers of a result say together: what none of them contradicts."""
     held = standing(verdicts)
+    if not held:  # most studies: nobody has answered
+        return Judgement(lesions=tuple(JudgedLesion(score=lesion.score, correct=None) for lesion in lesions))
     readers = sorted({one.reader for one in held})
     of_reader = {reader: [one for one in held if one.reader == reader] for reader in readers}
     uids = [lesion.tracking_uid for lesion in lesions]

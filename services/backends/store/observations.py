@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import TypeAdapter
 from sqlalchemy import Connection, Engine
 
 from services.backends.store import result_traits as traits_of
@@ -24,6 +25,7 @@ from services.backends.store.tables import (
 )
 from services.backends.store.verdicts import verdict_of
 from services.backends.store.versions import attributes_of
+from services.observatory.figures import Figures
 from services.observatory.record import Record, Traits, judge
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobState
@@ -33,17 +35,31 @@ from services.triage.verdict import Verdict
 
 _BATCH = 1000
 _TURN = "observatory"
+_FIGURES = TypeAdapter(Figures)
+_OF_RESULT = (
+    "result_id",
+    "study_instance_uid",
+    "model_name",
+    "model_version",
+    "frozen_at",
+    "outcome",
+    "reason_code",
+    "flag",
+    "score",
+    "calibrated",
+    "lesions",
+    "timings_s",
+    "energy_j",
+    "energy_source",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observation:
-    """What was found last of a model version: the alarms that sound, and measures by name."""
+    """What was found last of a model version."""
 
-    model_name: str
-    model_version: str
     computed_at: datetime
-    alarms: tuple[str, ...]
-    measures: dict[str, float]
+    figures: Figures
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,7 +148,15 @@ class Observations:
 
     def keep(self, observations: Sequence[Observation]) -> None:
         """Take these for the newest; of a model version that is not among them, none is kept."""
-        rows = [{name: getattr(one, name) for name in Observation.__dataclass_fields__} for one in observations]
+        rows = [
+            {
+                "model_name": one.figures.scope.model,
+                "model_version": one.figures.scope.model_version,
+                "computed_at": one.computed_at,
+                "figures": _FIGURES.dump_json(one.figures).decode(),
+            }
+            for one in observations
+        ]
         with writing(self._engine) as connection:
             connection.execute(sa.delete(observation))
             put(connection, observation, rows)
@@ -142,7 +166,7 @@ class Observations:
         with reading(self._engine) as connection:
             rows = connection.execute(sa.select(observation).order_by(*observation.primary_key.columns))
             return tuple(
-                Observation(**{name: getattr(row, name) for name in Observation.__dataclass_fields__}) for row in rows
+                Observation(computed_at=row.computed_at, figures=_FIGURES.validate_json(row.figures)) for row in rows
             )
 
 
@@ -160,7 +184,7 @@ def _analyses(span: Span, after: tuple[datetime, str] | None) -> sa.Select[Any]:
     )
     query = (
         sa.select(
-            result,
+            *(result.c[name] for name in _OF_RESULT),
             job.c.queued_at,
             study_version.c.last_image_at,
             study_version.c.rerun,

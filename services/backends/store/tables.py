@@ -274,15 +274,14 @@ result_traits = sa.Table(
     Column("slice_thickness_mm", Float),
 )
 
-# What the observatory found last of a model version: its alarms, and its measures where enough was counted.
+# What the observatory found last of a model version, as JSON (`observatory.figures.Figures`).
 observation = sa.Table(
     "observation",
     metadata,
     Column("model_name", Text, primary_key=True),
     Column("model_version", Text, primary_key=True),
     Column("computed_at", UtcTime, nullable=False),
-    Column("alarms", AsJson(tuple[str, ...]), nullable=False),
-    Column("measures", AsJson(dict[str, float]), nullable=False),
+    Column("figures", Text, nullable=False),
 )
 
 # One row: when the observatory is to look again, whichever process does.

@@ -34,8 +34,7 @@ def upgrade() -> None:
         sa.Column("model_name", sa.Text(), nullable=False),
         sa.Column("model_version", sa.Text(), nullable=False),
         sa.Column("computed_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("alarms", sa.Text(), nullable=False),
-        sa.Column("measures", sa.Text(), nullable=False),
+        sa.Column("figures", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("model_name", "model_version", name="pk_observation"),
     )
     op.create_table(
