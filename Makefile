@@ -110,6 +110,10 @@ viewer: setup ## OHIF, from its npm package, for the work list's links: build/oh
 pictures: setup system ## the overlays of a real CT, drawn from their DICOM objects: docs/pictures
 	$(BIN)/python -m demo.pictures
 
+.PHONY: observatory-pictures
+observatory-pictures: setup system ## the observatory of a simulated month, as a browser shows it: docs/pictures
+	$(BIN)/python -m demo.observatory_pictures
+
 .PHONY: objects
 objects: setup system ## the objects of every outcome before every validator: docs/measurements/objects.md
 	$(BIN)/python -m benchmarks.objects --write docs/measurements/objects.md

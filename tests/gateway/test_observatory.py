@@ -23,7 +23,7 @@ from services.triage.person import Person, PersonRole
 from tests.gateway.test_metrics import scrape
 from tests.support.chromium import new_page
 from tests.support.histories import START, World, simulate
-from tests.support.listener import serving_app
+from tests.support.serving import serving_app
 from tests.support.stored_histories import keep_history
 from tests.support.worklist import Ward
 

@@ -75,7 +75,8 @@ def _tests(figures: Figures) -> Iterator[dict[str, object]]:
         yield {"figure": f"disparity_{one.measure}", **where, **_columns(one.group), **test}
     for drift in figures.drifts:
         test = {"p_adjusted": drift.p_adjusted, "alarm": int(drift.alarm)}
-        yield {"figure": "drift_psi", "attribute": drift.feature, "value": drift.psi, "n": drift.n, **test}
+        where = {"attribute": "feature", "group": drift.feature}
+        yield {"figure": "drift_psi", **where, "value": drift.psi, "n": drift.n, **test}
     if figures.flag_chart is not None:
         for day in figures.flag_chart.days:
             where = {"attribute": "day", "group": day.day.isoformat()}
