@@ -2,8 +2,8 @@
 
     .venv/bin/python -m demo.observatory_pictures [--output docs/pictures]
 
-The month is simulated (`tests.support.histories`): women are served worse, a scanner is new, and from the middle on more
-studies are flagged. The page and the report are the real ones, in a real Chromium.
+The month is simulated (`tests.support.histories`): women are served worse, a scanner is new, and from the middle on
+more studies are flagged. The page is the real one, in a real Chromium.
 """
 
 import argparse
