@@ -122,6 +122,10 @@ pictures: setup system viewer ## the overlays of a real CT, drawn from their DIC
 	$(BIN)/python -m demo.desk_pictures
 	$(BIN)/python -m demo.reader_pictures
 
+.PHONY: observatory-pictures
+observatory-pictures: setup system ## the observatory of a simulated month, as a browser shows it: docs/pictures
+	$(BIN)/python -m demo.observatory_pictures
+
 .PHONY: objects
 objects: setup system ## the objects of every outcome before every validator: docs/measurements/objects.md
 	$(BIN)/python -m benchmarks.objects --write docs/measurements/objects.md

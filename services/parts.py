@@ -45,6 +45,13 @@ def desk(settings: Settings) -> None:
     run_http(settings, Role.ALL)
 
 
+def observing(settings: Settings) -> None:
+    """Looks for alarms of the observatory."""
+    from services.gateway.observatory.observing import run_observing
+
+    run_observing(settings)
+
+
 def dispatcher(settings: Settings) -> None:
     """Completes studies, routes them and publishes their jobs."""
     from services.gateway.dispatcher import run_dispatcher
@@ -76,15 +83,15 @@ def deliver(settings: Settings) -> None:
     run_deliver(settings)
 
 
-STANDALONE: tuple[Part, ...] = (door, adt, desk, asking, dispatcher, worker, deliver)
+STANDALONE: tuple[Part, ...] = (door, adt, desk, asking, observing, dispatcher, worker, deliver)
 """In the order in which they are stopped: first who takes in, last who gives out."""
 
 GATEWAY: dict[Role, tuple[Part, ...]] = {
     # the dispatcher goes with the door: it settles the files that the door has kept, and must see the same folder
     # so does asking: what it fetches by C-GET it keeps there
     Role.DOOR: (door, adt, stow, asking, dispatcher),
-    Role.DESK: (worklist,),
-    Role.ALL: (door, adt, desk, asking, dispatcher),
+    Role.DESK: (worklist, observing),
+    Role.ALL: (door, adt, desk, asking, observing, dispatcher),
 }
 
 

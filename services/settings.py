@@ -13,6 +13,12 @@ from services.triage.job import OrderPriority
 from services.triage.volume import MAX_VOXELS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+WATTS_PER_CORE = 12.0
+"""Of a busy core of any CPU, as Green Algorithms takes it (Lannelongue and others 2021)."""
+
+GRID_G_PER_KWH = 21.7
+"""Grams of CO2 equivalent per kWh produced in France in 2024 (RTE, Bilan electrique 2024)."""
+
 _ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
@@ -36,6 +42,28 @@ class Settings(BaseSettings):
         None, description="HOST:PORT of Triton's gRPC service; default: models run in the worker's own process."
     )
     triton_deadline_s: float = Field(1800.0, gt=0, description="Longest wait for one answer of Triton.")
+    triton_metrics: str | None = Field(
+        None, description="HOST:PORT of Triton's metrics (8002 is usual), for the energy of its GPU; default: not told."
+    )
+    watts_per_core: float = Field(
+        WATTS_PER_CORE,
+        gt=0,
+        description="Power of a busy core, where the machine does not tell its energy (estimated).",
+    )
+    grid_g_per_kwh: float = Field(
+        GRID_G_PER_KWH,
+        ge=0,
+        description="CO2 of the electricity (g/kWh); the default is France's in 2024 (RTE, Bilan electrique 2024).",
+    )
+    observatory_minimum: int = Field(
+        20, ge=5, description="The observatory tells no figure that was counted in fewer studies."
+    )
+    observatory_days: int = Field(
+        30, ge=7, le=366, description="Window of the observatory's alarms; its reference is three times as long."
+    )
+    observatory_interval_s: float = Field(
+        3600.0, gt=0, description="So often the observatory looks for alarms, in one process of all."
+    )
     http: str = Field("127.0.0.1:8000", description="HOST:PORT of the HTTP API and the work list.")
     dicomweb_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),

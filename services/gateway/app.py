@@ -36,6 +36,7 @@ from services.gateway.dicomweb.root import ALIAS, ROOT
 from services.gateway.edge import RequestDurations, SecurityHeaders
 from services.gateway.language import PageLanguage
 from services.gateway.live import Changes
+from services.gateway.observatory.install import install_observatory
 from services.gateway.problems import install_problem_handlers
 from services.gateway.role import Role
 from services.gateway.serve import serve
@@ -65,6 +66,7 @@ TAGS = [
         "name": "dicomweb",
         "description": "Studies in (STOW-RS), studies and results out (QIDO-RS, WADO-RS), reviews (UPS-RS); PS3.18.",
     },
+    {"name": "observatory", "description": "How well the AI does, and for whom."},
     {"name": "operations", "description": "Probes and metrics."},
 ]
 
@@ -102,6 +104,7 @@ def create_app(
     if role.is_desk:
         for page in (worklist, study, reading, views, preferences, live, key_image, viewer):
             app.include_router(page.router)
+        install_observatory(app, desk)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings.http), www_redirect=False)
     if settings.dicomweb_origins:

@@ -112,6 +112,8 @@ _RESULT = {
     "frozen_at": "2024-01-31T10:21:02Z",
     "superseded_by": None,
     "recall": None,
+    "energy_j": 912.4,
+    "energy_source": "estimated",
 }
 
 DETAIL_EXAMPLE: dict[str, Any] = {

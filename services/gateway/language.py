@@ -3,7 +3,8 @@
 English texts stand in the code and in the templates; `locale/*.po` hold the others, read once at the start.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from gettext import NullTranslations
 from io import BytesIO
@@ -60,6 +61,18 @@ def noted(text: str) -> str:
     return text
 
 
+@contextmanager
+def speaking(language: str) -> Iterator[None]:
+    """Texts are in this language meanwhile. Raises ValueError: there is none of this code."""
+    if language not in _TRANSLATIONS:
+        raise ValueError(f"'{language}' is none of {', '.join(LANGUAGES)}")
+    token = _current.set(language)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
 class PageLanguage:
     """ASGI middleware: finds the language of each request."""
 
@@ -71,11 +84,8 @@ class PageLanguage:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        token = _current.set(_of(Headers(scope=scope)))
-        try:
+        with speaking(_of(Headers(scope=scope))):
             await self.app(scope, receive, send)
-        finally:
-            _current.reset(token)
 
 
 def _of(headers: Headers) -> str:

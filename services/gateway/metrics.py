@@ -16,6 +16,7 @@ from services.backends.store import SqlStudyStore
 from services.backends.store.board import Counts, ShownState, TimeToFlag
 from services.backends.store.reconciliations import Reconciled
 from services.gateway.desk import Desk
+from services.gateway.observatory.gauges import ObservatoryCollector
 from services.gateway.readiness import checks
 from services.triage.errors import StoreUnavailable
 from services.triage.job import JobState
@@ -57,6 +58,7 @@ def new_registry(desk: Desk) -> CollectorRegistry:
     registry.register(CheckCollector(desk))
     registry.register(StoreCollector(desk.store, desk.clock))
     registry.register(DiskCollector(desk.settings.data))
+    registry.register(ObservatoryCollector(desk.store.observations))
     return registry
 
 

@@ -22,7 +22,10 @@ class NavItem:
         return _(self.words)
 
 
-NAV_ITEMS: list[NavItem] = [NavItem(path="/", words=noted("Work list"))]
+NAV_ITEMS: list[NavItem] = [
+    NavItem(path="/", words=noted("Work list")),
+    NavItem(path="/observatory", words=noted("Observatory"), may=lambda who: who.observes),
+]
 """In their order."""
 
 

@@ -10,7 +10,7 @@ from services.gateway.examples import DETAIL_EXAMPLE, STUDY_EXAMPLE
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobKind, JobState, OrderPriority
 from services.triage.reading import ReadAgain, ReadingState
-from services.triage.result import DeliveryState, ObjectKind
+from services.triage.result import DeliveryState, EnergySource, ObjectKind
 from services.triage.study import StudyState
 from services.triage.workitem import ProcedureStepState
 
@@ -240,6 +240,10 @@ class ResultOut(_Schema):
     frozen_at: datetime
     superseded_by: str | None = Field(description="The next result of the same model (result_id); null: the newest.")
     recall: RecallOut | None
+    energy_j: float | None = Field(description="Energy of the analysis (J); null: not told.")
+    energy_source: EnergySource | None = Field(
+        description="measured by the machine's counters, or estimated, at least in part, from CPU time."
+    )
 
 
 class SeriesRefusalOut(_Schema):

@@ -82,6 +82,21 @@ class ResultObject:
     names: ObjectKind | None = None
 
 
+class EnergySource(StrEnum):
+    """measured: by counters of the machine. estimated: at least in part from CPU time and a power per core."""
+
+    MEASURED = "measured"
+    ESTIMATED = "estimated"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Energy:
+    """What an analysis took."""
+
+    joules: float
+    source: EnergySource
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """One model's answer for one study version: the finding, and the objects that carry it to the PACS.
@@ -95,6 +110,7 @@ class Result:
     objects: tuple[ResultObject, ...]
     timings_s: dict[str, float]
     peak_memory_mb: float | None = None
+    energy: Energy | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

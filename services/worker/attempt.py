@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from pathlib import Path
@@ -19,6 +19,7 @@ from services.triage.model import Model, ModelIdentity
 from services.triage.ports import Segmenter, StudyFiles, StudyStore
 from services.triage.result import FALLBACKS, Destination, Result, segmentations_for
 from services.triage.volume import MAX_VOXELS
+from services.worker.energy import EnergyMeter
 from services.worker.pipeline import analyse, failed_result
 from services.worker.reconcile import reconcile
 
@@ -40,6 +41,7 @@ class Attempts:
     analysis_limit_s: an analysis that runs longer is given up. max_volume_voxels: a larger series is refused.
     grace_s: after a stop is asked, an analysis may go on for so long before its job is given back.
     retry_s, retry_max_s: first and longest pause before the next attempt after a failure; it doubles.
+    energy: meters the analyses.
     """
 
     store: StudyStore
@@ -54,6 +56,7 @@ class Attempts:
     grace_s: float = 20.0
     retry_s: float = 10.0
     retry_max_s: float = 600.0
+    energy: EnergyMeter = field(default_factory=EnergyMeter)
     # the pipeline runs beside the thread that renews the lease and hears signals
     _pipeline: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), init=False)
 
@@ -132,7 +135,8 @@ class Attempts:
                 progress=progress,
             )
         theirs = [one for one in self.destinations if job.tenant in one.tenants]
-        return analyse(
+        spent = self.energy.begin()
+        result = analyse(
             job,
             self._model(job),
             path_of=self.files.path,
@@ -145,6 +149,7 @@ class Attempts:
             progress=progress,
             cancelled=lost.is_set,
         )
+        return replace(result, energy=spent(result))
 
     def _conclude(self, pipeline: Future[Result], lease: Lease, job: Job) -> None:
         """Give the verdict on an ended pipeline. Raises LeaseLost, TransientError (the store does not answer)."""

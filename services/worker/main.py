@@ -24,6 +24,7 @@ from services.triage.errors import TransientError
 from services.triage.job import Job, Lease
 from services.triage.ports import JobQueue, ReceivedMessage, Segmenter, StudyFiles, StudyStore
 from services.worker.attempt import Attempts
+from services.worker.energy import EnergyMeter
 from services.worker.readiness import obstacle
 
 log = structlog.get_logger(__name__)
@@ -61,6 +62,9 @@ def work(
         analysis_limit_s=settings.analysis_limit_s,
         max_volume_voxels=settings.max_volume_voxels,
         grace_s=settings.stop_grace_s,
+        energy=EnergyMeter(
+            watts_per_core=settings.watts_per_core, triton=settings.triton, triton_metrics=settings.triton_metrics
+        ),
     )
     worker = f"{socket.gethostname()}:{os.getpid()}"
     log.info("worker_started", worker=worker)

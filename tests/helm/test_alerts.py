@@ -10,6 +10,8 @@ import pytest
 
 from deploy.chart import CHART
 from services.backends.store.reconciliations import Reconciled
+from services.gateway.observatory.observing import turn
+from services.settings import Settings
 from services.triage.commitment import CommitmentRequest
 from services.triage.finding import Flag
 from services.triage.patient import AdtOutcome
@@ -59,6 +61,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     claim = ward.store.reconciliations.claim("archive", now=ward.now, duration=timedelta(minutes=1))
     assert claim
     ward.store.reconciliations.finish(claim, Reconciled(studies=3, missing=1, incomplete=1, fetched=0), now=ward.now)
+    ward.now += timedelta(days=1)
+    assert turn(ward.store, Settings(data=ward.folder), now=ward.now)
     client = ward.client()
     client.get("/healthz")
     names: dict[str, set[str]] = {}

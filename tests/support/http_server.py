@@ -31,7 +31,12 @@ class Server:
 def serving(server: Server) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            content = self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer(self.rfile.read(int(self.headers["Content-Length"])))
+
+        def do_GET(self) -> None:
+            self._answer(b"")
+
+        def _answer(self, content: bytes) -> None:
             server.requests.append((self.path, dict(self.headers), content))
             self.send_response(server.status)
             for name, value in server.answer_headers.items():

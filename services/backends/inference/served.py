@@ -4,6 +4,7 @@
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class TritonPythonModel:
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
+        began_s = time.process_time()
         try:
             segmentation = self._runner.run(_volume(request), cancelled=request.is_cancelled)
         except AnalysisCancelled as cancelled:
@@ -48,7 +50,7 @@ class TritonPythonModel:
             return _error(wire.refusal_to_text(refusal), pb_utils.TritonError.INTERNAL)
         report = wire.Report(
             bundle_sha256=self._digest,
-            timings_s=segmentation.timings_s,
+            timings_s={**segmentation.timings_s, wire.SERVED_CPU: time.process_time() - began_s},
             peak_memory_mb=segmentation.peak_memory_mb,
         )
         tensors = {

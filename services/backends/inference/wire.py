@@ -20,6 +20,12 @@ LABELS, PROBABILITY = "labels", "tumour_probability"
 REPORT = "report"
 """Output, one string: `Report` as JSON."""
 
+SERVED_CPU = "cpu"
+"""Among the timings of a report, and no stage of it: seconds of CPU of the process that ran the model.
+
+There, and not in a field of its own, it does no harm to workers of before it was told.
+"""
+
 VERSION, WEIGHTS_SHA256, BUNDLE_SHA256 = "model_version", "weights_sha256", "bundle_sha256"
 """Parameters of the served model's config, by which a client knows that it is the catalogue's."""
 

@@ -10,7 +10,7 @@ from services.triage.job import JobKind, JobState, OrderPriority, SeriesRefusal
 from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
 from services.triage.reading import UNREAD, Reading
-from services.triage.result import DeliveryState, ObjectKind, Recall
+from services.triage.result import DeliveryState, EnergySource, ObjectKind, Recall
 from services.triage.study import Event, StudyAttributes, StudyState
 from services.triage.tenant import NO_TENANT
 from services.triage.verdict_document import VerdictDocument
@@ -199,7 +199,10 @@ class DeliveryRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResultRow:
-    """One frozen result. superseded_by: the next result of the same model. rewrites: the result that it is again."""
+    """One frozen result. superseded_by: the next result of the same model. rewrites: the result that it is again.
+
+    energy_j: of the analysis.
+    """
 
     result_id: str
     model: ModelIdentity
@@ -218,6 +221,8 @@ class ResultRow:
     superseded_by: str | None
     recall: Recall | None
     rewrites: str | None = None
+    energy_j: float | None = None
+    energy_source: EnergySource | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,7 +25,7 @@ from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobKind, JobState
 from services.triage.model import ModelIdentity
-from services.triage.result import DeliveryState, ObjectKind, Recall
+from services.triage.result import DeliveryState, EnergySource, ObjectKind, Recall
 from services.triage.study import Event, InstanceHeader, StudyState
 
 _Events = Sequence[tuple[str, str, Event]]
@@ -160,6 +160,8 @@ def _results(connection: Connection, uid: str, deliveries: _Deliveries) -> dict[
             superseded_by=following.get(row.result_id),
             recall=recalls.get(row.result_id),
             rewrites=row.reconciles,
+            energy_j=row.energy_j,
+            energy_source=EnergySource(row.energy_source) if row.energy_source else None,
         )
         for row in rows
     }

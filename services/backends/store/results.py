@@ -9,7 +9,15 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store import deliveries as deliveries_of
-from services.backends.store import history, notifications, reviews, summary, tenancy, verdict_documents
+from services.backends.store import (
+    history,
+    notifications,
+    result_traits,
+    reviews,
+    summary,
+    tenancy,
+    verdict_documents,
+)
 from services.backends.store.engine import locked
 from services.backends.store.jobs import guarded_update, study_of
 from services.backends.store.owed import owe
@@ -51,6 +59,7 @@ def freeze(
             **_result_columns(frozen),
         )
     )
+    result_traits.keep(connection, result_id, uid, frozen.series_instance_uid)
     objects = _object_rows(result_id, frozen, sha256s)
     if objects:
         connection.execute(sa.insert(result_object), objects)
@@ -133,6 +142,8 @@ def _result_columns(frozen: Result) -> dict[str, Any]:
         "lesions": finding.lesions,
         "timings_s": frozen.timings_s,
         "peak_memory_mb": frozen.peak_memory_mb,
+        "energy_j": frozen.energy.joules if frozen.energy else None,
+        "energy_source": frozen.energy.source if frozen.energy else None,
     }
 
 

@@ -28,6 +28,7 @@ from services.backends.store.backlog import backlog
 from services.backends.store.desk import Board
 from services.backends.store.engine import reading, writing
 from services.backends.store.inquiries import Inquiries
+from services.backends.store.observations import Observations
 from services.backends.store.readings import Readings
 from services.backends.store.reconciliations import Reconciliations
 from services.backends.store.verdict_documents import VerdictDocuments
@@ -61,6 +62,7 @@ class SqlStudyStore:
     `announcements`: what the door hears of MPPS and IAN. `workitems`: what UPS-RS asks and changes.
     `requests`: `services.triage.ports.CommitmentRequests`. `readings`: who has taken and read which study. `views`: the
     filters of the work list that people keep. `verdicts`: what readers answered; `verdict_documents`: as documents.
+    `observations`: for the observatory.
     """
 
     def __init__(self, engine: Engine, *, same_pixels: SamePixels, default_issuer: str = "") -> None:
@@ -74,6 +76,7 @@ class SqlStudyStore:
         self.readings = Readings(engine)
         self.views = SavedViews(engine)
         self.verdict_documents = VerdictDocuments(engine)
+        self.observations = Observations(engine)
         self.inquiries = Inquiries(engine)
         self.announcements = Announcements(engine)
         self.reconciliations = Reconciliations(engine)

@@ -258,8 +258,42 @@ result = sa.Table(
     Column("lesions", AsJson(tuple[Lesion, ...]), nullable=False),
     Column("timings_s", AsJson(dict[str, float]), nullable=False),
     Column("peak_memory_mb", Float),
-    Column("frozen_at", UtcTime, nullable=False),
+    Column("frozen_at", UtcTime, nullable=False, index=True),
+    Column("energy_j", Float),
+    Column("energy_source", WORD),
     Index(None, "study_instance_uid", "version"),
+)
+
+# Whom and what a result is of, for the observatory, as of its freezing. A result from before revision 0017 has none
+# until the observatory looks.
+result_traits = sa.Table(
+    "result_traits",
+    metadata,
+    Column("result_id", WORD, ForeignKey("result.result_id"), primary_key=True),
+    Column("sex", Words, nullable=False),
+    Column("age_years", Integer),
+    Column("manufacturer", Words, nullable=False),
+    Column("manufacturer_model_name", Words, nullable=False),
+    Column("convolution_kernel", Words, nullable=False),
+    Column("slice_thickness_mm", Float),
+)
+
+# What the observatory found last of a model version, as JSON (`observatory.figures.Figures`).
+observation = sa.Table(
+    "observation",
+    metadata,
+    Column("model_name", Text, primary_key=True),
+    Column("model_version", Text, primary_key=True),
+    Column("computed_at", UtcTime, nullable=False),
+    Column("figures", Text, nullable=False),
+)
+
+# One row: when the observatory is to look again, whichever process does.
+observing = sa.Table(
+    "observing",
+    metadata,
+    Column("turn", WORD, primary_key=True),
+    Column("next_at", UtcTime, nullable=False),
 )
 
 recall = sa.Table(
