@@ -6,6 +6,7 @@ from datetime import datetime
 from pydicom.valuerep import PersonName
 
 from services.backends.store.board import ShownState, StudyRow
+from services.gateway.language import noted
 from services.triage.finding import Flag, Outcome, two_digits
 from services.triage.job import OrderPriority
 from services.triage.workitem import ProcedureStepState
@@ -63,6 +64,11 @@ _WITHOUT_RESULT = {
     ShownState.OUT_OF_SCOPE: Verdict(kind="unseen", title="Not for the AI", note=READ_AS_USUAL),
 }
 
+_WITHHELD = Verdict(
+    kind="withheld",
+    title=noted("AI result withheld"),
+    note=noted("Shown once you have read the study and given your own assessment."),
+)
 _RECALLED = Verdict(kind="unseen", title="AI result recalled", note=READ_AS_USUAL)
 _NO_RESULT = Verdict(kind="unseen", title="No AI result", note=READ_AS_USUAL)
 
@@ -76,6 +82,8 @@ def verdict_of_result(outcome: Outcome, flag: Flag) -> Verdict:
 
 def verdict(row: StudyRow) -> Verdict:
     """What the work list says for the AI of one study."""
+    if row.withheld_until is not None:
+        return _WITHHELD
     if row.recalled:
         return _RECALLED
     if row.outcome is None or row.flag is None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from services.triage.blind import Hold
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobKind, JobState, OrderPriority, SeriesRefusal
@@ -66,6 +67,8 @@ class StudyRow:
     tenant: whose the study is, '' where there are no tenants.
     received_at, last_instance_at: first and newest instance. frozen_at: of the newest result. All times UTC.
     time_to_flag: of the result that gives the study its place; None until a model has looked at new images.
+    withheld_until: a result of the study is withheld until a reader has assessed it, until then at the latest; nothing
+    of what the AI said is told here. None: nothing is.
     """
 
     study: StudyAttributes
@@ -93,6 +96,7 @@ class StudyRow:
     reason: Reason | None = None
     tenant: str = NO_TENANT
     time_to_flag: TimeToFlag | None = None
+    withheld_until: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,8 +179,23 @@ class ResultRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class WithheldRow:
+    """A frozen result that is withheld; when it was frozen, and what it is of, is no secret."""
+
+    result_id: str
+    model: ModelIdentity
+    series_instance_uid: str | None
+    frozen_at: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JobRow:
-    """One job of a version, its history, and its result once frozen. `attempt`: how often it was leased."""
+    """One job of a version, its history, and its result once frozen. `attempt`: how often it was leased.
+
+    withheld: in the place of a result that is withheld; the history then lacks what would tell of it.
+    hold: of a result that is or was withheld.
+    """
 
     job_id: str
     kind: JobKind
@@ -188,6 +207,8 @@ class JobRow:
     refused_series: tuple[SeriesRefusal, ...]
     queued_at: datetime
     result: ResultRow | None
+    withheld: WithheldRow | None
+    hold: Hold | None
     events: tuple[Event, ...]
 
 
@@ -219,7 +240,8 @@ class Counts:
     """For metrics; keys are plain values of the enumerations.
 
     studies: by shown state. jobs: by job state. deliveries: by (destination name, state).
-    outcomes: frozen results by (model name, outcome, flag). commitments: requests made to us, by (calling AE, state).
+    outcomes: frozen results that are not withheld, by (model name, outcome, flag). commitments: requests made to us, by
+    (calling AE, state).
     adt: HL7 messages by (event, outcome).
     oldest_...: since when the oldest that is queued, that is queued or analysing, that is a pending delivery, or that
     is a request not yet reported has been so; None when there is none.

@@ -1,6 +1,6 @@
 """The reads of the desk: the work list, one study with all its history, and counts."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
@@ -9,11 +9,13 @@ from sqlalchemy import Connection, Engine
 
 from services.backends.store import board as shown
 from services.backends.store import inquiries, versions
+from services.backends.store.columns import UtcTime
 from services.backends.store.detail import model_of, reason_of, study_detail
 from services.backends.store.engine import reading
 from services.backends.store.flagging import times_since
 from services.backends.store.tables import (
     adt_count,
+    blind_hold,
     board,
     commitment_request,
     delivery,
@@ -25,6 +27,7 @@ from services.backends.store.tables import (
     study_version,
     workitem,
 )
+from services.backends.store.withheld import is_held, runs
 from services.triage.commitment import RequestState
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobState, OrderPriority
@@ -52,11 +55,19 @@ _LINES = (
 )
 
 
+def _lines(now: datetime) -> sa.Select[Any]:
+    """With it, until when something of the study is withheld."""
+    mine = blind_hold.c.study_instance_uid == study.c.study_instance_uid
+    until = sa.select(sa.func.max(blind_hold.c.until)).where(mine, *runs(now)).correlate(study).scalar_subquery()
+    return _LINES.add_columns(sa.type_coerce(until, UtcTime()).label("withheld_until"))
+
+
 class Board:
     """What the desk may ask. Raises StoreUnavailable."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self._engine = engine
+        self._clock = clock
 
     def work_list(
         self,
@@ -73,7 +84,7 @@ class Board:
         a description or a UID, in any case. tenant: whose; None: everybody's.
         """
         wanted = sorted(shown.LISTED if states is None else states)
-        lines = _LINES.where(board.c.state.in_(wanted))
+        lines = _lines(self._clock()).where(board.c.state.in_(wanted))
         if search:
             lines = lines.where(sa.or_(*(column.icontains(search, autoescape=True) for column in _SEARCHED)))
         if tenant is not None:
@@ -85,17 +96,20 @@ class Board:
     def study(self, study_instance_uid: str) -> shown.StudyDetail | None:
         """All of one study, None if it is unknown."""
         with reading(self._engine) as connection:
-            row = connection.execute(_LINES.where(study.c.study_instance_uid == study_instance_uid)).first()
+            now = self._clock()
+            row = connection.execute(_lines(now).where(study.c.study_instance_uid == study_instance_uid)).first()
             if row is None:
                 return None
-            return study_detail(connection, _study_row(row))
+            return study_detail(connection, _study_row(row), now=now)
 
     def result_object(self, sop_instance_uid: str) -> str | None:
-        """The SHA-256 of a frozen object, its name in `StudyFiles.result_path`."""
+        """The SHA-256 of a frozen object, its name in `StudyFiles.result_path`; None while its result is withheld."""
+        found = sa.select(result_object.c.sha256).where(
+            result_object.c.sop_instance_uid == sop_instance_uid,
+            sa.not_(is_held(result_object.c.result_id, self._clock())),
+        )
         with reading(self._engine) as connection:
-            return connection.scalar(
-                sa.select(result_object.c.sha256).where(result_object.c.sop_instance_uid == sop_instance_uid)
-            )
+            return connection.scalar(found)
 
     def studies_by_tenant(self) -> dict[str, int]:
         """How many studies each tenant has; NO_TENANT is a key, too."""
@@ -112,7 +126,8 @@ class Board:
         with reading(self._engine) as connection:
             deliveries = _count_by(connection, delivery.c.destination, delivery.c.state)
             commitments = _count_by(connection, commitment_request.c.calling_ae_title, commitment_request.c.state)
-            outcomes = _count_by(connection, result.c.model_name, result.c.outcome, result.c.flag)
+            shown_now = sa.not_(is_held(result.c.result_id, self._clock()))
+            outcomes = _count_by(connection, result.c.model_name, result.c.outcome, result.c.flag, where=shown_now)
             return shown.Counts(
                 studies={key[0]: n for key, n in _count_by(connection, board.c.state).items()},
                 jobs={key[0]: n for key, n in _count_by(connection, job.c.state).items()},
@@ -145,13 +160,16 @@ class Board:
             )
 
 
-def _count_by(connection: Connection, *columns: sa.Column[Any]) -> dict[tuple[str, ...], int]:
-    rows = connection.execute(sa.select(*columns, sa.func.count()).group_by(*columns))
+def _count_by(
+    connection: Connection, *columns: sa.Column[Any], where: sa.ColumnElement[bool] | None = None
+) -> dict[tuple[str, ...], int]:
+    counted = sa.select(*columns, sa.func.count()).group_by(*columns)
+    rows = connection.execute(counted if where is None else counted.where(where))
     return {tuple(row[:-1]): int(row[-1]) for row in rows}
 
 
 def _study_row(row: sa.Row[Any]) -> shown.StudyRow:
-    has_result = row.result_result_id is not None
+    has_result = row.result_result_id is not None and row.withheld_until is None
     recalled = row.recalled_at is not None
     lesions = () if recalled or not has_result else row.result_lesions
     return shown.StudyRow(
@@ -169,10 +187,10 @@ def _study_row(row: sa.Row[Any]) -> shown.StudyRow:
         result_version=row.result_version,
         outcome=Outcome(row.result_outcome) if has_result and not recalled else None,
         flag=Flag(row.result_flag) if has_result and not recalled else None,
-        score=None if recalled else row.result_score,
-        calibrated=bool(row.result_calibrated),
+        score=row.result_score if has_result and not recalled else None,
+        calibrated=has_result and row.result_calibrated,
         model=model_of(row.result_model_name, row.result_model_version, row.result_weights_sha256)
-        if has_result
+        if row.result_result_id is not None
         else None,
         recalled=recalled,
         already_reported=row.board_already_reported,
@@ -184,4 +202,5 @@ def _study_row(row: sa.Row[Any]) -> shown.StudyRow:
         time_to_flag=shown.TimeToFlag.between(row.board_first_image_at, row.board_last_image_at, row.board_flagged_at)
         if row.board_flagged_at
         else None,
+        withheld_until=row.withheld_until,
     )

@@ -2,14 +2,16 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from itertools import groupby, pairwise
 from operator import attrgetter
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from services.backends.store import blind, history, versions
 from services.backends.store import board as shown
-from services.backends.store import history, versions
 from services.backends.store.deliveries import kinds
 from services.backends.store.tables import (
     delivery,
@@ -29,17 +31,18 @@ from services.triage.result import DeliveryState, ObjectKind, Recall
 from services.triage.study import Event, InstanceHeader, StudyState
 
 _Events = Sequence[tuple[str, str, Event]]
+_TELLING = frozenset({"nothing_to_deliver"})
 
 
-def study_detail(connection: Connection, row: shown.StudyRow) -> shown.StudyDetail:
-    """All of the study that has this row in the work list."""
+def study_detail(connection: Connection, row: shown.StudyRow, *, now: datetime) -> shown.StudyDetail:
+    """All of the study that has this row in the work list, but for what is withheld at this time."""
     uid = row.study.study_instance_uid
     events = history.read(connection, uid)
     return shown.StudyDetail(
         row=row,
         patients=_patients(connection, uid),
         series=_series(connection, uid),
-        versions=_versions(connection, uid, events),
+        versions=_versions(connection, uid, events, now),
         events=tuple(one for kind, _, one in events if kind in ("study", "version")),
     )
 
@@ -78,13 +81,17 @@ def _series(connection: Connection, uid: str) -> tuple[shown.SeriesRow, ...]:
     )
 
 
-def _versions(connection: Connection, uid: str, events: _Events) -> tuple[shown.VersionRow, ...]:
+def _versions(connection: Connection, uid: str, events: _Events, now: datetime) -> tuple[shown.VersionRow, ...]:
     results = _results(connection, uid, events)
+    holds = {one.result_id: one for one in blind.of_study(connection, uid)}
     jobs: dict[int, list[shown.JobRow]] = defaultdict(list)
     rows = connection.execute(
         sa.select(job).where(job.c.study_instance_uid == uid).order_by(job.c.queued_at, job.c.job_id)
     )
     for row in rows:
+        found = results.get(row.job_id)
+        hold = holds.get(found.result_id) if found else None
+        is_held = hold is not None and hold.is_running(now)
         jobs[row.version].append(
             shown.JobRow(
                 job_id=row.job_id,
@@ -96,8 +103,10 @@ def _versions(connection: Connection, uid: str, events: _Events) -> tuple[shown.
                 refusal=row.plan.refusal,
                 refused_series=row.plan.refused_series,
                 queued_at=row.queued_at,
-                result=results.get(row.job_id),
-                events=_of("job", row.job_id, events),
+                result=None if is_held else found,
+                withheld=_withheld(found, hold.until) if found and hold and is_held else None,
+                hold=hold,
+                events=_of("job", row.job_id, events, silent=is_held),
             )
         )
     rows_of_versions = connection.execute(
@@ -115,6 +124,16 @@ def _versions(connection: Connection, uid: str, events: _Events) -> tuple[shown.
             jobs=tuple(jobs[row.number]),
         )
         for row in rows_of_versions
+    )
+
+
+def _withheld(result: shown.ResultRow, until: datetime) -> shown.WithheldRow:
+    return shown.WithheldRow(
+        result_id=result.result_id,
+        model=result.model,
+        series_instance_uid=result.series_instance_uid,
+        frozen_at=result.frozen_at,
+        until=until,
     )
 
 
@@ -207,8 +226,12 @@ def _deliveries(connection: Connection, uid: str, events: _Events) -> dict[str, 
     return found
 
 
-def _of(kind: str, subject: str, events: _Events) -> tuple[Event, ...]:
-    return tuple(one for its_kind, its_subject, one in events if (its_kind, its_subject) == (kind, subject))
+def _of(kind: str, subject: str, events: _Events, *, silent: bool = False) -> tuple[Event, ...]:
+    """silent: of a result that is withheld; not what it says, nor what is owed to whom because of it."""
+    mine = [one for its_kind, its_subject, one in events if (its_kind, its_subject) == (kind, subject)]
+    if silent:
+        mine = [replace(one, cause="") if one.what == "frozen" else one for one in mine if one.what not in _TELLING]
+    return tuple(mine)
 
 
 def model_of(name: str, version: str, weights_sha256: str) -> ModelIdentity:

@@ -2,7 +2,7 @@
 # ruff: noqa: D102  # the contracts are told in services.triage.ports
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine
 
@@ -25,12 +25,14 @@ from services.backends.store import (
 from services.backends.store.announcements import Announcements
 from services.backends.store.archive import Archive
 from services.backends.store.backlog import backlog
+from services.backends.store.blind import Holds
 from services.backends.store.desk import Board
 from services.backends.store.engine import reading, writing
 from services.backends.store.inquiries import Inquiries
 from services.backends.store.reconciliations import Reconciliations
 from services.backends.store.verdicts import Verdicts
 from services.backends.store.workitems import Workitems
+from services.triage.blind import NOT_BLIND, BlindPolicy
 from services.triage.commitment import CommitmentReport
 from services.triage.completeness import Evidence
 from services.triage.errors import Reason
@@ -45,6 +47,14 @@ from services.triage.tenant import Tenant
 # Whether two kept contents of one instance, by digest, show the same: then the second opens no version.
 SamePixels = Callable[[str, str], bool]
 
+Clock = Callable[[], datetime]
+"""Answers the time in UTC."""
+
+
+def utc_now() -> datetime:
+    """The time now, in UTC."""
+    return datetime.now(UTC)
+
 
 def never_the_same(_kept: str, _arrived: str) -> bool:
     """The safe answer of who cannot look at pixels."""
@@ -57,15 +67,19 @@ class SqlStudyStore:
     `board` and `archive`: the reads of the desk and of DICOMweb. `inquiries`, `reconciliations`: for who asks a PACS.
     `announcements`: what the door hears of MPPS and IAN. `workitems`: what UPS-RS asks and changes.
     `requests`: `services.triage.ports.CommitmentRequests`. `verdicts`: what readers answered.
+    `holds`: what is withheld until a reader has assessed the study; `clock` tells the reads whether it still is.
     """
 
-    def __init__(self, engine: Engine, *, same_pixels: SamePixels, default_issuer: str = "") -> None:
+    def __init__(
+        self, engine: Engine, *, same_pixels: SamePixels, default_issuer: str = "", clock: Clock = utc_now
+    ) -> None:
         self._engine = engine
         self._same_pixels = same_pixels
         self._default_issuer = default_issuer
-        self.board = Board(engine)
-        self.archive = Archive(engine)
-        self.workitems = Workitems(engine)
+        self.board = Board(engine, clock)
+        self.archive = Archive(engine, clock)
+        self.workitems = Workitems(engine, clock)
+        self.holds = Holds(engine, clock)
         self.verdicts = Verdicts(engine)
         self.inquiries = Inquiries(engine)
         self.announcements = Announcements(engine)
@@ -194,9 +208,12 @@ class SqlStudyStore:
         sha256s: Sequence[str],
         destinations: Sequence[Destination],
         now: datetime,
+        blind: BlindPolicy = NOT_BLIND,
     ) -> str:
         with writing(self._engine) as connection:
-            return results.freeze(connection, lease, result, sha256s=sha256s, destinations=destinations, now=now)
+            return results.freeze(
+                connection, lease, result, sha256s=sha256s, destinations=destinations, now=now, blind=blind
+            )
 
     def postpone(self, lease: Lease, reason: Reason, *, now: datetime, until: datetime) -> None:
         with writing(self._engine) as connection:
@@ -285,6 +302,9 @@ class SqlStudyStore:
     def resend(self, delivery_ids: Sequence[str], *, actor: str, now: datetime) -> list[str]:
         with writing(self._engine) as connection:
             return deliveries.resend(connection, delivery_ids, actor=actor, now=now)
+
+    def end_holds(self, *, now: datetime, switched_off: bool) -> int:
+        return self.holds.switch_off(now=now) if switched_off else self.holds.expire(now=now)
 
     def close(self) -> None:
         """Close all connections."""

@@ -16,7 +16,7 @@ from services.triage.patient import MAX_ID_CHARACTERS
 from services.triage.result import ObjectKind
 from services.triage.study import InstanceHeader, StudyAttributes
 from services.triage.tenant import NO_TENANT
-from services.triage.verdict import MarkedLesion, Shown
+from services.triage.verdict import MarkedLesion, OwnAssessment, Shown
 
 metadata = sa.MetaData(
     naming_convention={
@@ -369,7 +369,24 @@ verdict = sa.Table(
     Column("given_at", UtcTime, nullable=False, index=True),
     Column("shown", AsJson(Shown), nullable=False),
     Column("undoes", WORD, ForeignKey("verdict.verdict_id"), unique=True),
+    Column("assessment", AsJson(OwnAssessment)),
     Index(None, "study_instance_uid"),
+)
+
+# A result that is withheld until a reader has assessed the study (`triage.blind.Hold`); once ended it never changes.
+# Who runs since before revision 0016 knows of none, and shows and sends what this withholds: upgrade all of them first.
+blind_hold = sa.Table(
+    "blind_hold",
+    metadata,
+    Column("result_id", WORD, ForeignKey("result.result_id"), primary_key=True),
+    _study(),
+    Column("since", UtcTime, nullable=False),
+    Column("until", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    Column("end", WORD),
+    Column("ended_by", Words, nullable=False, server_default=""),
+    Index(None, "study_instance_uid"),
+    Index(None, "ended_at", "until"),
 )
 
 # A request for Storage Commitment that an AE has made to us. attempt: failed tries of what its state waits for.
