@@ -14,7 +14,7 @@ from services import __version__
 from services.backends.files import FolderStudyFiles
 from services.backends.senders import tenants_in_force
 from services.backends.store import SqlStudyStore, connect, never_the_same, open_store
-from services.gateway import api, health, metrics, viewer, worklist
+from services.gateway import api, blind, health, metrics, training, viewer, worklist
 from services.gateway.desk import Desk
 from services.gateway.dicomweb import dicomweb_router
 from services.gateway.dicomweb.cors import DicomWebCors
@@ -84,6 +84,9 @@ def create_app(
     app.include_router(metrics.router)
     if role.is_desk:
         app.include_router(worklist.router)
+        app.include_router(blind.router)
+        app.include_router(training.training_dicomweb())
+        app.include_router(training.router)
         app.include_router(viewer.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings.http), www_redirect=False)

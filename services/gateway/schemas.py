@@ -233,7 +233,7 @@ class WithheldOut(_Schema):
 
 
 class HoldOut(_Schema):
-    """That a result is or was withheld: since when, and what ended it. Who read before `ended_at` read without the AI."""
+    """That a result is or was withheld, and what ended it. Who read before `ended_at` read without the AI."""
 
     since: datetime
     until: datetime

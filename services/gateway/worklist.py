@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Form, Query, Request, Response
 
 from services.backends.store.board import ShownState
+from services.gateway.blind import form_of
 from services.gateway.desk import PAGE_SIZE, Desk, TheDesk, UidInPath, unknown_study
 from services.gateway.templates import pages
 from services.gateway.viewer import is_installed, link_to
@@ -57,6 +58,7 @@ def show_study(request: Request, desk: TheDesk, uid: UidInPath) -> Response:
         "series_names": names,
         "now": desk.clock(),
         "viewer_link": link_to if is_installed(desk.settings) else None,
+        **form_of(detail),
     }
     return pages.TemplateResponse(request, "study.html", context)
 

@@ -111,6 +111,13 @@ class Board:
         with reading(self._engine) as connection:
             return connection.scalar(found)
 
+    def objects_of(self, result_id: str) -> frozenset[str]:
+        """The SOP Instance UIDs of a result's objects; none while it is withheld."""
+        shown_now = sa.not_(is_held(result_object.c.result_id, self._clock()))
+        with reading(self._engine) as connection:
+            mine = result_object.c.result_id == result_id
+            return frozenset(connection.scalars(sa.select(result_object.c.sop_instance_uid).where(mine, shown_now)))
+
     def studies_by_tenant(self) -> dict[str, int]:
         """How many studies each tenant has; NO_TENANT is a key, too."""
         with reading(self._engine) as connection:

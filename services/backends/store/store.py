@@ -30,6 +30,7 @@ from services.backends.store.desk import Board
 from services.backends.store.engine import reading, writing
 from services.backends.store.inquiries import Inquiries
 from services.backends.store.reconciliations import Reconciliations
+from services.backends.store.training import Training
 from services.backends.store.verdicts import Verdicts
 from services.backends.store.workitems import Workitems
 from services.triage.blind import NOT_BLIND, BlindPolicy
@@ -67,7 +68,7 @@ class SqlStudyStore:
     `board` and `archive`: the reads of the desk and of DICOMweb. `inquiries`, `reconciliations`: for who asks a PACS.
     `announcements`: what the door hears of MPPS and IAN. `workitems`: what UPS-RS asks and changes.
     `requests`: `services.triage.ports.CommitmentRequests`. `verdicts`: what readers answered.
-    `holds`: what is withheld until a reader has assessed the study; `clock` tells the reads whether it still is.
+    `training`: what learners are shown and answered. `holds`: what is withheld until a reader has assessed the study; `clock` tells the reads whether it still is.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class SqlStudyStore:
         self.archive = Archive(engine, clock)
         self.workitems = Workitems(engine, clock)
         self.holds = Holds(engine, clock)
+        self.training = Training(engine, clock)
         self.verdicts = Verdicts(engine)
         self.inquiries = Inquiries(engine)
         self.announcements = Announcements(engine)
