@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Desk:
-    """All that an endpoint may use. `clock` answers the time in UTC. stored_as: how DICOMweb reads a stored instance."""
+    """All that an endpoint may use. `clock` answers the time in UTC. stored_as: how DICOMweb reads an instance."""
 
     settings: Settings
     store: SqlStudyStore

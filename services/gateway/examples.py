@@ -65,6 +65,7 @@ STUDY_EXAMPLE: dict[str, Any] = {
     "largest_long_axis_mm": 17.2,
     "reason": None,
     "tenant": "hospital-a",
+    "withheld_until": None,
 }
 
 _DELIVERY = {
@@ -142,6 +143,8 @@ DETAIL_EXAMPLE: dict[str, Any] = {
                     "refused_series": [],
                     "queued_at": "2024-01-31T10:20:27Z",
                     "result": _RESULT,
+                    "withheld": None,
+                    "hold": None,
                     "events": [{"time": "2024-01-31T10:20:27Z", "actor": "gateway", "what": "queued", "cause": ""}],
                 }
             ],

@@ -25,7 +25,7 @@ class Kind(StrEnum):
 
 
 class Mix(StrEnum):
-    """What a round is made of: as it comes, with and without lesions alike, one of the two, or where the AI was wrong."""
+    """What a round is made of: as it comes, as many with as without lesions, one of both, or where the AI was wrong."""
 
     ANY = "any"
     BALANCED = "balanced"
@@ -164,10 +164,8 @@ def agreement(right: int, answered: int) -> Agreement:
     if not answered:
         return Agreement(right=0, answered=0)
     z, share = 1.959964, right / answered
-    centre, spread = (
-        share + z * z / (2 * answered),
-        z * sqrt(share * (1 - share) / answered + (z / (2 * answered)) ** 2),
-    )
+    centre = share + z * z / (2 * answered)
+    spread = z * sqrt(share * (1 - share) / answered + (z / (2 * answered)) ** 2)
     scale = 1 + z * z / answered
     return Agreement(
         right=right,

@@ -67,8 +67,9 @@ class SqlStudyStore:
 
     `board` and `archive`: the reads of the desk and of DICOMweb. `inquiries`, `reconciliations`: for who asks a PACS.
     `announcements`: what the door hears of MPPS and IAN. `workitems`: what UPS-RS asks and changes.
-    `requests`: `services.triage.ports.CommitmentRequests`. `verdicts`: what readers answered.
-    `training`: what learners are shown and answered. `holds`: what is withheld until a reader has assessed the study; `clock` tells the reads whether it still is.
+    `requests`: `services.triage.ports.CommitmentRequests`. `verdicts`: what readers answered. `training`: what learners
+    are shown and answer. `holds`: what is withheld until a reader has assessed the study; `clock` tells the reads
+    whether it still is.
     """
 
     def __init__(

@@ -55,7 +55,7 @@ def _exclusion(desk: Desk, one: Candidate) -> str:
 
 def _facts(desk: Desk, one: StoredInstance) -> ImageFacts:
     header = dcmread(desk.files.path(one.digest), force=True, stop_before_pixels=True, specific_tags=list(_TAGS))
-    position = header.get("ImagePositionPatient") or ()
+    position = list(header.get("ImagePositionPatient") or ())
     return ImageFacts(
         sop_class_uid=str(header.get("SOPClassUID", "")),
         modality=str(header.get("Modality", "")),

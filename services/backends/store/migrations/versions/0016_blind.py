@@ -86,5 +86,5 @@ def downgrade() -> None:
     """Without them: what is withheld is shown, and it is lost which results were, and what learners answered."""
     for table in ("training_check", "training_case", "training_round", "blind_hold"):
         op.drop_table(table)
-    with op.batch_alter_table("verdict") as table:
-        table.drop_column("assessment")
+    with op.batch_alter_table("verdict") as changed:
+        changed.drop_column("assessment")
