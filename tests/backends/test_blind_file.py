@@ -29,9 +29,8 @@ def test_the_example_is_in_force_as_it_stands() -> None:
 
 def test_a_rule_has_the_time_of_the_file_or_its_own(tmp_path: Path) -> None:
     path = tmp_path / "blind.toml"
-    path.write_text(
-        f"{KEY}blind_max_hold_min = 10\n[[hold]]\nshare = 1.0\n[[hold]]\nshare = 1.0\nblind_max_hold_min = 5"
-    )
+    rule = "[[hold]]\nshare = 1.0\n"
+    path.write_text(f"{KEY}blind_max_hold_min = 10\n{rule}{rule}blind_max_hold_min = 5")
     assert [rule.max_hold for rule in load_blind(path).rules] == [timedelta(minutes=10), timedelta(minutes=5)]
 
 
@@ -61,5 +60,5 @@ def test_what_is_wrong_in_it_is_named(tmp_path: Path, content: str, told: str) -
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    with pytest.raises(BlindRefused, match="nothing.toml"):
+    with pytest.raises(BlindRefused, match="nothing"):
         load_blind(tmp_path / "nothing.toml")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -40,6 +41,13 @@ HIS = Destination(
     address="http://his",
     told_of=frozenset({Occasion.FOUND, Occasion.NOT_ANALYSED}),
 )
+NOT_ANALYSED: dict[str, Any] = {
+    "outcome": Outcome.NOT_ANALYSED,
+    "flag": Flag.ROUTINE,
+    "score": None,
+    "lesions": (),
+    "reason": Reason(code="too_thin", text="too thin"),
+}
 FROZEN_AT = 30.0
 UNTIL = FROZEN_AT + 30 * 60
 
@@ -224,13 +232,7 @@ def test_switched_off_it_ends_at_once(store: SqlStudyStore, clock: Clock) -> Non
         {"policy": BlindPolicy(rules=(BlindRule(share=0.0, model_name=MODEL.name), BlindRule(share=1.0)), key="k")},
         {"policy": BlindPolicy(rules=(BlindRule(share=1.0, tenant="north"),), key="k")},
         {"priority": OrderPriority.STAT},
-        {
-            "outcome": Outcome.NOT_ANALYSED,
-            "flag": Flag.ROUTINE,
-            "score": None,
-            "lesions": (),
-            "reason": Reason(code="too_thin", text="too thin"),
-        },
+        NOT_ANALYSED,
     ],
 )
 def test_what_is_not_withheld(store: SqlStudyStore, clock: Clock, told: dict[str, object]) -> None:
@@ -263,6 +265,17 @@ def test_a_later_result_is_withheld_as_long_as_the_earlier_and_one_read_ends_bot
     assert {one.end for one in store.holds.of_study(STUDY)} == {HoldEnd.READ}
 
 
+def test_that_new_images_are_not_analysed_is_told_while_the_earlier_result_is_withheld(
+    store: SqlStudyStore, clock: Clock
+) -> None:
+    freeze(store, clock)
+    freeze(store, clock, number=2, at=100, **NOT_ANALYSED)
+    row = store.board.work_list()[0]
+    assert (row.outcome, row.withheld_until) == (Outcome.NOT_ANALYSED, None)
+    assert job(store).withheld is not None
+    assert goes(store, "his", after(140))
+
+
 def test_a_notification_of_another_models_failure_does_not_wait(store: SqlStudyStore, clock: Clock) -> None:
     both = replace(one_job(), jobs=(*one_job().jobs, *one_job(model="heart").jobs))
     complete_study(store, plan=both)
@@ -270,11 +283,8 @@ def test_a_notification_of_another_models_failure_does_not_wait(store: SqlStudyS
     leases = [lease_next(store, at=20) for _ in both.jobs]
     for lease, taken in leases:
         name = taken.plan.model_name
-        told = {"lesions": (lesion(1),)}
-        if name == "heart":
-            reason = Reason(code="too_thin", text="too thin")
-            told = {"outcome": Outcome.NOT_ANALYSED, "score": None, "lesions": (), "reason": reason}  # type: ignore[dict-item]
-        result, sha256s = a_result(model=replace(MODEL, name=name), **told)  # type: ignore[arg-type]
+        told = NOT_ANALYSED if name == "heart" else {"lesions": (lesion(1),)}
+        result, sha256s = a_result(model=replace(MODEL, name=name), **told)
         at = after(FROZEN_AT + (name == "heart"))
         store.freeze(lease, result, sha256s=sha256s, destinations=[HIS], now=at, blind=ALL_BLIND)
     assert goes(store, "his", after(40))

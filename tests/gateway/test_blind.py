@@ -22,6 +22,7 @@ ALL_BLIND = BlindPolicy(rules=(BlindRule(share=1.0),), key="a key of sixteen")
 class Held:
     """A study with real files and a real result. secrets: what of the result no answer may have in it, by name."""
 
+    ward: Ward
     client: TestClient
     study: str
     result_id: str
@@ -46,17 +47,19 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Held:
     assert result.lesions
     lesion = result.lesions[0]
     secrets = {
-        "score": f"{result.score:.2f}",
-        "whole score": str(result.score),
+        "score in words": f"score {result.score:.2f}",
+        "score": f'"score":{result.score}',
+        "volume": f'"volume_ml":{lesion.volume_ml}',
+        "outcome": f'"outcome":"{result.outcome}"',
+        "history": ">found<",
         "lesion": lesion.tracking_uid,
-        "volume": str(lesion.volume_ml),
-        "long axis": str(lesion.long_axis_mm),
         **{f"{each.modality} object": each.sop_instance_uid for each in result.objects},
         **{f"{each.modality} series": each.series_instance_uid for each in result.objects},
         **{f"{each.modality} bytes": each.sha256 for each in result.objects},
     }
     objects = [(each.series_instance_uid, each.sop_instance_uid) for each in result.objects]
     return Held(
+        ward=ward,
         client=ward.client(),
         study=study,
         result_id=result.result_id,
@@ -101,6 +104,10 @@ def test_no_endpoint_tells_what_is_withheld(held: Held) -> None:
             if answer.status_code == 200:
                 answered.add(address)
     assert len(answered) > 20
+    before, held.ward.now = held.ward.now, held.ward.now + timedelta(minutes=1)
+    later = b"".join(held.client.get(each).content for each in asked)
+    held.ward.now = before
+    assert [name for name, secret in held.secrets.items() if secret.encode() not in later] == []  # they do tell it then
     assert not [each for each in answered for one in held.objects if one[1] in each]
 
 
@@ -204,3 +211,12 @@ def test_two_readers_the_second_sees_the_ai_and_is_not_kept_as_blind(tmp_path: P
 def test_series_of_the_study_that_no_model_looked_at_are_not_withheld(held: Held) -> None:
     series = held.client.get(f"/dicomweb/studies/{held.study}/series").json()
     assert [one["0020000E"]["Value"][0] for one in series] == [held.series]
+
+
+def test_the_dispatcher_ends_what_is_withheld_once_nobody_reads_blind(tmp_path: Path) -> None:
+    house = House(data=tmp_path, blind=ALL_BLIND)
+    uid = house.freeze(chest_with_ball())
+    assert house.store.holds.counts()["held"] == 1
+    house.dispatch()  # its settings name no file
+    assert house.store.holds.counts()["switched_off"] == 1
+    assert house.result(uid).lesions

@@ -67,8 +67,8 @@ class StudyRow:
     tenant: whose the study is, '' where there are no tenants.
     received_at, last_instance_at: first and newest instance. frozen_at: of the newest result. All times UTC.
     time_to_flag: of the result that gives the study its place; None until a model has looked at new images.
-    withheld_until: a result of the study is withheld until a reader has assessed it, until then at the latest; nothing
-    of what the AI said is told here. None: nothing is.
+    withheld_until: a result of that version is withheld until a reader has assessed the study, until then at the
+    latest; nothing of what the AI said is told here. None: nothing is.
     """
 
     study: StudyAttributes

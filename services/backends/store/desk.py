@@ -56,9 +56,16 @@ _LINES = (
 
 
 def _lines(now: datetime) -> sa.Select[Any]:
-    """With it, until when something of the study is withheld."""
-    mine = blind_hold.c.study_instance_uid == study.c.study_instance_uid
-    until = sa.select(sa.func.max(blind_hold.c.until)).where(mine, *runs(now)).correlate(study).scalar_subquery()
+    """With it, until when something is withheld of the version that it tells of."""
+    held = result.alias()
+    of_version = held.c.study_instance_uid == result.c.study_instance_uid, held.c.version == result.c.version
+    until = (
+        sa.select(sa.func.max(blind_hold.c.until))
+        .join(held, held.c.result_id == blind_hold.c.result_id)
+        .where(*of_version, *runs(now))
+        .correlate(result)
+        .scalar_subquery()
+    )
     return _LINES.add_columns(sa.type_coerce(until, UtcTime()).label("withheld_until"))
 
 
