@@ -78,7 +78,7 @@ def addresses(held: Held) -> list[str]:
         if "GET" in route.methods
     }
     task = held.client.get("/dicomweb/workitems").json()[0]["00080018"]["Value"][0]
-    found = {"/openapi.json"}
+    found: set[str] = set()
     for series, instance in ((held.series, "1.2.3"), *held.objects):
         told = {"uid": held.study, "study": held.study, "series": series, "instance": instance, "workitem": task}
         told |= {"sop_instance_uid": instance, "result_id": held.result_id, "place:path": "7FE00010"}

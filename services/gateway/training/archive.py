@@ -103,7 +103,7 @@ class CaseArchive:
     def _study(self, case: Case) -> StoredStudy:
         instances = self._of(case)
         return StoredStudy(
-            attributes=StudyAttributes(study_instance_uid=case.name, patient_name=NAME, patient_id=NAME),
+            attributes=StudyAttributes(study_instance_uid=case.name, patient_name=NAME),
             modalities=tuple(sorted({one.modality for one in instances})),
             series_count=len({one.series_instance_uid for one in instances}),
             instance_count=len(instances),

@@ -42,8 +42,9 @@ NAME = "TRAINING"
 def deidentified(dataset: Dataset, *, key: bytes) -> Dataset:
     """A new data set; its UIDs are `triage.training.pseudonym` of the real ones. key: of the round."""
     shown = _displayed(dataset, key)
-    shown.PatientName = shown.PatientID = NAME
-    shown.PatientBirthDate = shown.PatientSex = shown.StudyDate = shown.StudyTime = ""
+    shown.PatientName = NAME
+    # without an ID: a viewer would look for other studies of it
+    shown.PatientID = shown.PatientBirthDate = shown.PatientSex = shown.StudyDate = shown.StudyTime = ""
     shown.AccessionNumber = shown.StudyID = shown.ReferringPhysicianName = ""
     shown.PatientIdentityRemoved = "YES"
     shown.DeidentificationMethod = "Vigie training: attributes for display, other UIDs"
