@@ -2,8 +2,8 @@
 
     .venv/bin/python -m demo.blind_pictures [--output docs/pictures]
 
-A phantom of dicom_samples goes through `vigie standalone` with its own model; a reader assesses it blind and accepts what
-the AI found, and a learner reads it again.
+A phantom of dicom_samples goes through `vigie standalone` with its own model; a reader assesses it blind and accepts
+what the AI found, and a learner reads it again.
 """
 
 import argparse

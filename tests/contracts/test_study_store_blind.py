@@ -128,7 +128,8 @@ def test_withheld_nothing_of_it_is_told_and_the_place_in_the_list_stays(store: S
     assert shown.result is None
     assert shown.withheld is not None
     assert {one.cause for one in shown.events if one.what == "frozen"} == {""}
-    assert store.board.counts().outcomes == {}
+    counts = store.board.counts()
+    assert (counts.outcomes, counts.deliveries, counts.oldest_pending_delivery_at) == ({}, {}, None)
 
 
 def test_withheld_it_is_in_no_archive_and_no_workitem_tells_of_it(store: SqlStudyStore, clock: Clock) -> None:
@@ -173,6 +174,9 @@ def test_the_readers_own_assessment_comes_first_and_ends_it(store: SqlStudyStore
     accept = assessment(result_id, 50, answer=Answer.ACCEPT, assessment=None)
     with pytest.raises(VerdictRefused) as refused:
         store.verdicts.give(accept)
+    assert refused.value.reason.code == "withheld"
+    with pytest.raises(VerdictRefused) as refused:
+        store.verdicts.give(replace(assessment(result_id, 55), result_id=None))
     assert refused.value.reason.code == "withheld"
     own = assessment(result_id, 60)
     assert store.verdicts.give(own)

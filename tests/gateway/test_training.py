@@ -14,7 +14,9 @@ from pydicom import Dataset, dcmread
 from pydicom.tag import Tag
 
 from services.backends.store.training import Case
+from services.gateway.people import current_person
 from services.gateway.training.deidentify import DISPLAYED, deidentified
+from services.triage.person import Person, PersonRole
 from services.triage.training import Kind, pseudonym
 from services.triage.verdict import Answer, RejectReason, Shown, Verdict
 from tests.support.house import House, chest_with_ball
@@ -225,3 +227,16 @@ def test_of_a_data_set_full_of_identity_nothing_is_left() -> None:
     text = str(shown)
     assert not [one for one in PATIENT.values() if one in text]
     assert not [element for element in shown.iterall() if element.tag.is_private]
+
+
+@pytest.mark.parametrize(
+    ("role", "status"), [(PersonRole.LEARNER, 200), (PersonRole.READER, 200), (PersonRole.OPS, 403)]
+)
+def test_who_may_learn(learners: Class, role: PersonRole, status: int) -> None:
+    app = learners.ward.app()
+    app.dependency_overrides[current_person] = lambda: Person(name="somebody", roles=frozenset({role}))
+    client = TestClient(app, base_url="http://127.0.0.1:8000")
+    assert client.get("/training").status_code == status
+    assert client.get("/training/dicomweb/studies").status_code == status
+    refused = client.post("/studies/1.2/assessment", data={}).status_code
+    assert (refused == 403) == (role is not PersonRole.READER)

@@ -27,7 +27,7 @@ from services.backends.store.tables import (
     study_version,
     workitem,
 )
-from services.backends.store.withheld import is_held, runs
+from services.backends.store.withheld import is_held, may_leave, runs
 from services.triage.commitment import RequestState
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobState, OrderPriority
@@ -138,9 +138,10 @@ class Board:
     def counts(self) -> shown.Counts:
         """For metrics."""
         with reading(self._engine) as connection:
-            deliveries = _count_by(connection, delivery.c.destination, delivery.c.state)
+            now = self._clock()
+            deliveries = _count_by(connection, delivery.c.destination, delivery.c.state, where=may_leave(now))
             commitments = _count_by(connection, commitment_request.c.calling_ae_title, commitment_request.c.state)
-            shown_now = sa.not_(is_held(result.c.result_id, self._clock()))
+            shown_now = sa.not_(is_held(result.c.result_id, now))
             outcomes = _count_by(connection, result.c.model_name, result.c.outcome, result.c.flag, where=shown_now)
             return shown.Counts(
                 studies={key[0]: n for key, n in _count_by(connection, board.c.state).items()},
@@ -160,7 +161,9 @@ class Board:
                     )
                 ),
                 oldest_pending_delivery_at=connection.scalar(
-                    sa.select(sa.func.min(delivery.c.created_at)).where(delivery.c.state == DeliveryState.PENDING)
+                    sa.select(sa.func.min(delivery.c.created_at)).where(
+                        delivery.c.state == DeliveryState.PENDING, may_leave(now)
+                    )
                 ),
                 completions={
                     code: n for (code,), n in _count_by(connection, study_version.c.completed_on).items() if code

@@ -72,8 +72,9 @@ def _check(connection: Connection, given: Verdict) -> None:
     if given.result_id is not None:
         _check_result(connection, given)
     held = blind.held_now(connection, uid, now=given.given_at)
-    is_about_it = given.result_id in held or (given.result_id is None and held)
-    if is_about_it and given.answer is not Answer.UNDO and given.answer not in OWN_ASSESSMENTS:
+    # an assessment of one's own names the result that it comes before
+    is_about_it = given.result_id is None or (given.result_id in held and given.answer not in OWN_ASSESSMENTS)
+    if held and is_about_it and given.answer is not Answer.UNDO:
         raise VerdictRefused("withheld", "the AI's result is withheld: assess the study yourself first")
     if given.undoes is not None:
         _check_undo(connection, given, given.undoes)
