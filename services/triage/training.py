@@ -111,12 +111,13 @@ _BURNS_NOT_IN = frozenset({"CT", "MR", "PT"})  # as acquired; screens, rendering
 _SHOWS_NO_FACE = frozenset({"MG", "DX", "CR"})  # projections
 _LONGEST_TRUNK_MM = 650.0  # what is longer reaches from the pelvis to the head
 _HEAD = re.compile(
-    r"head|brain|skull|face|facial|neck|sinus|orbit|jaw|mandib|maxill|dental|ear\b|temporal|neuro|cerebr|cranio|crane|"
-    r"cerveau|tete|cou\b|c ?spine|cervical|whole ?body|wholebody|carotid"
+    r"head|brain|skull|face|facial|neck|sinus|orbit|jaw|mandib|maxill|dental|\bears?\b|temporal|petrous|cochlea|neuro|"
+    r"cereb|crani|crane|cerveau|hippocamp|pituit|hypophys|stroke|\bavc\b|nasal|\bnose|pharyn|laryn|parotid|thyro|tete|"
+    r"\bcou\b|c ?spine|cervical|whole ?body|corps entier|carotid"
 )
 _TRUNK = re.compile(
-    r"chest|thora|torax|lung|poumon|pulm|heart|card|coeur|breast|sein|abd|pelv|liver|foie|kidney|renal|rein|prostat|hip|"
-    r"knee|genou|ankle|foot|hand|wrist|elbow|l ?spine|lumb"
+    r"\b(?:chest|thora|tora[xc]|lung|poumon|pulm|heart|cardi|coeur|breast|sein|abd|pelv|liver|foie|kidney|renal|"
+    r"reins?\b|prostat|hips?\b|knee|genou|ankle|foot|hands?\b|wrist|elbow|l ?spine|lumb)"
 )
 
 

@@ -160,6 +160,15 @@ def test_there_is_a_task_whatever_was_found_until_that_may_be_known(store: SqlSt
     assert (task.state, task.withheld) == (ProcedureStepState.CANCELED, False)
 
 
+def test_a_task_that_a_reader_has_claimed_stays_theirs(store: SqlStudyStore, clock: Clock) -> None:
+    result_id = freeze(store, clock, outcome=Outcome.NOTHING_FOUND, flag=Flag.ROUTINE, lesions=())
+    (task,) = store.workitems.find(WorkitemFilter(), limit=9, offset=0)
+    store.workitems.change_state(task.uid, ProcedureStepState.IN_PROGRESS, transaction_uid="1.2.3", now=after(50))
+    assert store.verdicts.give(assessment(result_id, 60))
+    (task,) = store.workitems.find(WorkitemFilter(), limit=9, offset=0)
+    assert task.state == ProcedureStepState.IN_PROGRESS
+
+
 def test_withheld_it_is_not_sent_nor_told(store: SqlStudyStore, clock: Clock) -> None:
     freeze(store, clock)
     for name in ("pacs", "his"):

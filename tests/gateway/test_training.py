@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
@@ -12,9 +13,11 @@ from dicomanonymizer.dicom_anonymization_databases import dicomfields_2024b as p
 from fastapi.testclient import TestClient
 from pydicom import Dataset, dcmread
 from pydicom.tag import Tag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from services.backends.store.training import Case
 from services.gateway.people import current_person
+from services.gateway.training.archive import CaseFile, CaseInstance
 from services.gateway.training.deidentify import DISPLAYED, deidentified
 from services.triage.person import Person, PersonRole
 from services.triage.training import Kind, pseudonym
@@ -187,6 +190,33 @@ def test_the_pixels_and_the_geometry_are_those_of_the_study_and_the_overlay_refe
             }
             assert sources
             assert sources <= real.keys()
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_however_it_is_stored_its_uids_are_replaced_once(tmp_path: Path, syntax: UID) -> None:
+    (first, *_) = patients_chest()
+    real, values = str(first.SOPInstanceUID), first.pixel_array
+    if syntax is ExplicitVRBigEndian:
+        first.PixelData = values.byteswap().tobytes()
+    first.file_meta.TransferSyntaxUID = syntax
+    path = tmp_path / "one.dcm"
+    first.save_as(path, enforce_file_format=True)
+    key = b"k" * 32
+    instance = CaseInstance(
+        study_instance_uid="2.25.1",
+        series_instance_uid="2.25.2",
+        sop_instance_uid="2.25.3",
+        sop_class_uid=str(first.SOPClassUID),
+        transfer_syntax_uid=syntax,
+        modality="CT",
+        digest="",
+        key=key,
+    )
+    file = CaseFile(instance=instance, path=path)
+    for content in (file.open(), file.explicit_little_endian()):
+        got = dcmread(content)
+        assert got.SOPInstanceUID == pseudonym(real, key=key)
+        assert np.array_equal(got.pixel_array, values)
 
 
 def test_a_case_is_of_its_learner_alone(learners: Class) -> None:

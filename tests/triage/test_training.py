@@ -56,6 +56,9 @@ CHEST = ImageFacts(
         ({"recognizable": "YES"}, FACE),
         ({"text": ""}, MAY_BE_A_FACE),
         ({"text": "Vol. 0.75 mm"}, MAY_BE_A_FACE),
+        ({"text": "leadership"}, MAY_BE_A_FACE),
+        ({"modality": "MR", "text": "hippocampus 3D"}, FACE),
+        ({"text": "linear CHEST"}, None),
     ],
 )
 def test_a_series_in_which_somebody_could_be_recognized_is_not_shown(told: dict[str, Any], why: object) -> None:

@@ -183,4 +183,6 @@ def _end(connection: Connection, row: sa.Row[Any], end: HoldEnd, *, by: str, at:
     )
     history.write(connection, [told])
     if not asks_for_review(Outcome(this.outcome)):
-        reviews.withdraw(connection, row.result_id, "the AI's result asks for no review", actor=by or "store", now=at)
+        why = "the AI's result asks for no review"
+        # who claimed it reads the study, and may complete the task
+        reviews.withdraw(connection, row.result_id, why, actor=by or "store", now=at, claimed=False)

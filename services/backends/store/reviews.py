@@ -51,10 +51,12 @@ def schedule(connection: Connection, result_id: str, *, rewritten: bool, held: b
     )
 
 
-def withdraw(connection: Connection, result_id: str, reason: str, *, actor: str, now: datetime) -> None:
-    """Cancel the review of a result, unless it is done."""
+def withdraw(
+    connection: Connection, result_id: str, reason: str, *, actor: str, now: datetime, claimed: bool = True
+) -> None:
+    """Cancel the review of a result, unless it is done. claimed: also one that a reader has claimed."""
     row = connection.execute(sa.select(workitem).where(workitem.c.result_id == result_id)).first()
-    if row is not None:
+    if row is not None and (claimed or row.state == ProcedureStepState.SCHEDULED):
         _cancel(connection, row, reason, actor=actor, now=now)
 
 

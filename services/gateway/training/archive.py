@@ -45,13 +45,18 @@ class CaseFile(StoredFile):
 
     def open(self) -> BinaryIO:
         """See `StoredFile.open`; in memory."""
-        with StoredFile.open(self) as file:
+        with self._kept.open() as file:
             return self._shown(file)
 
     def explicit_little_endian(self) -> BytesIO:
         """See `StoredFile.explicit_little_endian`."""
-        with StoredFile.explicit_little_endian(self) as file:
+        with self._kept.explicit_little_endian() as file:
             return self._shown(file)
+
+    @property
+    def _kept(self) -> StoredFile:
+        """As it was received."""
+        return StoredFile(instance=self.instance, path=self.path)
 
     def _shown(self, file: BinaryIO) -> BytesIO:
         try:
