@@ -41,7 +41,11 @@ class Holds:
     def counts(self) -> dict[str, int]:
         """How many run ('held'), and how many have ended in each way (`HoldEnd`)."""
         is_over = blind_hold.c.until <= self._clock()
-        how = sa.case((blind_hold.c.end.is_not(None), blind_hold.c.end), (is_over, HoldEnd.EXPIRED.value), else_="held")
+        how = sa.case(
+            (blind_hold.c.ended_how.is_not(None), blind_hold.c.ended_how),
+            (is_over, HoldEnd.EXPIRED.value),
+            else_="held",
+        )
         with reading(self._engine) as connection:
             rows = connection.execute(sa.select(how, sa.func.count()).group_by(how))
             found = {state: int(count) for state, count in rows}
@@ -153,7 +157,7 @@ def hold_of(row: sa.Row[Any]) -> Hold:
         since=row.since,
         until=row.until,
         ended_at=row.ended_at,
-        end=HoldEnd(row.end) if row.end else None,
+        end=HoldEnd(row.ended_how) if row.ended_how else None,
         ended_by=row.ended_by,
     )
 
@@ -175,7 +179,9 @@ def _earlier(connection: Connection, this: sa.Row[Any]) -> Sequence[Any]:
 
 def _end(connection: Connection, row: sa.Row[Any], end: HoldEnd, *, by: str, at: datetime) -> None:
     connection.execute(
-        sa.update(blind_hold).where(blind_hold.c.result_id == row.result_id).values(ended_at=at, end=end, ended_by=by)
+        sa.update(blind_hold)
+        .where(blind_hold.c.result_id == row.result_id)
+        .values(ended_at=at, ended_how=end, ended_by=by)
     )
     this = connection.execute(sa.select(result).where(result.c.result_id == row.result_id)).one()
     told = history.line(

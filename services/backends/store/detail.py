@@ -31,6 +31,7 @@ from services.triage.result import DeliveryState, ObjectKind, Recall
 from services.triage.study import Event, InstanceHeader, StudyState
 
 _Events = Sequence[tuple[str, str, Event]]
+# which destinations its objects suit tells which it has
 _TELLING = frozenset({"nothing_to_deliver"})
 
 

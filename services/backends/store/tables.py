@@ -383,7 +383,7 @@ blind_hold = sa.Table(
     Column("since", UtcTime, nullable=False),
     Column("until", UtcTime, nullable=False),
     Column("ended_at", UtcTime),
-    Column("end", WORD),
+    Column("ended_how", WORD),
     Column("ended_by", Words, nullable=False, server_default=""),
     Index(None, "study_instance_uid"),
     Index(None, "ended_at", "until"),

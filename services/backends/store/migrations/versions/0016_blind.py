@@ -27,7 +27,7 @@ def _blind_hold() -> None:
         sa.Column("since", sa.DateTime(timezone=True), nullable=False),
         sa.Column("until", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("end", sa.String(length=32), nullable=True),
+        sa.Column("ended_how", sa.String(length=32), nullable=True),
         sa.Column("ended_by", sa.Text(), server_default="", nullable=False),
         sa.ForeignKeyConstraint(["result_id"], ["result.result_id"], name="fk_blind_hold_result_id_result"),
         sa.ForeignKeyConstraint(
