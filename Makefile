@@ -121,6 +121,7 @@ pictures: setup system viewer ## the overlays of a real CT, drawn from their DIC
 	$(BIN)/python -m demo.pictures
 	$(BIN)/python -m demo.desk_pictures
 	$(BIN)/python -m demo.reader_pictures
+	$(BIN)/python -m demo.blind_pictures
 
 .PHONY: observatory-pictures
 observatory-pictures: setup system ## the observatory of a simulated month, as a browser shows it: docs/pictures

@@ -153,6 +153,11 @@ class Settings(BaseSettings):
         description="TOML file: hospitals that are kept apart, by called and calling AE titles; each with its "
         "destinations (deploy/tenants.toml). Default: there is one.",
     )
+    blind: Path | None = Field(
+        None,
+        description="TOML file: of which studies the AI's result is withheld until a reader has assessed them "
+        "(deploy/blind.toml). Default: of none.",
+    )
     check_called_ae_title: bool = Field(
         False, description="Reject associations that call another AE title than ours (PS3.8: 7, called AE title)."
     )

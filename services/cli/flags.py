@@ -6,11 +6,12 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from services.backends.blind_file import load_blind
 from services.backends.pacs import load_pacs
 from services.backends.receivers import addressees
-from services.backends.senders import requesters
+from services.backends.senders import requesters, tenants_in_force
 from services.settings import Settings
-from services.triage.errors import DestinationsRefused, PacsRefused, RequestersRefused, TenantsRefused
+from services.triage.errors import BlindRefused, DestinationsRefused, PacsRefused, RequestersRefused, TenantsRefused
 
 Data = Annotated[Path | None, typer.Option(help="Folder of everything that is kept.", file_okay=False)]
 Http = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The work list, the API, probes and metrics.")]
@@ -48,10 +49,11 @@ def settings_from(
         settings = Settings(**{name: value for name, value in flags.items() if value is not None})
         addressees(settings)
         requesters(settings)
+        load_blind(settings.blind, tenants_in_force(settings))
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise typer.BadParameter(wrong) from error
-    except (ValueError, DestinationsRefused, RequestersRefused, TenantsRefused) as error:
+    except (ValueError, BlindRefused, DestinationsRefused, RequestersRefused, TenantsRefused) as error:
         raise typer.BadParameter(str(error)) from error
     return settings
 

@@ -68,4 +68,4 @@ def recall(
 def _results_of(store: SqlStudyStore, study_instance_uid: str) -> list[str]:
     detail = store.board.study(study_instance_uid)
     jobs = [job for version in detail.versions for job in version.jobs] if detail else []
-    return [job.result.result_id for job in jobs if job.result is not None]
+    return [found.result_id for job in jobs if (found := job.result or job.withheld) is not None]

@@ -161,7 +161,7 @@ def analyse_study(desk: TheDesk, uid: UidInPath) -> AnalysisOut:
     responses={
         200: {"description": "DICOM Part 10 bytes; the ETag is their SHA-256.", "content": {"application/dicom": {}}},
         304: {"description": "The caller has these bytes already."},
-        **problems(s404="No result object has this UID."),
+        **_problems(s404="No result object has this UID."),
     },
 )
 def get_result(desk: TheDesk, sop_instance_uid: UidInPath, if_none_match: Annotated[str, Header()] = "") -> Response:

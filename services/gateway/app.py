@@ -16,6 +16,7 @@ from services.backends.senders import tenants_in_force
 from services.backends.store import SqlStudyStore, connect, never_the_same, open_store
 from services.gateway import (
     api,
+    blind,
     health,
     key_image,
     live,
@@ -23,6 +24,7 @@ from services.gateway import (
     preferences,
     reading,
     study,
+    training,
     verdicts,
     viewer,
     views,
@@ -102,7 +104,8 @@ def create_app(
     app.include_router(health.router)
     app.include_router(metrics.router)
     if role.is_desk:
-        for page in (worklist, study, reading, views, preferences, live, key_image, viewer):
+        app.include_router(training.training_dicomweb())
+        for page in (worklist, study, blind, training, reading, views, preferences, live, key_image, viewer):
             app.include_router(page.router)
         install_observatory(app, desk)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

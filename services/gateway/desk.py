@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Path, Request
 
@@ -15,10 +15,13 @@ from services.settings import Settings
 from services.triage.ports import StudyFiles
 from services.triage.tenant import NO_TENANTS, Tenants
 
+if TYPE_CHECKING:
+    from services.gateway.dicomweb.stored import StoredFile
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Desk:
-    """All that an endpoint may use. `clock` answers the time in UTC."""
+    """All that an endpoint may use. `clock` answers the time in UTC. stored_as: how DICOMweb reads an instance."""
 
     settings: Settings
     store: SqlStudyStore
@@ -26,13 +29,15 @@ class Desk:
     role: Role
     clock: Callable[[], datetime]
     tenants: Tenants = NO_TENANTS
+    stored_as: "type[StoredFile] | None" = None
 
 
-def _desk(request: Request) -> Desk:
+def the_desk(request: Request) -> Desk:
+    """That of the application."""
     return cast(Desk, request.app.state.desk)
 
 
-TheDesk = Annotated[Desk, Depends(_desk)]
+TheDesk = Annotated[Desk, Depends(the_desk)]
 
 UidInPath = Annotated[str, Path(pattern=r"^[0-9.]{1,64}$", description="A DICOM UID (PS3.5 9.1).")]
 

@@ -11,6 +11,7 @@ from itertools import islice
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from services.backends.blind_file import load_blind
 from services.backends.files import FolderStudyFiles
 from services.backends.headers import read_instance
 from services.backends.pacs import load_pacs
@@ -76,6 +77,7 @@ class Dispatcher:
         settings: Settings,
         tenants: Tenants = NO_TENANTS,
     ) -> None:
+        self._is_blind = bool(load_blind(settings.blind, tenants))
         self._store = store
         self._files = files
         self._queue = queue
@@ -101,6 +103,7 @@ class Dispatcher:
             self._complete,
             self._reissue,
             self._publish,
+            self._end_holds,
             self._watch,
         )
         for step in steps:
@@ -233,6 +236,11 @@ class Dispatcher:
                 confirmed.append(message)
         finally:
             self._store.published(confirmed)
+
+    def _end_holds(self, now: datetime) -> None:
+        """Say in the history which results are withheld no longer: their time is up, or nobody reads blind any more."""
+        if ended := self._store.end_holds(now=now, switched_off=not self._is_blind):
+            log.info("blind_holds_ended", holds=ended)
 
     def _watch(self, now: datetime) -> None:
         """Say it when nobody takes the work on."""

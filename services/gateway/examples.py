@@ -69,6 +69,7 @@ STUDY_EXAMPLE: dict[str, Any] = {
     "result_id": "0f8e2c5b7d9a4e6f8b1c3d5e7f9a0b2c",
     "reading": {"state": "taken", "reader": "Dr Example", "since": "2024-01-31T10:22:00Z", "again": None},
     "tenant": "hospital-a",
+    "withheld_until": None,
 }
 
 _DELIVERY = {
@@ -148,6 +149,8 @@ DETAIL_EXAMPLE: dict[str, Any] = {
                     "refused_series": [],
                     "queued_at": "2024-01-31T10:20:27Z",
                     "result": _RESULT,
+                    "withheld": None,
+                    "hold": None,
                     "events": [{"time": "2024-01-31T10:20:27Z", "actor": "gateway", "what": "queued", "cause": ""}],
                 }
             ],

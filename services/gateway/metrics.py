@@ -101,6 +101,7 @@ class StoreCollector(Collector):
             counts, now = self.store.board.counts(), self.clock()
             reconciled = self.store.reconciliations.last()
             times = self.store.board.times_to_flag(since=now - FLAG_WINDOW)
+            holds = self.store.holds.counts()
         except StoreUnavailable:
             yield GaugeMetricFamily("vigie_store_up", help_text, value=0)
             return
@@ -109,6 +110,14 @@ class StoreCollector(Collector):
         yield from _ages(counts, now)
         yield from _asked(counts, reconciled)
         yield from _times_to_flag(times)
+        yield _labelled(
+            GaugeMetricFamily,
+            "vigie_blind_holds",
+            "Results withheld for blind reading: held now, and ended by a read, by time, or by switching it off. If "
+            "expired grows beside read, studies are not read in time: look at blind_max_hold_min and at the work list.",
+            ["state"],
+            {(state,): count for state, count in holds.items()}.items(),
+        )
 
 
 class DiskCollector(Collector):

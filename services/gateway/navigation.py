@@ -24,6 +24,7 @@ class NavItem:
 
 NAV_ITEMS: list[NavItem] = [
     NavItem(path="/", words=noted("Work list")),
+    NavItem(path="/training", words=noted("Training"), may=lambda who: who.learns),
     NavItem(path="/observatory", words=noted("Observatory"), may=lambda who: who.observes),
 ]
 """In their order."""

@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from services.backends.store.board import AiSays, ShownState
 from services.gateway.examples import DETAIL_EXAMPLE, STUDY_EXAMPLE
+from services.triage.blind import HoldEnd
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobKind, JobState, OrderPriority
 from services.triage.reading import ReadAgain, ReadingState
@@ -139,6 +140,11 @@ class StudyOut(_Schema):
         description="null: no model has looked yet, or only because a person asked again. Results that were written "
         "again for corrected patient data do not count."
     )
+    withheld_until: datetime | None = Field(
+        None,
+        description="What the AI says is withheld until a reader has given their own assessment, and no longer than "
+        "this: nothing of it is told here. null: nothing is withheld.",
+    )
 
 
 class StudyListOut(_Schema):
@@ -246,6 +252,26 @@ class ResultOut(_Schema):
     )
 
 
+class WithheldOut(_Schema):
+    """A frozen result that is withheld until a reader has given their own assessment, and no longer than `until`."""
+
+    result_id: str
+    model: ModelOut
+    series_instance_uid: str | None
+    frozen_at: datetime
+    until: datetime
+
+
+class HoldOut(_Schema):
+    """That a result is or was withheld, and what ended it. Who read before `ended_at` read without the AI."""
+
+    since: datetime
+    until: datetime
+    ended_at: datetime | None = Field(description="null: it has not ended, or by itself at `until`.")
+    end: HoldEnd | None
+    ended_by: str = Field(description="The reader whose assessment ended it; empty where nobody's did.")
+
+
 class SeriesRefusalOut(_Schema):
     """Why one series was not chosen."""
 
@@ -265,7 +291,9 @@ class JobOut(_Schema):
     refusal: ReasonOut | None
     refused_series: list[SeriesRefusalOut]
     queued_at: datetime
-    result: ResultOut | None
+    result: ResultOut | None = Field(description="null: not frozen yet, or withheld.")
+    withheld: WithheldOut | None = None
+    hold: HoldOut | None = None
     events: list[EventOut]
 
 

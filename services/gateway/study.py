@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from services.backends.store.board import ResultRow, StudyDetail
 from services.gateway import verdict_words
 from services.gateway.answering import finish, give, questions
+from services.gateway.blind import form_of
 from services.gateway.desk import TheDesk, UidInPath, unknown_study
 from services.gateway.language import noted, translated
 from services.gateway.people import ThePerson, only
@@ -83,6 +84,7 @@ def show_study(request: Request, desk: TheDesk, person: ThePerson, uid: UidInPat
         "said": verdict_words.verdict_words,
         "new_id": lambda: uuid4().hex,
         "waits": _waits(detail, verdicts, person),
+        **form_of(detail, person),
     }
     return pages.TemplateResponse(request, "study.html", context)
 

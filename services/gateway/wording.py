@@ -61,6 +61,7 @@ AI_WORDS = Words(
         AiSays.NOTHING: noted("Nothing found"),
         AiSays.UNSEEN: noted("AI did not look"),
         AiSays.WAITING: noted("No AI result yet"),
+        AiSays.WITHHELD: noted("AI result withheld"),
     }
 )
 
@@ -102,6 +103,10 @@ _WITHOUT_RESULT = {
     ShownState.OUT_OF_SCOPE: (noted("Not for the AI"), _READ_AS_USUAL),
 }
 
+_WITHHELD = (
+    noted("AI result withheld"),
+    noted("Shown once you have read the study and given your own assessment."),
+)
 _RECALLED = (noted("AI result recalled"), _READ_AS_USUAL)
 _NO_RESULT = (noted("No AI result"), _READ_AS_USUAL)
 
@@ -123,6 +128,8 @@ def saying_of_result(outcome: Outcome, flag: Flag) -> Saying:
 
 def saying(row: StudyRow) -> Saying:
     """What the work list says for the AI of one study."""
+    if row.withheld_until is not None:
+        return _saying(row.ai_says, _WITHHELD)
     if row.recalled:
         return _saying(row.ai_says, _RECALLED)
     if row.outcome is None or row.flag is None:

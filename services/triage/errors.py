@@ -21,6 +21,7 @@ VigieError
 │   ├── DestinationsRefused     a file of destinations or receivers cannot be used
 │   ├── RequestersRefused       a file of those who may ask for storage commitment cannot be used
 │   ├── TenantsRefused          a file of tenants cannot be used
+│   ├── BlindRefused            a file of blind-first mode cannot be used
 │   ├── CertificatesRefused     a certificate or key of ours cannot be used
 │   ├── MessageRefused          an HL7 message cannot be understood, or is of a kind that is not taken
 │   ├── ListenerRefused         a listener cannot be set up as it is told
@@ -191,6 +192,10 @@ class ListenerRefused(RejectedError):
 
 class TenantsRefused(RejectedError):
     """A file of tenants cannot be used: the text names file, tenant and field."""
+
+
+class BlindRefused(RejectedError):
+    """A file of blind-first mode cannot be used: the text names file, rule and field."""
 
 
 class SchemaRefused(RejectedError):

@@ -5,12 +5,16 @@ from enum import StrEnum
 
 
 class PersonRole(StrEnum):
-    """reader: reads studies. lead: also answers for the AI at the site. ops: keeps it running. auditor: looks on."""
+    """reader: reads studies. lead: also answers for the AI at the site. ops: keeps it running. auditor: looks on.
+
+    learner: trains on studies without patient identity, and sees no others.
+    """
 
     READER = "reader"
     LEAD = "lead"
     OPS = "ops"
     AUDITOR = "auditor"
+    LEARNER = "learner"
 
 
 EVERY_ROLE = frozenset(PersonRole)
@@ -32,6 +36,11 @@ class Person:
     def reads(self) -> bool:
         """Whether they take studies and give verdicts."""
         return self.sees_patients
+
+    @property
+    def learns(self) -> bool:
+        """Whether they may train on studies that others have answered."""
+        return self.reads or PersonRole.LEARNER in self.roles
 
     @property
     def leads(self) -> bool:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from services.triage.blind import NOT_BLIND, BlindPolicy
 from services.triage.commitment import (
     CommitmentReport,
     CommitmentRequest,
@@ -285,6 +286,7 @@ class StudyStore(Protocol):
         sha256s: Sequence[str],
         destinations: Sequence[Destination],
         now: datetime,
+        blind: BlindPolicy = NOT_BLIND,
     ) -> str:
         """Commit a result once, with one pending delivery per destination that takes any of its objects.
 
@@ -294,9 +296,15 @@ class StudyStore(Protocol):
         one that it was told of. A result that is written again under other patient or order data is first withdrawn
         from the receivers that may know it.
 
+        blind: whether the result is withheld is decided here, once: until its hold ends, nothing of it is sent or
+        shown.
+
         The objects' bytes are already kept; `sha256s` names them, in their order.
         Raises LeaseLost when the token is no longer the job's, or the job was cancelled.
         """
+
+    def end_holds(self, *, now: datetime, switched_off: bool) -> int:
+        """Write down which holds have ended by themselves, or end all; how many. It withholds nothing longer."""
 
     def postpone(self, lease: Lease, reason: Reason, *, now: datetime, until: datetime) -> None:
         """Give a job back after a transient error, to be published again not before `until`. Raises LeaseLost."""

@@ -55,6 +55,24 @@ class MarkedLesion:
     image_sop_instance_uid: str | None = None
 
 
+class Confidence(StrEnum):
+    """How sure a reader is of an assessment of their own."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OwnAssessment:
+    """What a reader adds to an assessment of their own. None: not told. largest_mm: long axis of the largest lesion."""
+
+    lesion_count: int | None = None
+    largest_mm: float | None = None
+    location: str = ""
+    confidence: Confidence | None = None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shown:
     """What stood before the reader. blind: the AI's result did not. page: where they answered: list, study, viewer."""
@@ -86,6 +104,7 @@ class Verdict:
     comment: str = ""
     lesion: MarkedLesion | None = None
     undoes: str | None = None
+    assessment: OwnAssessment | None = None
 
     def __post_init__(self) -> None:
         wrong = {
@@ -97,6 +116,8 @@ class Verdict:
             and self.answer in (Answer.ACCEPT, Answer.REJECT, Answer.MODIFY),
             "a lesion as the reader has it is of a modified or an added one": self.lesion is not None
             and self.answer not in (Answer.MODIFY, Answer.ADD),
+            "what is told of an assessment of one's own is told with one": self.assessment is not None
+            and self.answer not in OWN_ASSESSMENTS,
         }
         for why, is_so in wrong.items():
             if is_so:
@@ -119,7 +140,8 @@ def standing(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
     given = sorted(verdicts, key=lambda one: (one.given_at, one.verdict_id))
     undone = {one.undoes for one in given}
     newest = {
-        (one.reader, one.result_id, one.tracking_uid, one.answer in OWN_ASSESSMENTS): one
+        # an assessment made with the AI's result in view takes no blind one's place
+        (one.reader, one.result_id, one.tracking_uid, one.answer in OWN_ASSESSMENTS and (True, one.shown.blind)): one
         for one in given
         if one.answer is not Answer.UNDO and one.verdict_id not in undone
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from services.logs import where
+from services.triage.blind import NOT_BLIND, BlindPolicy
 from services.triage.errors import LeaseLost, ModelRefused, Reason, RejectedError, StoreUnavailable, TransientError
 from services.triage.finding import Outcome, without_analysis
 from services.triage.job import Job, Lease
@@ -41,7 +42,7 @@ class Attempts:
     analysis_limit_s: an analysis that runs longer is given up. max_volume_voxels: a larger series is refused.
     grace_s: after a stop is asked, an analysis may go on for so long before its job is given back.
     retry_s, retry_max_s: first and longest pause before the next attempt after a failure; it doubles.
-    energy: meters the analyses.
+    energy: meters the analyses. blind: which results are withheld until a reader has assessed the study.
     """
 
     store: StudyStore
@@ -57,6 +58,7 @@ class Attempts:
     retry_s: float = 10.0
     retry_max_s: float = 600.0
     energy: EnergyMeter = field(default_factory=EnergyMeter)
+    blind: BlindPolicy = NOT_BLIND
     # the pipeline runs beside the thread that renews the lease and hears signals
     _pipeline: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), init=False)
 
@@ -189,7 +191,7 @@ class Attempts:
     def _freeze(self, lease: Lease, result: Result) -> None:
         sha256s = [self.files.keep_result(each.content) for each in result.objects]
         destinations = [one for one in self.destinations if result.objects or one.told_of]
-        self.store.freeze(lease, result, sha256s=sha256s, destinations=destinations, now=_now())
+        self.store.freeze(lease, result, sha256s=sha256s, destinations=destinations, now=_now(), blind=self.blind)
         log.info("frozen", job=lease.job_id, outcome=result.finding.outcome.value, objects=len(sha256s))
 
     def _model(self, job: Job) -> Model:

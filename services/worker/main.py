@@ -13,9 +13,11 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from services.backends.blind_file import load_blind
 from services.backends.files import FolderStudyFiles
 from services.backends.queue import open_queue
 from services.backends.receivers import addressees
+from services.backends.senders import tenants_in_force
 from services.backends.store import open_store
 from services.lifetime import stop_on_signals
 from services.logs import Conditions
@@ -65,6 +67,7 @@ def work(
         energy=EnergyMeter(
             watts_per_core=settings.watts_per_core, triton=settings.triton, triton_metrics=settings.triton_metrics
         ),
+        blind=load_blind(settings.blind, tenants_in_force(settings)),
     )
     worker = f"{socket.gethostname()}:{os.getpid()}"
     log.info("worker_started", worker=worker)

@@ -20,6 +20,7 @@ from services.backends.store import SqlStudyStore, open_store
 from services.backends.store.board import JobRow, ResultRow
 from services.gateway.dispatcher import Dispatcher
 from services.settings import Settings
+from services.triage.blind import NOT_BLIND, BlindPolicy
 from services.triage.job import Job, JobPlan, OrderPriority, Plan
 from services.triage.study import Instance
 from services.worker.attempt import Attempts
@@ -46,6 +47,7 @@ class House:
     lease_s: float = 60.0
     max_attempts: int = 3
     model_name: str = "ct_lung_lesion"
+    blind: BlindPolicy = NOT_BLIND
     settings: Settings = field(init=False)
     _quiet_s: float = field(default=0.0, init=False)
 
@@ -152,6 +154,7 @@ class House:
             stop=threading.Event(),
             lease_s=self.lease_s,
             max_attempts=self.max_attempts,
+            blind=self.blind,
         )
         assert attempts.make(*taken)
         return taken[1]

@@ -15,6 +15,7 @@ from services.backends.store import SqlStudyStore, open_store
 from services.gateway.app import create_app
 from services.gateway.role import Role
 from services.settings import Settings
+from services.triage.blind import NOT_BLIND, BlindPolicy
 from services.triage.errors import Reason
 from services.triage.finding import Finding, Flag, Outcome, without_analysis
 from services.triage.job import JobPlan, OrderPriority, Plan, SeriesRefusal
@@ -76,9 +77,10 @@ class Ward:
     store: SqlStudyStore = field(init=False)
     files: FolderStudyFiles = field(init=False)
     now: datetime = NOW
+    blind: BlindPolicy = NOT_BLIND
 
     def __post_init__(self) -> None:
-        self.store = open_store(f"sqlite:///{self.folder / 'vigie.sqlite'}")
+        self.store = open_store(f"sqlite:///{self.folder / 'vigie.sqlite'}", clock=lambda: self.now)
         self.files = FolderStudyFiles(self.folder)
 
     def app(self, *, role: Role = Role.ALL, **settings: str) -> FastAPI:
@@ -194,7 +196,8 @@ class Ward:
             timings_s={"load": 0.6, "segment": 24.1, "report": 0.9},
             peak_memory_mb=1480.0,
         )
-        self.store.freeze(lease, result, sha256s=[self.files.keep_result(content)], destinations=[PACS], now=self.now)
+        sha256s = [self.files.keep_result(content)]
+        self.store.freeze(lease, result, sha256s=sha256s, destinations=[PACS], now=self.now, blind=self.blind)
         return uid
 
     def analysed(self, number: int, finding: Finding, *, at: datetime | None = None, **complete: object) -> str:

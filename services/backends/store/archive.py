@@ -2,8 +2,9 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,14 +16,15 @@ from services.backends.store.engine import reading
 from services.backends.store.tables import board, instance, result, study, verdict_document
 from services.backends.store.tables import result_object as every_object
 from services.backends.store.versions import attributes_of
+from services.backends.store.withheld import is_held
 from services.triage.result import LABEL_MAP_STORAGE, ObjectKind
 from services.triage.study import InstanceHeader, StudyAttributes
 
 
-def _as_viewers_take_them() -> sa.Subquery:
-    """The objects of results, of the forms of the same lesions only SEG and its report: nothing is shown twice.
+def _shown(now: datetime) -> sa.Subquery:
+    """The objects of results that are not withheld; of the forms of the same lesions only SEG and its report.
 
-    And the documents of readers' verdicts.
+    So nothing is shown twice. And the documents of readers' verdicts.
     """
     sibling = every_object.alias()
     beside = sa.exists().where(sibling.c.result_id == every_object.c.result_id, sibling.c.names == ObjectKind.SEG)
@@ -32,7 +34,7 @@ def _as_viewers_take_them() -> sa.Subquery:
     of_results = (
         sa.select(result.c.study_instance_uid, every_object.c.modality, *(every_object.c[name] for name in names))
         .join(result, result.c.result_id == every_object.c.result_id)
-        .where(sa.not_(label_map), sa.not_(second))
+        .where(sa.not_(is_held(every_object.c.result_id, now)), sa.not_(label_map), sa.not_(second))
     )
     of_readers = sa.select(
         verdict_document.c.study_instance_uid,
@@ -42,7 +44,6 @@ def _as_viewers_take_them() -> sa.Subquery:
     return sa.union_all(of_results, of_readers).subquery("result_object")
 
 
-result_object = _as_viewers_take_them()
 _LAST = 1 << 31  # above any value of VR IS: what has no number comes last
 
 
@@ -97,15 +98,17 @@ class StudyFilter:
 class Archive:
     """What DICOMweb may ask. Raises StoreUnavailable."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self._engine = engine
+        self._clock = clock
 
     def studies(self, narrowed: StudyFilter, *, limit: int, offset: int) -> list[StoredStudy]:
         """Newest study date first; the order of two studies never depends on the filter."""
+        now = self._clock()
         rows = (
             sa.select(study, board.c.modalities)
             .join_from(study, board, board.c.study_instance_uid == study.c.study_instance_uid)
-            .where(*conditions_of(narrowed))
+            .where(*conditions_of(narrowed, now))
             .order_by(study.c.study_date.desc(), study.c.study_time.desc(), study.c.study_instance_uid)
             .limit(limit)
             .offset(offset)
@@ -113,7 +116,7 @@ class Archive:
         with reading(self._engine) as connection:
             found = connection.execute(rows).all()
             uids = [row.study_instance_uid for row in found]
-            counts, modalities = _counts(connection, uids), _result_modalities(connection, uids)
+            counts, modalities = _counts(connection, uids, now), _result_modalities(connection, uids, now)
         return [
             StoredStudy(
                 attributes=attributes_of(row),
@@ -132,6 +135,7 @@ class Archive:
         A result that came back from a PACS is the result as it was frozen.
         """
         sources = sa.select(instance).where(instance.c.id.in_(_newest([study_instance_uid], sop_instance_uid)))
+        result_object = _shown(self._clock())
         results = sa.select(result_object).where(result_object.c.study_instance_uid == study_instance_uid)
         if sop_instance_uid is not None:
             results = results.where(result_object.c.sop_instance_uid == sop_instance_uid)
@@ -141,8 +145,9 @@ class Archive:
         return _in_order([one for one in stored.values() if series_instance_uid in (None, one.series_instance_uid)])
 
 
-def conditions_of(narrowed: StudyFilter) -> list[sa.ColumnElement[bool]]:
-    """The filter as conditions on the tables `study` and `board`, joined."""
+def conditions_of(narrowed: StudyFilter, now: datetime) -> list[sa.ColumnElement[bool]]:
+    """The filter as conditions on the tables `study` and `board`, joined. now: of what is withheld, nothing matches."""
+    result_object = _shown(now)
     uid = study.c.study_instance_uid
     matched = {name: getattr(study.c, name).ilike(_like(pattern)) for name, pattern in narrowed.patterns.items()}
     if narrowed.name_like:
@@ -155,7 +160,7 @@ def conditions_of(narrowed: StudyFilter) -> list[sa.ColumnElement[bool]]:
         uids = getattr(narrowed, f"{name}s")
         if uids:
             sources = sa.select(instance.c.study_instance_uid).where(instance.c[name].in_(uids))
-            results = _studies_of_results().where(result_object.c[name].in_(uids))
+            results = _studies_of_results(result_object).where(result_object.c[name].in_(uids))
             conditions.append(sa.or_(uid.in_(sources), uid.in_(results)))
     if narrowed.tenant is not None:
         conditions.append(study.c.tenant == narrowed.tenant)
@@ -169,13 +174,13 @@ def conditions_of(narrowed: StudyFilter) -> list[sa.ColumnElement[bool]]:
         conditions.append(
             sa.or_(
                 *(listed.contains(f'"{each}"', autoescape=True) for each in narrowed.modalities),
-                uid.in_(_studies_of_results().where(result_object.c.modality.in_(narrowed.modalities))),
+                uid.in_(_studies_of_results(result_object).where(result_object.c.modality.in_(narrowed.modalities))),
             )
         )
     return conditions
 
 
-def _studies_of_results() -> sa.Select[tuple[str]]:
+def _studies_of_results(result_object: sa.Subquery) -> sa.Select[tuple[str]]:
     return sa.select(result_object.c.study_instance_uid)
 
 
@@ -204,8 +209,9 @@ def _newest(study_instance_uids: Sequence[str], sop_instance_uid: str | None = N
     return newest if sop_instance_uid is None else newest.where(instance.c.sop_instance_uid == sop_instance_uid)
 
 
-def _counts(connection: Connection, uids: Sequence[str]) -> dict[str, tuple[int, int]]:
+def _counts(connection: Connection, uids: Sequence[str], now: datetime) -> dict[str, tuple[int, int]]:
     """Study -> (series, instances); a UNION, for a result that came back is in both tables."""
+    result_object = _shown(now)
     names = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
     sources = sa.select(*(instance.c[name] for name in names)).where(instance.c.id.in_(_newest(uids)))
     results = sa.select(*(result_object.c[name] for name in names)).where(result_object.c.study_instance_uid.in_(uids))
@@ -219,10 +225,11 @@ def _counts(connection: Connection, uids: Sequence[str]) -> dict[str, tuple[int,
     return {uid: (series, instances) for uid, series, instances in rows}
 
 
-def _result_modalities(connection: Connection, uids: Sequence[str]) -> dict[str, set[str]]:
+def _result_modalities(connection: Connection, uids: Sequence[str], now: datetime) -> dict[str, set[str]]:
+    result_object = _shown(now)
     found: dict[str, set[str]] = defaultdict(set)
     rows = connection.execute(
-        _studies_of_results()
+        _studies_of_results(result_object)
         .where(result_object.c.study_instance_uid.in_(uids))
         .add_columns(result_object.c.modality)
         .distinct()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from services.triage.blind import Hold
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobKind, JobState, OrderPriority, SeriesRefusal
@@ -36,7 +37,7 @@ class AiSays(StrEnum):
     """What the work list shows for the AI of a study, in one word.
 
     The model looked: urgent, elevated, found (below the flags), equivocal, nothing. It did not: unseen (not analysed,
-    failed, recalled, out of scope), waiting.
+    failed, recalled, out of scope), waiting. withheld: it may have looked; that is told once a reader has.
     """
 
     URGENT = "urgent"
@@ -46,6 +47,7 @@ class AiSays(StrEnum):
     NOTHING = "nothing"
     UNSEEN = "unseen"
     WAITING = "waiting"
+    WITHHELD = "withheld"
 
 
 _ON_ITS_WAY = frozenset({ShownState.RECEIVING, ShownState.QUEUED, ShownState.ANALYSING})
@@ -101,6 +103,8 @@ class StudyRow:
     opened_at: when the first image of the newest version came. priority_from: what gave the priority
     (`triage.routing.order_priority`). result_id: of the leading result. reading: who has it, or has read it.
     rank: `triage.reading.rank`.
+    withheld_until: a result of that version is withheld until a reader has assessed the study, until then at the
+    latest; nothing of what the AI said is told here. None: nothing is.
     """
 
     study: StudyAttributes
@@ -133,10 +137,13 @@ class StudyRow:
     result_id: str | None = None
     reading: Reading = UNREAD
     rank: float = 0.0
+    withheld_until: datetime | None = None
 
     @property
     def ai_says(self) -> AiSays:
         """For the AI, in one word."""
+        if self.withheld_until is not None:
+            return AiSays.WITHHELD
         return ai_says(self.state, self.outcome, self.flag, recalled=self.recalled)
 
 
@@ -226,8 +233,23 @@ class ResultRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class WithheldRow:
+    """A frozen result that is withheld; when it was frozen, and what it is of, is no secret."""
+
+    result_id: str
+    model: ModelIdentity
+    series_instance_uid: str | None
+    frozen_at: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JobRow:
-    """One job of a version, its history, and its result once frozen. `attempt`: how often it was leased."""
+    """One job of a version, its history, and its result once frozen. `attempt`: how often it was leased.
+
+    withheld: in the place of a result that is withheld; the history then lacks what would tell of it.
+    hold: of a result that is or was withheld.
+    """
 
     job_id: str
     kind: JobKind
@@ -239,6 +261,8 @@ class JobRow:
     refused_series: tuple[SeriesRefusal, ...]
     queued_at: datetime
     result: ResultRow | None
+    withheld: WithheldRow | None
+    hold: Hold | None
     events: tuple[Event, ...]
 
 
@@ -289,8 +313,9 @@ class StudyDetail:
 class Counts:
     """For metrics; keys are plain values of the enumerations.
 
-    studies: by shown state. jobs: by job state. deliveries: by (destination name, state).
-    outcomes: frozen results by (model name, outcome, flag). commitments: requests made to us, by (calling AE, state).
+    studies: by shown state. jobs: by job state. deliveries: by (destination name, state). outcomes: frozen results by
+    (model name, outcome, flag); of neither those that are withheld. commitments: requests made to us, by (calling AE,
+    state).
     adt: HL7 messages by (event, outcome).
     oldest_...: since when the oldest that is queued, that is queued or analysing, that is a pending delivery, or that
     is a request not yet reported has been so; None when there is none.

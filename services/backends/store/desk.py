@@ -1,5 +1,6 @@
 """The reads of the desk: the work list, one study with all its history, and counts."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -21,9 +22,11 @@ from services.backends.store.tables import (
     event,
     job,
     result,
+    result_object,
     study,
     study_version,
 )
+from services.backends.store.withheld import is_held, may_leave
 from services.backends.store.work_list import EVERYTHING, Page, Place, Waiting, WorkListFilter
 from services.triage.commitment import RequestState
 from services.triage.job import JobState
@@ -33,13 +36,14 @@ from services.triage.result import DeliveryState
 class Board:
     """What the desk may ask. Raises StoreUnavailable."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self._engine = engine
+        self._clock = clock
 
     def page(self, wanted: WorkListFilter = EVERYTHING, *, at: Place | None = None, limit: int = 100) -> Page:
         """A page of the work list, in the order of `triage.reading.rank`; at: where it begins, None: at the top."""
         with reading(self._engine) as connection:
-            return work_list.page(connection, wanted, at=at, limit=limit)
+            return work_list.page(connection, wanted, at=at, limit=limit, now=self._clock())
 
     def work_list(self, *, limit: int = 100, **wanted: Any) -> list[shown.StudyRow]:
         """The rows of its first page; wanted: the fields of a `WorkListFilter`."""
@@ -48,7 +52,7 @@ class Board:
     def waiting(self, *, tenant: str | None = None) -> Waiting:
         """How many studies wait for a reader. tenant: whose; None: everybody's."""
         with reading(self._engine) as connection:
-            return work_list.waiting(connection, tenant)
+            return work_list.waiting(connection, tenant, now=self._clock())
 
     def model_names(self) -> tuple[str, ...]:
         """Of the models whose result leads any study."""
@@ -56,9 +60,9 @@ class Board:
             return work_list.model_names(connection)
 
     def key_lesion(self, study_instance_uid: str, result_id: str) -> KeyLesion | None:
-        """The most suspicious lesion of a result of a study; None where there is none, or the result was recalled."""
+        """The most suspicious lesion of a result of a study; None where there is none to be shown."""
         with reading(self._engine) as connection:
-            return key_images.key_lesion(connection, study_instance_uid, result_id)
+            return key_images.key_lesion(connection, study_instance_uid, result_id, now=self._clock())
 
     def newest_event(self) -> int:
         """The number of the newest line of any history: it grows whenever anything happens to any study."""
@@ -68,15 +72,30 @@ class Board:
     def study(self, study_instance_uid: str) -> shown.StudyDetail | None:
         """All of one study, None if it is unknown."""
         with reading(self._engine) as connection:
-            row = connection.execute(work_list.LINES.where(study.c.study_instance_uid == study_instance_uid)).first()
+            now = self._clock()
+            row = connection.execute(
+                work_list.lines(now).where(study.c.study_instance_uid == study_instance_uid)
+            ).first()
             if row is None:
                 return None
-            return study_detail(connection, work_list.study_row(row))
+            return study_detail(connection, work_list.study_row(row), now=now)
 
     def result_object(self, sop_instance_uid: str) -> str | None:
-        """The SHA-256 of a frozen object, its name in `StudyFiles.result_path`."""
+        """The SHA-256 of a frozen object, its name in `StudyFiles.result_path`; None while its result is withheld."""
         with reading(self._engine) as connection:
+            held = sa.select(result_object.c.result_id).where(
+                result_object.c.sop_instance_uid == sop_instance_uid, is_held(result_object.c.result_id, self._clock())
+            )
+            if connection.execute(held).first() is not None:
+                return None
             return sha256_of(connection, sop_instance_uid)
+
+    def objects_of(self, result_id: str) -> frozenset[str]:
+        """The SOP Instance UIDs of a result's objects; none while it is withheld."""
+        shown_now = sa.not_(is_held(result_object.c.result_id, self._clock()))
+        with reading(self._engine) as connection:
+            mine = result_object.c.result_id == result_id
+            return frozenset(connection.scalars(sa.select(result_object.c.sop_instance_uid).where(mine, shown_now)))
 
     def studies_by_tenant(self) -> dict[str, int]:
         """How many studies each tenant has; NO_TENANT is a key, too."""
@@ -91,9 +110,11 @@ class Board:
     def counts(self) -> shown.Counts:
         """For metrics."""
         with reading(self._engine) as connection:
-            deliveries = _count_by(connection, delivery.c.destination, delivery.c.state)
+            now = self._clock()
+            deliveries = _count_by(connection, delivery.c.destination, delivery.c.state, where=may_leave(now))
             commitments = _count_by(connection, commitment_request.c.calling_ae_title, commitment_request.c.state)
-            outcomes = _count_by(connection, result.c.model_name, result.c.outcome, result.c.flag)
+            shown_now = sa.not_(is_held(result.c.result_id, now))
+            outcomes = _count_by(connection, result.c.model_name, result.c.outcome, result.c.flag, where=shown_now)
             return shown.Counts(
                 studies={key[0]: n for key, n in _count_by(connection, board.c.state).items()},
                 jobs={key[0]: n for key, n in _count_by(connection, job.c.state).items()},
@@ -112,7 +133,9 @@ class Board:
                     )
                 ),
                 oldest_pending_delivery_at=connection.scalar(
-                    sa.select(sa.func.min(delivery.c.created_at)).where(delivery.c.state == DeliveryState.PENDING)
+                    sa.select(sa.func.min(delivery.c.created_at)).where(
+                        delivery.c.state == DeliveryState.PENDING, may_leave(now)
+                    )
                 ),
                 completions={
                     code: n for (code,), n in _count_by(connection, study_version.c.completed_on).items() if code
@@ -126,6 +149,9 @@ class Board:
             )
 
 
-def _count_by(connection: Connection, *columns: sa.Column[Any]) -> dict[tuple[str, ...], int]:
-    rows = connection.execute(sa.select(*columns, sa.func.count()).group_by(*columns))
+def _count_by(
+    connection: Connection, *columns: sa.Column[Any], where: sa.ColumnElement[bool] | None = None
+) -> dict[tuple[str, ...], int]:
+    counted = sa.select(*columns, sa.func.count()).group_by(*columns)
+    rows = connection.execute(counted if where is None else counted.where(where))
     return {tuple(row[:-1]): int(row[-1]) for row in rows}

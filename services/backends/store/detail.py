@@ -2,14 +2,16 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from itertools import groupby, pairwise
 from operator import attrgetter
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from services.backends.store import blind, history, verdict_documents, versions
 from services.backends.store import board as shown
-from services.backends.store import history, verdict_documents, versions
 from services.backends.store.deliveries import kinds
 from services.backends.store.tables import (
     delivery,
@@ -30,10 +32,12 @@ from services.triage.study import Event, InstanceHeader, StudyState
 
 _Events = Sequence[tuple[str, str, Event]]
 _Deliveries = Mapping[str, Sequence[shown.DeliveryRow]]
+# which destinations its objects suit tells which it has
+_TELLING = frozenset({"nothing_to_deliver"})
 
 
-def study_detail(connection: Connection, row: shown.StudyRow) -> shown.StudyDetail:
-    """All of the study that has this row in the work list."""
+def study_detail(connection: Connection, row: shown.StudyRow, *, now: datetime) -> shown.StudyDetail:
+    """All of the study that has this row in the work list, but for what is withheld at this time."""
     uid = row.study.study_instance_uid
     events = history.read(connection, uid)
     deliveries = _deliveries(connection, uid, events)
@@ -41,7 +45,7 @@ def study_detail(connection: Connection, row: shown.StudyRow) -> shown.StudyDeta
         row=row,
         patients=_patients(connection, uid),
         series=_series(connection, uid),
-        versions=_versions(connection, uid, events, deliveries),
+        versions=_versions(connection, uid, events, deliveries, now),
         events=tuple(one for kind, _, one in events if kind in ("study", "version")),
         verdict_documents=_verdict_documents(connection, uid, deliveries),
     )
@@ -82,14 +86,18 @@ def _series(connection: Connection, uid: str) -> tuple[shown.SeriesRow, ...]:
 
 
 def _versions(
-    connection: Connection, uid: str, events: _Events, deliveries: _Deliveries
+    connection: Connection, uid: str, events: _Events, deliveries: _Deliveries, now: datetime
 ) -> tuple[shown.VersionRow, ...]:
     results = _results(connection, uid, deliveries)
+    holds = {one.result_id: one for one in blind.of_study(connection, uid)}
     jobs: dict[int, list[shown.JobRow]] = defaultdict(list)
     rows = connection.execute(
         sa.select(job).where(job.c.study_instance_uid == uid).order_by(job.c.queued_at, job.c.job_id)
     )
     for row in rows:
+        found = results.get(row.job_id)
+        hold = holds.get(found.result_id) if found else None
+        is_held = hold is not None and hold.is_running(now)
         jobs[row.version].append(
             shown.JobRow(
                 job_id=row.job_id,
@@ -101,8 +109,10 @@ def _versions(
                 refusal=row.plan.refusal,
                 refused_series=row.plan.refused_series,
                 queued_at=row.queued_at,
-                result=results.get(row.job_id),
-                events=_of("job", row.job_id, events),
+                result=None if is_held else found,
+                withheld=_withheld(found, hold.until) if found and hold and is_held else None,
+                hold=hold,
+                events=_of("job", row.job_id, events, silent=is_held),
             )
         )
     rows_of_versions = connection.execute(
@@ -120,6 +130,16 @@ def _versions(
             jobs=tuple(jobs[row.number]),
         )
         for row in rows_of_versions
+    )
+
+
+def _withheld(result: shown.ResultRow, until: datetime) -> shown.WithheldRow:
+    return shown.WithheldRow(
+        result_id=result.result_id,
+        model=result.model,
+        series_instance_uid=result.series_instance_uid,
+        frozen_at=result.frozen_at,
+        until=until,
     )
 
 
@@ -227,8 +247,12 @@ def _deliveries(connection: Connection, uid: str, events: _Events) -> _Deliverie
     return found
 
 
-def _of(kind: str, subject: str, events: _Events) -> tuple[Event, ...]:
-    return tuple(one for its_kind, its_subject, one in events if (its_kind, its_subject) == (kind, subject))
+def _of(kind: str, subject: str, events: _Events, *, silent: bool = False) -> tuple[Event, ...]:
+    """silent: of a result that is withheld; not what it says, nor what is owed to whom because of it."""
+    mine = [one for its_kind, its_subject, one in events if (its_kind, its_subject) == (kind, subject)]
+    if silent:
+        mine = [replace(one, cause="") if one.what == "frozen" else one for one in mine if one.what not in _TELLING]
+    return tuple(mine)
 
 
 def model_of(name: str, version: str, weights_sha256: str) -> ModelIdentity:

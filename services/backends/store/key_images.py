@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store.tables import recall, result, result_object
+from services.backends.store.withheld import is_held
 from services.triage.lesion import Lesion
 
 
@@ -31,8 +33,8 @@ _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 _CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
-def key_lesion(connection: Connection, study_instance_uid: str, result_id: str) -> KeyLesion | None:
-    """None where there is no such result, it was recalled, or it tells of no lesion."""
+def key_lesion(connection: Connection, study_instance_uid: str, result_id: str, *, now: datetime) -> KeyLesion | None:
+    """None where there is no such result, it was recalled or is withheld, or it tells of no lesion."""
     row = connection.execute(
         sa.select(result.c.series_instance_uid, result.c.lesions)
         .outerjoin(recall, recall.c.result_id == result.c.result_id)
@@ -40,6 +42,7 @@ def key_lesion(connection: Connection, study_instance_uid: str, result_id: str) 
             result.c.result_id == result_id,
             result.c.study_instance_uid == study_instance_uid,
             recall.c.result_id.is_(None),
+            sa.not_(is_held(result.c.result_id, now)),
         )
     ).first()
     if row is None or not row.lesions:

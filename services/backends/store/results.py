@@ -8,6 +8,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from services.backends.store import blind as holds
 from services.backends.store import deliveries as deliveries_of
 from services.backends.store import (
     history,
@@ -22,8 +23,9 @@ from services.backends.store.engine import locked
 from services.backends.store.jobs import guarded_update, study_of
 from services.backends.store.owed import owe
 from services.backends.store.tables import job, result, result_object
+from services.triage.blind import BlindPolicy
 from services.triage.errors import LeaseLost
-from services.triage.job import JobState, Lease
+from services.triage.job import JobState, Lease, OrderPriority
 from services.triage.result import IDENTITY_CORRECTED, Destination, ObjectKind, Result, kinds_of, taken_by
 
 
@@ -35,6 +37,7 @@ def freeze(
     sha256s: Sequence[str],
     destinations: Sequence[Destination],
     now: datetime,
+    blind: BlindPolicy,
 ) -> str:
     """See `StudyStore.freeze`."""
     if len(sha256s) != len(frozen.objects):
@@ -82,7 +85,9 @@ def freeze(
         cause = f"by result {result_id}"
         lines.append(history.line(uid, "job", superseded, time=now, actor=actor, what="superseded", cause=cause))
     history.write(connection, lines)
-    reviews.schedule(connection, result_id, rewritten=owner.reconciles is not None, actor=actor, now=now)
+    priority = OrderPriority(owner.priority)
+    held = holds.decide(connection, result_id, blind, tenant=tenant, priority=priority, actor=actor, now=now)
+    reviews.schedule(connection, result_id, rewritten=owner.reconciles is not None, held=held, actor=actor, now=now)
     for one, kinds in goes.items():
         if kinds:
             owe(

@@ -13,8 +13,10 @@ from services.triage.finding import Outcome
 from services.triage.workitem import ProcedureStepState, asks_for_review
 
 
-def schedule(connection: Connection, result_id: str, *, rewritten: bool, actor: str, now: datetime) -> None:
+def schedule(connection: Connection, result_id: str, *, rewritten: bool, held: bool, actor: str, now: datetime) -> None:
     """Ask for the review of a result that was just frozen, in the place of what its model said before.
+
+    held: the result is withheld, and a task there is in any case: its absence would tell that nothing was found.
 
     rewritten: the result is an earlier one under corrected patient or order data; where that was reviewed, it was
     reviewed for good.
@@ -33,7 +35,7 @@ def schedule(connection: Connection, result_id: str, *, rewritten: bool, actor: 
         _cancel(connection, row, "superseded by a newer result", actor=actor, now=now)
     newest = earlier[0] if earlier else None
     reviewed = newest is not None and newest.state == ProcedureStepState.COMPLETED
-    if not asks_for_review(Outcome(mine.outcome)) or (rewritten and reviewed):
+    if not (held or asks_for_review(Outcome(mine.outcome))) or (rewritten and reviewed):
         return
     connection.execute(
         sa.insert(workitem).values(
@@ -49,10 +51,12 @@ def schedule(connection: Connection, result_id: str, *, rewritten: bool, actor: 
     )
 
 
-def withdraw(connection: Connection, result_id: str, reason: str, *, actor: str, now: datetime) -> None:
-    """Cancel the review of a result, unless it is done."""
+def withdraw(
+    connection: Connection, result_id: str, reason: str, *, actor: str, now: datetime, claimed: bool = True
+) -> None:
+    """Cancel the review of a result, unless it is done. claimed: also one that a reader has claimed."""
     row = connection.execute(sa.select(workitem).where(workitem.c.result_id == result_id)).first()
-    if row is not None:
+    if row is not None and (claimed or row.state == ProcedureStepState.SCHEDULED):
         _cancel(connection, row, reason, actor=actor, now=now)
 
 

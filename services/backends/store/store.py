@@ -2,7 +2,7 @@
 # ruff: noqa: D102  # the contracts are told in services.triage.ports
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine
 
@@ -25,16 +25,19 @@ from services.backends.store import (
 from services.backends.store.announcements import Announcements
 from services.backends.store.archive import Archive
 from services.backends.store.backlog import backlog
+from services.backends.store.blind import Holds
 from services.backends.store.desk import Board
 from services.backends.store.engine import reading, writing
 from services.backends.store.inquiries import Inquiries
 from services.backends.store.observations import Observations
 from services.backends.store.readings import Readings
 from services.backends.store.reconciliations import Reconciliations
+from services.backends.store.training import Training
 from services.backends.store.verdict_documents import VerdictDocuments
 from services.backends.store.verdicts import Verdicts
 from services.backends.store.views import SavedViews
 from services.backends.store.workitems import Workitems
+from services.triage.blind import NOT_BLIND, BlindPolicy
 from services.triage.commitment import CommitmentReport
 from services.triage.completeness import Evidence
 from services.triage.errors import Reason
@@ -49,6 +52,14 @@ from services.triage.tenant import Tenant
 # Whether two kept contents of one instance, by digest, show the same: then the second opens no version.
 SamePixels = Callable[[str, str], bool]
 
+Clock = Callable[[], datetime]
+"""Answers the time in UTC."""
+
+
+def utc_now() -> datetime:
+    """The time now, in UTC."""
+    return datetime.now(UTC)
+
 
 def never_the_same(_kept: str, _arrived: str) -> bool:
     """The safe answer of who cannot look at pixels."""
@@ -62,16 +73,21 @@ class SqlStudyStore:
     `announcements`: what the door hears of MPPS and IAN. `workitems`: what UPS-RS asks and changes.
     `requests`: `services.triage.ports.CommitmentRequests`. `readings`: who has taken and read which study. `views`: the
     filters of the work list that people keep. `verdicts`: what readers answered; `verdict_documents`: as documents.
-    `observations`: for the observatory.
+    `observations`: for the observatory. `training`: what learners are shown and answer. `holds`: what is withheld until
+    a reader has assessed the study; `clock` tells the reads whether it still is.
     """
 
-    def __init__(self, engine: Engine, *, same_pixels: SamePixels, default_issuer: str = "") -> None:
+    def __init__(
+        self, engine: Engine, *, same_pixels: SamePixels, default_issuer: str = "", clock: Clock = utc_now
+    ) -> None:
         self._engine = engine
         self._same_pixels = same_pixels
         self._default_issuer = default_issuer
-        self.board = Board(engine)
-        self.archive = Archive(engine)
-        self.workitems = Workitems(engine)
+        self.board = Board(engine, clock)
+        self.archive = Archive(engine, clock)
+        self.workitems = Workitems(engine, clock)
+        self.holds = Holds(engine, clock)
+        self.training = Training(engine, clock)
         self.verdicts = Verdicts(engine)
         self.readings = Readings(engine)
         self.views = SavedViews(engine)
@@ -213,9 +229,12 @@ class SqlStudyStore:
         sha256s: Sequence[str],
         destinations: Sequence[Destination],
         now: datetime,
+        blind: BlindPolicy = NOT_BLIND,
     ) -> str:
         with writing(self._engine) as connection:
-            return results.freeze(connection, lease, result, sha256s=sha256s, destinations=destinations, now=now)
+            return results.freeze(
+                connection, lease, result, sha256s=sha256s, destinations=destinations, now=now, blind=blind
+            )
 
     def postpone(self, lease: Lease, reason: Reason, *, now: datetime, until: datetime) -> None:
         with writing(self._engine) as connection:
@@ -304,6 +323,9 @@ class SqlStudyStore:
     def resend(self, delivery_ids: Sequence[str], *, actor: str, now: datetime) -> list[str]:
         with writing(self._engine) as connection:
             return deliveries.resend(connection, delivery_ids, actor=actor, now=now)
+
+    def end_holds(self, *, now: datetime, switched_off: bool) -> int:
+        return self.holds.switch_off(now=now) if switched_off else self.holds.expire(now=now)
 
     def close(self) -> None:
         """Close all connections."""

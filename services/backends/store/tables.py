@@ -16,7 +16,7 @@ from services.triage.patient import MAX_ID_CHARACTERS
 from services.triage.result import ObjectKind
 from services.triage.study import InstanceHeader, StudyAttributes
 from services.triage.tenant import NO_TENANT
-from services.triage.verdict import MarkedLesion, Shown
+from services.triage.verdict import MarkedLesion, OwnAssessment, Shown
 
 metadata = sa.MetaData(
     naming_convention={
@@ -410,6 +410,7 @@ verdict = sa.Table(
     Column("given_at", UtcTime, nullable=False, index=True),
     Column("shown", AsJson(Shown), nullable=False),
     Column("undoes", WORD, ForeignKey("verdict.verdict_id"), unique=True),
+    Column("assessment", AsJson(OwnAssessment)),
     Index(None, "study_instance_uid"),
 )
 
@@ -464,6 +465,58 @@ verdict_document_owed = sa.Table(
     Column("last_given_at", UtcTime, nullable=False, index=True),
     Column("done_at", UtcTime),
     Column("authenticated", Boolean, nullable=False, server_default=sa.false()),
+)
+
+# A result that is withheld until a reader has assessed the study (`triage.blind.Hold`); once ended it never changes.
+# Who runs since before revision 0016 knows of none, and shows and sends what this withholds: upgrade all of them first.
+blind_hold = sa.Table(
+    "blind_hold",
+    metadata,
+    Column("result_id", WORD, ForeignKey("result.result_id"), primary_key=True),
+    _study(),
+    Column("since", UtcTime, nullable=False),
+    Column("until", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    Column("ended_how", WORD),
+    Column("ended_by", Words, nullable=False, server_default=""),
+    Index(None, "study_instance_uid"),
+    Index(None, "ended_at", "until"),
+)
+
+# What a learner picked for training. key: of the UIDs that stand for the real ones.
+training_round = sa.Table(
+    "training_round",
+    metadata,
+    Column("round_id", WORD, primary_key=True),
+    Column("learner", Words, nullable=False, index=True),
+    Column("model_name", Text, nullable=False),
+    Column("mix", WORD, nullable=False),
+    Column("key", HEX, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+# A study of a round. name: the Study Instance UID that the learner sees. truth: the readers' when the round began.
+training_case = sa.Table(
+    "training_case",
+    metadata,
+    Column("round_id", WORD, ForeignKey("training_round.round_id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("name", UID, nullable=False, unique=True),
+    _study(),
+    Column("result_id", WORD, ForeignKey("result.result_id"), nullable=False),
+    Column("kind", WORD, nullable=False),
+    Column("truth", WORD, nullable=False),
+    Column("answer", WORD),
+    Column("confidence", WORD),
+    Column("answered_at", UtcTime),
+)
+
+# Whether the images of a result may be shown to learners: '', or the code of why not (`triage.training.exclusion`).
+training_check = sa.Table(
+    "training_check",
+    metadata,
+    Column("result_id", WORD, ForeignKey("result.result_id"), primary_key=True),
+    Column("exclusion", WORD, nullable=False),
 )
 
 # A request for Storage Commitment that an AE has made to us. attempt: failed tries of what its state waits for.

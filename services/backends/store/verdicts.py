@@ -1,16 +1,17 @@
 """What readers answered to the AI, append-only: `SqlStudyStore.verdicts` is one."""
 
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
-from services.backends.store import history, verdict_documents
+from services.backends.store import blind, history, verdict_documents
 from services.backends.store.engine import locked, reading, writing
 from services.backends.store.readings import settle
 from services.backends.store.tables import result, study, verdict
 from services.triage.errors import VerdictRefused
-from services.triage.verdict import Answer, Verdict
+from services.triage.verdict import OWN_ASSESSMENTS, Answer, Verdict
 
 
 class Verdicts:
@@ -23,13 +24,17 @@ class Verdicts:
         """Keep a verdict. False, and nothing changes: it is there already (`verdict_id`).
 
         Raises VerdictRefused: unknown_study, unknown_result, unknown_lesion, unknown_verdict, not_yours,
-        already_undone.
+        already_undone, withheld, blind_stands.
+
+        An assessment of the reader's own ends what withholds the AI's result, in the same transaction; `shown.blind` is
+        kept as it was: whether anything did.
         """
         with writing(self._engine) as connection:
             locked(connection, [given.study_instance_uid])
             if _row(connection, given.verdict_id) is not None:
                 return False
             _check(connection, given)
+            given = _blind_or_not(connection, given)
             connection.execute(sa.insert(verdict).values(**{c.name: getattr(given, c.name) for c in verdict.columns}))
             line = history.line(
                 given.study_instance_uid,
@@ -69,8 +74,22 @@ def _check(connection: Connection, given: Verdict) -> None:
         raise VerdictRefused("unknown_study", "no instance of this study was kept")
     if given.result_id is not None:
         _check_result(connection, given)
+    held = blind.held_now(connection, uid, now=given.given_at)
+    # an assessment of one's own names the result that it comes before
+    is_about_it = given.result_id is None or (given.result_id in held and given.answer not in OWN_ASSESSMENTS)
+    if held and is_about_it and given.answer is not Answer.UNDO:
+        raise VerdictRefused("withheld", "the AI's result is withheld: assess the study yourself first")
     if given.undoes is not None:
         _check_undo(connection, given, given.undoes)
+
+
+def _blind_or_not(connection: Connection, given: Verdict) -> Verdict:
+    """The verdict with what was shown, as the store knows it."""
+    if given.answer not in OWN_ASSESSMENTS:
+        return given
+    uid, now = given.result_id, given.given_at
+    was_held = uid is not None and blind.end_by_read(connection, uid, reader=given.reader, now=now)
+    return replace(given, shown=replace(given.shown, blind=was_held))
 
 
 def _check_result(connection: Connection, given: Verdict) -> None:
@@ -92,5 +111,7 @@ def _check_undo(connection: Connection, given: Verdict, verdict_id: str) -> None
         raise VerdictRefused("unknown_verdict", "this study has no such verdict that could be undone")
     if undone.reader != given.reader:
         raise VerdictRefused("not_yours", "a verdict is undone by who gave it")
+    if undone.shown.blind:
+        raise VerdictRefused("blind_stands", "an assessment made before the AI's result was shown stays as it was")
     if connection.scalar(sa.select(sa.func.count()).where(verdict.c.undoes == verdict_id)):
         raise VerdictRefused("already_undone", "this verdict was undone before")

@@ -2,22 +2,25 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store.board import LISTED, AiSays, ShownState, StudyRow, TimeToFlag
+from services.backends.store.columns import UtcTime
 from services.backends.store.detail import model_of, reason_of
 from services.backends.store.reading_state import reading_of_row
-from services.backends.store.tables import board, recall, result, study, study_version, workitem
+from services.backends.store.tables import blind_hold, board, recall, result, study, study_version, workitem
 from services.backends.store.versions import attributes_of
+from services.backends.store.withheld import runs
 from services.triage.finding import Flag, Outcome
 from services.triage.job import OrderPriority
 from services.triage.reading import ReadingState
 from services.triage.workitem import ProcedureStepState
 
-LINES = (
+_LINES = (
     sa.select(
         study,
         *(column.label(f"board_{column.name}") for column in board.c),
@@ -40,6 +43,32 @@ LINES = (
         ),
     )
 )
+
+
+def lines(now: datetime) -> sa.Select[Any]:
+    """Lines, unnarrowed; each with the time until which something is withheld of the version that it tells of."""
+    until = _holds(result, now).correlate(result).with_only_columns(sa.func.max(blind_hold.c.until)).scalar_subquery()
+    return _LINES.add_columns(sa.type_coerce(until, UtcTime()).label("withheld_until"))
+
+
+def _holds(leading: sa.FromClause, now: datetime) -> sa.Select[Any]:
+    """What withholds a result of the version that a leading result is of."""
+    held = result.alias()
+    return sa.select(blind_hold).where(
+        blind_hold.c.result_id == held.c.result_id,
+        held.c.study_instance_uid == leading.c.study_instance_uid,
+        held.c.version == leading.c.version,
+        *runs(now),
+    )
+
+
+def _is_withheld(now: datetime) -> sa.ColumnElement[bool]:
+    """Of a line of the board, by the few holds that run."""
+    line, leading = board.alias(), result.alias()
+    studies = _holds(leading, now).where(line.c.result_id == leading.c.result_id)
+    return board.c.study_instance_uid.in_(studies.with_only_columns(line.c.study_instance_uid))
+
+
 _APART = "\n"  # nothing that is searched for has it
 
 
@@ -113,15 +142,16 @@ class Waiting:
     unseen: int
 
 
-def page(connection: Connection, wanted: WorkListFilter, *, at: Place | None, limit: int) -> Page:
+def page(connection: Connection, wanted: WorkListFilter, *, at: Place | None, limit: int, now: datetime) -> Page:
     """So many rows from a place on; None: from the top."""
     backwards = at is not None and at.backwards
     keys = (board.c.rank, board.c.study_instance_uid)
-    lines = LINES.where(*_conditions(wanted)).order_by(*(key.desc() if backwards else key for key in keys))
+    found_lines = lines(now).where(*_conditions(wanted, now))
+    found_lines = found_lines.order_by(*(key.desc() if backwards else key for key in keys))
     if at is not None:
         here = sa.tuple_(sa.literal(at.rank, sa.Float), sa.literal(at.study_instance_uid))
-        lines = lines.where(sa.tuple_(*keys) < here if backwards else sa.tuple_(*keys) > here)
-    found = [study_row(row) for row in connection.execute(lines.limit(limit + 1))]
+        found_lines = found_lines.where(sa.tuple_(*keys) < here if backwards else sa.tuple_(*keys) > here)
+    found = [study_row(row) for row in connection.execute(found_lines.limit(limit + 1))]
     more, rows = len(found) > limit, found[:limit]
     if backwards:
         rows.reverse()
@@ -132,7 +162,7 @@ def page(connection: Connection, wanted: WorkListFilter, *, at: Place | None, li
     )
 
 
-def waiting(connection: Connection, tenant: str | None) -> Waiting:
+def waiting(connection: Connection, tenant: str | None, *, now: datetime) -> Waiting:
     """Counted over the list as it is without a filter."""
 
     def how_many(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
@@ -141,7 +171,7 @@ def waiting(connection: Connection, tenant: str | None) -> Waiting:
     counted = sa.select(
         sa.func.count().label("everything"),
         how_many(board.c.priority == OrderPriority.STAT).label("stat"),
-        how_many(board.c.ai_says == AiSays.URGENT).label("urgent"),
+        how_many(sa.and_(board.c.ai_says == AiSays.URGENT, sa.not_(_is_withheld(now)))).label("urgent"),
         how_many(board.c.ai_says == AiSays.UNSEEN).label("unseen"),
     ).where(sa.not_(board.c.is_read), board.c.state.in_(sorted(LISTED)))
     if tenant is not None:
@@ -157,16 +187,17 @@ def model_names(connection: Connection) -> tuple[str, ...]:
     return tuple(sorted(connection.scalars(names)))
 
 
-def _conditions(wanted: WorkListFilter) -> list[sa.ColumnElement[bool]]:
+def _conditions(wanted: WorkListFilter, now: datetime) -> list[sa.ColumnElement[bool]]:
     found: list[sa.ColumnElement[bool]] = [
         board.c.state.in_(sorted(LISTED if wanted.states is None else wanted.states)),
     ]
     of_columns: tuple[tuple[sa.Column[Any], Collection[Any]], ...] = (
         (board.c.priority, wanted.priorities),
-        (board.c.ai_says, wanted.ai_says),
         (board.c.model_name, wanted.models),
     )
     found += [column.in_(sorted(values)) for column, values in of_columns if values]
+    if wanted.ai_says:
+        found.append(_of_ai(set(wanted.ai_says), now))
     found += _of_reading(set(wanted.readings))
     if wanted.modalities:
         found.append(sa.or_(*(_has_modality(each) for each in wanted.modalities)))
@@ -179,6 +210,13 @@ def _conditions(wanted: WorkListFilter) -> list[sa.ColumnElement[bool]]:
         matches = searched.icontains(wanted.search, autoescape=True)
         found.append(board.c.study_instance_uid.in_(sa.select(study.c.study_instance_uid).where(matches)))
     return found
+
+
+def _of_ai(wanted: set[AiSays], now: datetime) -> sa.ColumnElement[bool]:
+    """The board tells what the AI said also where it is withheld: nobody finds that out by a filter."""
+    withheld = _is_withheld(now)
+    told = sa.and_(board.c.ai_says.in_(sorted(wanted)), sa.not_(withheld))
+    return sa.or_(told, withheld) if AiSays.WITHHELD in wanted else told
 
 
 def _of_reading(wanted: set[ReadingState]) -> Sequence[sa.ColumnElement[bool]]:
@@ -198,8 +236,8 @@ def _has_modality(modality: str) -> sa.ColumnElement[bool]:
 
 
 def study_row(row: sa.Row[Any]) -> StudyRow:
-    """The row of `LINES` as it is shown."""
-    has_result = row.result_result_id is not None
+    """The row of `lines` as it is shown."""
+    has_result = row.result_result_id is not None and row.withheld_until is None
     recalled = row.recalled_at is not None
     lesions = () if recalled or not has_result else row.result_lesions
     return StudyRow(
@@ -217,10 +255,10 @@ def study_row(row: sa.Row[Any]) -> StudyRow:
         result_version=row.result_version,
         outcome=Outcome(row.result_outcome) if has_result and not recalled else None,
         flag=Flag(row.result_flag) if has_result and not recalled else None,
-        score=None if recalled else row.result_score,
-        calibrated=bool(row.result_calibrated),
+        score=row.result_score if has_result and not recalled else None,
+        calibrated=has_result and bool(row.result_calibrated),
         model=model_of(row.result_model_name, row.result_model_version, row.result_weights_sha256)
-        if has_result
+        if row.result_result_id is not None
         else None,
         recalled=recalled,
         already_reported=row.board_already_reported,
@@ -237,4 +275,5 @@ def study_row(row: sa.Row[Any]) -> StudyRow:
         result_id=row.result_result_id,
         reading=reading_of_row(row),
         rank=row.board_rank,
+        withheld_until=row.withheld_until,
     )

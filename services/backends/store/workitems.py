@@ -1,7 +1,7 @@
 """The worklist of reviews (PS3.4 annex CC): what is asked of it by UPS-RS, each change one transaction."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -17,6 +17,7 @@ from services.backends.store.detail import model_of, reason_of
 from services.backends.store.engine import locked, reading, writing
 from services.backends.store.tables import board, result, result_object, study, workitem
 from services.backends.store.versions import attributes_of
+from services.backends.store.withheld import is_held
 from services.triage.errors import Reason, WorkitemRefused
 from services.triage.finding import Flag, Outcome
 from services.triage.job import OrderPriority
@@ -55,6 +56,7 @@ class Workitem:
 
     told: what others set, in the DICOM JSON Model. replaces: the workitem that it takes the place of. objects: those
     of the result, its rejection note left out. Its Transaction UID is nobody's but its owner's, and never told.
+    withheld: what the result says is not to be told yet; the outcome to `objects` are those of one that says nothing.
     """
 
     uid: str
@@ -79,6 +81,7 @@ class Workitem:
     modified_at: datetime
     canceled_at: datetime | None
     cancel_reason: str | None
+    withheld: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,12 +104,15 @@ class Changed(StrEnum):
 class Workitems:
     """What UPS-RS may ask and change. Raises StoreUnavailable; a change also WorkitemRefused."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self._engine = engine
+        self._clock = clock
 
     def find(self, narrowed: WorkitemFilter, *, limit: int, offset: int) -> list[Workitem]:
         """In the order of the work list (`triage.reading.rank`)."""
-        rows = _ROWS.where(*conditions_of(narrowed.of_study))
+        now = self._clock()
+        rows = _ROWS.add_columns(is_held(workitem.c.result_id, now).label("withheld"))
+        rows = rows.where(*conditions_of(narrowed.of_study, now))
         if narrowed.uids:
             rows = rows.where(workitem.c.workitem_uid.in_(narrowed.uids))
         if narrowed.states:
@@ -217,17 +223,18 @@ def _workitem(row: sa.Row[Any], objects: tuple[ObjectRow, ...]) -> Workitem:
         result_id=row.result_result_id,
         model=model_of(row.result_model_name, row.result_model_version, row.result_weights_sha256),
         series_instance_uid=row.result_series_instance_uid,
-        outcome=Outcome(row.result_outcome),
-        flag=Flag(row.result_flag),
-        score=row.result_score,
-        calibrated=row.result_calibrated,
-        lesion_count=len(row.result_lesions),
+        outcome=Outcome.NOTHING_FOUND if row.withheld else Outcome(row.result_outcome),
+        flag=Flag.ROUTINE if row.withheld else Flag(row.result_flag),
+        score=None if row.withheld else row.result_score,
+        calibrated=row.result_calibrated and not row.withheld,
+        lesion_count=0 if row.withheld else len(row.result_lesions),
         reason=reason_of(row.result_reason_code, row.result_reason_text),
-        objects=objects,
+        objects=() if row.withheld else objects,
         told=row.workitem_told,
         replaces=row.workitem_replaces,
         scheduled_at=row.workitem_scheduled_at,
         modified_at=row.workitem_modified_at,
         canceled_at=row.workitem_canceled_at,
         cancel_reason=row.workitem_cancel_reason,
+        withheld=row.withheld,
     )

@@ -10,7 +10,8 @@ ALIAS = "/dicom-web"
 """Where QIDO-RS and WADO-RS were alone once; addresses in an answer are below the root that was asked."""
 
 
-_BELOW = re.compile(rf"(?:/t/[^/]+)?(?:{ROOT}|{ALIAS})(?=/)")  # everybody's, or a tenant's
+# everybody's, a tenant's, or a learner's
+_BELOW = re.compile(rf"(?:/t/[^/]+|/training)?(?:{ROOT}|{ALIAS})(?=/)")
 
 
 def is_dicomweb(path: str) -> bool:

@@ -2,23 +2,25 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
-from services.gateway.desk import Desk, TheDesk
+from services.gateway.desk import Desk, the_desk
 from services.gateway.problems import Problem
 
 Answer = Callable[[Request, Desk], Response]
 
 
-def add_read(router: APIRouter, path: str, answer: Answer, **about: Any) -> None:
-    """GET and HEAD of a path. about: `described` and whatever else the route takes."""
+def add_read(
+    router: APIRouter, path: str, answer: Answer, *, desk_of: Callable[..., Desk] = the_desk, **about: Any
+) -> None:
+    """GET and HEAD of a path. desk_of: the dependency that answers the desk. about: as the route takes it."""
 
-    def dicomweb(request: Request, desk: TheDesk) -> Response:
+    def dicomweb(request: Request, desk: Annotated[Desk, Depends(desk_of)]) -> Response:
         return answer(request, desk)
 
-    def head(request: Request, desk: TheDesk) -> Response:
+    def head(request: Request, desk: Annotated[Desk, Depends(desk_of)]) -> Response:
         """What GET would answer, without its body: none of it is read but the first piece (RFC 9110 9.3.2)."""
         answered = answer(request, desk)
         told = Response(status_code=answered.status_code, headers=dict(answered.headers))

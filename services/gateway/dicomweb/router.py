@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from services.gateway.desk import Desk, the_desk
 from services.gateway.dicomweb.levels import Level
 from services.gateway.dicomweb.negotiate import DICOM, DICOM_JSON, JPEG, MULTIPART, OCTET_STREAM, PNG
 from services.gateway.dicomweb.query import PAGE_LIMIT
@@ -69,14 +70,14 @@ _PROBLEMS = {
 }
 
 
-def dicomweb_router() -> APIRouter:
-    """The routes; each reads the store and the files of the application's desk."""
+def dicomweb_router(desk_of: Callable[..., Desk] = the_desk) -> APIRouter:
+    """The routes; each reads the store and the files of a desk, the application's unless another is told."""
     router = APIRouter(tags=["dicomweb"])
     for path, (level, summary) in _SEARCHES.items():
         about = _about(path, search, "Any attribute is a query parameter too, by keyword or tag.")
-        add_read(router, path, partial(search, level=level), summary=summary, **about)
+        add_read(router, path, partial(search, level=level), summary=summary, desk_of=desk_of, **about)
     for path, (answer, summary) in _RETRIEVALS.items():
-        add_read(router, path, answer, summary=summary, **_about(path, answer))
+        add_read(router, path, answer, summary=summary, desk_of=desk_of, **_about(path, answer))
     return router
 
 

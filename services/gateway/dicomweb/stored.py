@@ -131,7 +131,7 @@ def stored_file(desk: Desk, instance: StoredInstance) -> StoredFile:
             detail="The store knows the instance, but its file is not in the data folder.",
             way_out="Restore the data folder from a backup that matches the database.",
         ) from error
-    return StoredFile(instance=instance, path=path)
+    return (desk.stored_as or StoredFile)(instance=instance, path=path)
 
 
 def undecodable() -> ProblemError:

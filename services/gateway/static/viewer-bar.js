@@ -5,7 +5,9 @@ const vigieBar = {
   id: 'vigie.verdict-bar',
   onModeEnter({ servicesManager }) {
     const study = new URLSearchParams(location.search).get('StudyInstanceUIDs');
-    if (study) this.bar = new VerdictBar(study, servicesManager.services);
+    // a learner's case is answered on its own page
+    const isTraining = location.pathname.endsWith('/training');
+    if (study && !isTraining) this.bar = new VerdictBar(study, servicesManager.services);
   },
   onModeExit() {
     this.bar?.close();

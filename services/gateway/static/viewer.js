@@ -61,6 +61,28 @@ const openResult = {
 const TAKEN = { a: 'shift+a', n: 'shift+n', r: 'shift+r' };
 const moved = bindings => bindings.map(one => ({ ...one, keys: one.keys.map(key => TAKEN[key] ?? key) }));
 
+// Where studies come from: everybody's, and at /ohif/viewer/training a learner's cases, without patient identity.
+const source = (sourceName, root) => ({
+  namespace: '@ohif/extension-default.dataSourcesModule.dicomweb',
+  sourceName,
+  configuration: {
+    friendlyName: 'Vigie',
+    name: sourceName,
+    qidoRoot: location.origin + root,
+    wadoRoot: location.origin + root,
+    qidoSupportsIncludeField: true,
+    supportsFuzzyMatching: false,
+    supportsWildcard: true,
+    imageRendering: 'wadors',
+    thumbnailRendering: 'wadors',
+    enableStudyLazyLoad: true,
+    staticWado: false,
+    singlepart: 'bulkdata,video',
+    bulkDataURI: { enabled: true, relativeResolution: 'studies' },
+    omitQuotationForMultipartRequest: true,
+  },
+});
+
 window.config = {
   name: 'vigie',
   routerBasename: '/ohif',
@@ -79,27 +101,6 @@ window.config = {
   disableConfirmationPrompts: true,
   investigationalUseDialog: { option: 'configure', days: 30 },
   defaultDataSourceName: 'vigie',
-  dataSources: [
-    {
-      namespace: '@ohif/extension-default.dataSourcesModule.dicomweb',
-      sourceName: 'vigie',
-      configuration: {
-        friendlyName: 'Vigie',
-        name: 'vigie',
-        qidoRoot: location.origin + '/dicomweb',
-        wadoRoot: location.origin + '/dicomweb',
-        qidoSupportsIncludeField: true,
-        supportsFuzzyMatching: false,
-        supportsWildcard: true,
-        imageRendering: 'wadors',
-        thumbnailRendering: 'wadors',
-        enableStudyLazyLoad: true,
-        staticWado: false,
-        singlepart: 'bulkdata,video',
-        bulkDataURI: { enabled: true, relativeResolution: 'studies' },
-        omitQuotationForMultipartRequest: true,
-      },
-    },
-  ],
+  dataSources: [source('vigie', '/dicomweb'), source('training', '/training/dicomweb')],
   httpErrorHandler: error => console.warn('DICOMweb answered', error.status),
 };

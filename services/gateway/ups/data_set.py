@@ -25,7 +25,9 @@ _DISCONTINUED = ("110513", "DCM", "Discontinued for unspecified reason")  # CID 
 Source = Callable[[str, str], Sequence[StoredInstance]]
 """The instances of a series (Study and Series Instance UID) that were analysed."""
 
+_WITHHELD = "assess before the AI's result is shown"
 _WHAT = {
+    Outcome.NOTHING_FOUND: "nothing found",  # a task only because its result was withheld until a moment ago
     Outcome.FOUND: "findings",
     Outcome.EQUIVOCAL: "equivocal findings",
     Outcome.NOT_ANALYSED: "not analysed: read without AI",
@@ -66,7 +68,7 @@ def _schedule(step: Dataset, one: Workitem) -> None:
     step.ScheduledProcedureStepPriority = "HIGH" if urgent else "MEDIUM"
     step.ScheduledProcedureStepModificationDateTime = _date_time(one.modified_at)
     step.ScheduledProcedureStepStartDateTime = _date_time(one.scheduled_at)
-    step.ProcedureStepLabel = f"Review: {_WHAT[one.outcome]}"
+    step.ProcedureStepLabel = f"Review: {_WITHHELD if one.withheld else _WHAT[one.outcome]}"
     step.WorklistLabel = WORKLIST_LABEL
     step.CommentsOnTheScheduledProcedureStep = _comment(one)
     step.ScheduledWorkitemCodeSequence = [code(INTERPRETATION)]
@@ -81,6 +83,8 @@ def _schedule(step: Dataset, one: Workitem) -> None:
 
 def _comment(one: Workitem) -> str:
     """What a reader has to know before anything is opened; never that there is no disease."""
+    if one.withheld:
+        return f"the result of {one.model.name} {one.model.version} is withheld until a reader has assessed the study"
     if one.reason is not None:
         return f"{one.reason.text} [{one.reason.code}]"
     about = "" if one.calibrated else ", not calibrated on patients"

@@ -1,0 +1,72 @@
+"""Which answered studies may be shown to learners, by the headers of the series that they would see."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from pydicom import Dataset, dcmread
+
+from services.backends.store.archive import StoredInstance
+from services.gateway.desk import Desk
+from services.gateway.dicomweb.stored import UNREADABLE
+from services.triage.training import MAY_BE_BURNED_IN, Candidate, ImageFacts, exclusion
+
+LOOKS_PER_REQUEST = 40
+"""So many studies are looked at for one page; the others when the next is asked for."""
+
+_TAGS = [
+    "SOPClassUID",
+    "Modality",
+    "ImageType",
+    "BurnedInAnnotation",
+    "RecognizableVisualFeatures",
+    "BodyPartExamined",
+    "SeriesDescription",
+    "StudyDescription",
+    "ProtocolName",
+    "ImagePositionPatient",
+]
+
+
+def eligible(desk: Desk, candidates: Sequence[Candidate]) -> tuple[list[Candidate], Counter[str], int]:
+    """Those that may be shown; how many may not, by the code of why; and how many were not looked at yet."""
+    training = desk.store.training
+    known = training.checked([one.result_id for one in candidates])
+    unknown = [one for one in candidates if one.result_id not in known]
+    looked = {one.result_id: _exclusion(desk, one) for one in unknown[:LOOKS_PER_REQUEST]}
+    training.note_checked(looked)
+    known |= looked
+    shown = [one for one in candidates if known.get(one.result_id) == ""]
+    counts = Counter(known[one.result_id] for one in candidates if known.get(one.result_id))
+    return shown, counts, len(unknown) - len(looked)
+
+
+def _exclusion(desk: Desk, one: Candidate) -> str:
+    images = [
+        each
+        for each in desk.store.archive.instances(one.study_instance_uid, one.series_instance_uid)
+        if not each.is_result
+    ]
+    try:
+        reason = exclusion([_facts(desk, each) for each in images]) if images else MAY_BE_BURNED_IN
+    except (*UNREADABLE, OSError):
+        reason = MAY_BE_BURNED_IN  # what cannot be read is not shown
+    return reason.code if reason else ""
+
+
+def _facts(desk: Desk, one: StoredInstance) -> ImageFacts:
+    header = dcmread(desk.files.path(one.digest), force=True, stop_before_pixels=True, specific_tags=list(_TAGS))
+    position = list(header.get("ImagePositionPatient") or ())
+    return ImageFacts(
+        sop_class_uid=str(header.get("SOPClassUID", "")),
+        modality=str(header.get("Modality", "")),
+        image_type=tuple(header.get("ImageType") or ()),
+        burned_in=str(header.get("BurnedInAnnotation", "")),
+        recognizable=str(header.get("RecognizableVisualFeatures", "")),
+        text=_text(header),
+        position_mm=float(position[2]) if len(position) == 3 else None,
+    )
+
+
+def _text(header: Dataset) -> str:
+    names = ("BodyPartExamined", "SeriesDescription", "StudyDescription", "ProtocolName")
+    return " ".join(str(header.get(name, "")) for name in names)
