@@ -8,6 +8,7 @@ from fastapi.responses import FileResponse
 from services.backends.store.board import ShownState
 from services.gateway.desk import PAGE_LIMIT, PAGE_SIZE, TheDesk, UidInPath, unknown_study
 from services.gateway.problems import Problem, ProblemError
+from services.gateway.people import ThePerson
 from services.gateway.recall import recall
 from services.gateway.schemas import (
     AnalysisOut,
@@ -94,6 +95,7 @@ def get_study(desk: TheDesk, uid: UidInPath) -> StudyDetailOut:
 )
 def complete_study(
     desk: TheDesk,
+    person: ThePerson,
     uid: UidInPath,
     priority: Annotated[
         Literal["stat", "high", "routine"], Query(description="Priority of the order, at least; it never lowers one.")
@@ -101,7 +103,7 @@ def complete_study(
 ) -> CompletionOut:
     """Asks for completion; an image that arrives later opens a new version."""
     asked = OrderPriority[priority.upper()]
-    if desk.store.ask_completion(uid, actor="api", now=desk.clock(), priority=asked):
+    if desk.store.ask_completion(uid, actor=person.name, now=desk.clock(), priority=asked):
         return CompletionOut(study_instance_uid=uid)
     if desk.store.board.study(uid) is None:
         raise unknown_study()
@@ -122,9 +124,9 @@ def complete_study(
     responses=_problems(s404="No instance of this study was kept.", s409="The study will be analysed anyway."),
     response_model=AnalysisOut,
 )
-def analyse_study(desk: TheDesk, uid: UidInPath) -> AnalysisOut:
+def analyse_study(desk: TheDesk, person: ThePerson, uid: UidInPath) -> AnalysisOut:
     """A new version of the study, new results that name their predecessors; the study keeps its place in the list."""
-    if desk.store.ask_analysis(uid, actor="api", now=desk.clock()):
+    if desk.store.ask_analysis(uid, actor=person.name, now=desk.clock()):
         return AnalysisOut(study_instance_uid=uid)
     if desk.store.board.study(uid) is None:
         raise unknown_study()
@@ -184,6 +186,7 @@ def get_result(desk: TheDesk, sop_instance_uid: UidInPath, if_none_match: Annota
 )
 def recall_result(
     desk: TheDesk,
+    person: ThePerson,
     result_id: Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="`result_id` of a study's result.")],
     body: RecallIn,
 ) -> RecallOut:
@@ -193,7 +196,7 @@ def recall_result(
     """
     notes, now = desk.settings.recall_notes, desk.clock()
     try:
-        recalled = recall(desk.store, desk.files, result_id, reason=body.reason, actor="api", notes=notes, now=now)
+        recalled = recall(desk.store, desk.files, result_id, reason=body.reason, actor=person.name, notes=notes, now=now)
     except OutOfResources as error:
         raise ProblemError(
             507,

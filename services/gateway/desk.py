@@ -1,16 +1,19 @@
 """What the endpoints share: the store, the files, the settings and the clock, found through the request."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Request
 
 from services.backends.store import SqlStudyStore
+from services.backends.store.sight import Sight
+from services.gateway.access.caller import LOCAL, caller_of
 from services.gateway.problems import ProblemError
 from services.gateway.role import Role
 from services.settings import Settings
+from services.triage.person import Person
 from services.triage.ports import StudyFiles
 from services.triage.tenant import NO_TENANTS, Tenants
 
@@ -28,7 +31,17 @@ class Desk:
 
 
 def _desk(request: Request) -> Desk:
-    return cast(Desk, request.app.state.desk)
+    """As whoever asks may see it."""
+    desk = cast(Desk, request.app.state.desk)
+    caller = caller_of(request)
+    if caller is None or caller is LOCAL:
+        return desk
+    hidden = isinstance(caller, Person) and not caller.sees_patients
+    sight = Sight(
+        tenants=caller.tenants or None,
+        pseudonyms=desk.store.sessions.secret("pseudonyms").encode() if hidden else b"",
+    )
+    return replace(desk, store=desk.store.seen_by(sight))
 
 
 TheDesk = Annotated[Desk, Depends(_desk)]

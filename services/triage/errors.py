@@ -21,6 +21,7 @@ VigieError
 │   ├── DestinationsRefused     a file of destinations or receivers cannot be used
 │   ├── RequestersRefused       a file of those who may ask for storage commitment cannot be used
 │   ├── TenantsRefused          a file of tenants cannot be used
+│   ├── PeopleRefused           a file of people cannot be used
 │   ├── CertificatesRefused     a certificate or key of ours cannot be used
 │   ├── MessageRefused          an HL7 message cannot be understood, or is of a kind that is not taken
 │   ├── ListenerRefused         a listener cannot be set up as it is told
@@ -190,6 +191,10 @@ class ListenerRefused(RejectedError):
 
 class TenantsRefused(RejectedError):
     """A file of tenants cannot be used: the text names file, tenant and field."""
+
+
+class PeopleRefused(RejectedError):
+    """A file of people cannot be used: the text names file, person and field, and quotes no key."""
 
 
 class SchemaRefused(RejectedError):

@@ -12,20 +12,26 @@ from sqlalchemy import Connection, Engine
 
 from services.backends.person_name import parts_of_index
 from services.backends.store.engine import reading
+from services.backends.store.sight import EVERYTHING, Sight
 from services.backends.store.tables import board, instance, result, study
 from services.backends.store.tables import result_object as every_object
 from services.backends.store.versions import attributes_of
+from services.backends.store.withheld import kept_back
 from services.triage.result import LABEL_MAP_STORAGE, ObjectKind
 from services.triage.study import InstanceHeader, StudyAttributes
 
 
 def _as_viewers_take_them() -> sa.Subquery:
-    """The objects of results, of the forms of the same lesions only SEG and its report: nothing is shown twice."""
+    """The objects of results, of the forms of the same lesions only SEG and its report: nothing is shown twice.
+
+    What is kept back from the PACS is not given out here either.
+    """
     sibling = every_object.alias()
     beside = sa.exists().where(sibling.c.result_id == every_object.c.result_id, sibling.c.names == ObjectKind.SEG)
     second = sa.and_(every_object.c.modality == "SR", every_object.c.names.is_distinct_from(ObjectKind.SEG), beside)
     label_map = every_object.c.sop_class_uid == LABEL_MAP_STORAGE
-    return sa.select(every_object).where(sa.not_(label_map), sa.not_(second)).subquery("result_object")
+    leaves = sa.or_(every_object.c.note, sa.not_(kept_back(every_object.c.result_id)))
+    return sa.select(every_object).where(sa.not_(label_map), sa.not_(second), leaves).subquery("result_object")
 
 
 result_object = _as_viewers_take_them()
@@ -83,15 +89,16 @@ class StudyFilter:
 class Archive:
     """What DICOMweb may ask. Raises StoreUnavailable."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, sight: Sight = EVERYTHING) -> None:
         self._engine = engine
+        self._sight = sight
 
     def studies(self, narrowed: StudyFilter, *, limit: int, offset: int) -> list[StoredStudy]:
         """Newest study date first; the order of two studies never depends on the filter."""
         rows = (
             sa.select(study, board.c.modalities)
             .join_from(study, board, board.c.study_instance_uid == study.c.study_instance_uid)
-            .where(*conditions_of(narrowed))
+            .where(*conditions_of(narrowed), *self._sight.conditions())
             .order_by(study.c.study_date.desc(), study.c.study_time.desc(), study.c.study_instance_uid)
             .limit(limit)
             .offset(offset)
@@ -117,11 +124,12 @@ class Archive:
 
         A result that came back from a PACS is the result as it was frozen.
         """
-        sources = sa.select(instance).where(instance.c.id.in_(_newest([study_instance_uid], sop_instance_uid)))
+        seen = sa.exists().where(study.c.study_instance_uid == study_instance_uid, *self._sight.conditions())
+        sources = sa.select(instance).where(instance.c.id.in_(_newest([study_instance_uid], sop_instance_uid)), seen)
         results = (
             sa.select(result_object)
             .join(result, result.c.result_id == result_object.c.result_id)
-            .where(result.c.study_instance_uid == study_instance_uid)
+            .where(result.c.study_instance_uid == study_instance_uid, seen)
         )
         if sop_instance_uid is not None:
             results = results.where(result_object.c.sop_instance_uid == sop_instance_uid)

@@ -66,6 +66,8 @@ class StudyRow:
     tenant: whose the study is, '' where there are no tenants.
     received_at, last_instance_at: first and newest instance. frozen_at: of the newest result. All times UTC.
     time_to_flag: of the result that gives the study its place; None until a model has looked at new images.
+    switched_off: the model of that result is switched off, and its flag does not count.
+    pseudonym: of the patient, where who asks sees no identities; then `study` has it for a name and is empty else.
     """
 
     study: StudyAttributes
@@ -93,6 +95,8 @@ class StudyRow:
     reason: Reason | None = None
     tenant: str = NO_TENANT
     time_to_flag: TimeToFlag | None = None
+    switched_off: bool = False
+    pseudonym: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,7 +158,10 @@ class DeliveryRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResultRow:
-    """One frozen result. superseded_by: the next result of the same model."""
+    """One frozen result. superseded_by: the next result of the same model.
+
+    switched_off: its model is. kept_back: that is why, or a recall is, what has not gone out does not.
+    """
 
     result_id: str
     model: ModelIdentity
@@ -172,6 +179,8 @@ class ResultRow:
     frozen_at: datetime
     superseded_by: str | None
     recall: Recall | None
+    switched_off: bool = False
+    kept_back: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,6 +234,7 @@ class Counts:
     is a request not yet reported has been so; None when there is none.
     completions: complete versions by what told that they are (`Completion`), but for the quiet period and people.
     waiting_for_pacs: receiving versions of which a PACS has more.
+    kept_back: pending deliveries that may not leave now; the oldest of the others is told of above.
     """
 
     studies: dict[str, int]
@@ -239,3 +249,4 @@ class Counts:
     completions: dict[str, int]
     waiting_for_pacs: int
     oldest_open_commitment_at: datetime | None
+    kept_back: int = 0

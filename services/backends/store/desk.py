@@ -1,7 +1,7 @@
 """The reads of the desk: the work list, one study with all its history, and counts."""
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from services.backends.store import inquiries, versions
 from services.backends.store.detail import model_of, reason_of, study_detail
 from services.backends.store.engine import reading
 from services.backends.store.flagging import times_since
+from services.backends.store.sight import EVERYTHING, Sight
 from services.backends.store.tables import (
     adt_count,
     board,
@@ -25,6 +26,7 @@ from services.backends.store.tables import (
     study_version,
     workitem,
 )
+from services.backends.store.withheld import may_leave, switched_off
 from services.triage.commitment import RequestState
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobState, OrderPriority
@@ -45,7 +47,7 @@ _LINES = (
         *(column.label(f"result_{column.name}") for column in result.c),
     )
     .join_from(board, study, board.c.study_instance_uid == study.c.study_instance_uid)
-    .add_columns(recall.c.recalled_at, workitem.c.state.label("review"))
+    .add_columns(recall.c.recalled_at, workitem.c.state.label("review"), switched_off().label("switched_off"))
     .outerjoin(result, board.c.result_id == result.c.result_id)
     .outerjoin(recall, board.c.result_id == recall.c.result_id)
     .outerjoin(workitem, board.c.result_id == workitem.c.result_id)
@@ -55,8 +57,9 @@ _LINES = (
 class Board:
     """What the desk may ask. Raises StoreUnavailable."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, sight: Sight = EVERYTHING) -> None:
         self._engine = engine
+        self._sight = sight
 
     def work_list(
         self,
@@ -73,29 +76,53 @@ class Board:
         a description or a UID, in any case. tenant: whose; None: everybody's.
         """
         wanted = sorted(shown.LISTED if states is None else states)
-        lines = _LINES.where(board.c.state.in_(wanted))
+        lines = _LINES.where(board.c.state.in_(wanted), *self._sight.conditions())
         if search:
-            lines = lines.where(sa.or_(*(column.icontains(search, autoescape=True) for column in _SEARCHED)))
+            # a name that is hidden is not to be guessed at either
+            searched = _SEARCHED if self._sight.sees_patients else _SEARCHED[:1]
+            lines = lines.where(sa.or_(*(column.icontains(search, autoescape=True) for column in searched)))
         if tenant is not None:
             lines = lines.where(study.c.tenant == tenant)
         lines = lines.order_by(board.c.priority, board.c.urgency, board.c.received_at, board.c.study_instance_uid)
         with reading(self._engine) as connection:
-            return [_study_row(row) for row in connection.execute(lines.limit(limit).offset(offset))]
+            rows = connection.execute(lines.limit(limit).offset(offset))
+            return [self._sight.row(_study_row(row)) for row in rows]
 
     def study(self, study_instance_uid: str) -> shown.StudyDetail | None:
         """All of one study, None if it is unknown."""
+        mine = study.c.study_instance_uid == study_instance_uid, *self._sight.conditions()
         with reading(self._engine) as connection:
-            row = connection.execute(_LINES.where(study.c.study_instance_uid == study_instance_uid)).first()
+            row = connection.execute(_LINES.where(*mine)).first()
             if row is None:
                 return None
-            return study_detail(connection, _study_row(row))
+            return self._sight.detail(study_detail(connection, self._sight.row(_study_row(row))))
 
     def result_object(self, sop_instance_uid: str) -> str | None:
         """The SHA-256 of a frozen object, its name in `StudyFiles.result_path`."""
+        found = (
+            sa.select(result_object.c.sha256)
+            .join(result, result.c.result_id == result_object.c.result_id)
+            .join(study, study.c.study_instance_uid == result.c.study_instance_uid)
+            .where(result_object.c.sop_instance_uid == sop_instance_uid, *self._sight.conditions())
+        )
         with reading(self._engine) as connection:
-            return connection.scalar(
-                sa.select(result_object.c.sha256).where(result_object.c.sop_instance_uid == sop_instance_uid)
-            )
+            return connection.scalar(found)
+
+    def has_result(self, result_id: str) -> bool:
+        """Whether there is such a result."""
+        found = (
+            sa.select(result.c.result_id)
+            .join(study, study.c.study_instance_uid == result.c.study_instance_uid)
+            .where(result.c.result_id == result_id, *self._sight.conditions())
+        )
+        with reading(self._engine) as connection:
+            return connection.scalar(found) is not None
+
+    def has_study(self, study_instance_uid: str) -> bool:
+        """Whether there is such a study."""
+        mine = study.c.study_instance_uid == study_instance_uid, *self._sight.conditions()
+        with reading(self._engine) as connection:
+            return connection.scalar(sa.select(study.c.study_instance_uid).where(*mine)) is not None
 
     def studies_by_tenant(self) -> dict[str, int]:
         """How many studies each tenant has; NO_TENANT is a key, too."""
@@ -107,8 +134,9 @@ class Board:
         with reading(self._engine) as connection:
             return times_since(connection, since)
 
-    def counts(self) -> shown.Counts:
-        """For metrics."""
+    def counts(self, *, now: datetime | None = None) -> shown.Counts:
+        """For metrics. now: of those that may leave is told since when the oldest delivery waits; None: this moment."""
+        leaves = may_leave(now or datetime.now(UTC))
         with reading(self._engine) as connection:
             deliveries = _count_by(connection, delivery.c.destination, delivery.c.state)
             commitments = _count_by(connection, commitment_request.c.calling_ae_title, commitment_request.c.state)
@@ -131,8 +159,14 @@ class Board:
                     )
                 ),
                 oldest_pending_delivery_at=connection.scalar(
-                    sa.select(sa.func.min(delivery.c.created_at)).where(delivery.c.state == DeliveryState.PENDING)
+                    sa.select(sa.func.min(delivery.c.created_at)).where(
+                        delivery.c.state == DeliveryState.PENDING, leaves
+                    )
                 ),
+                kept_back=connection.scalar(
+                    sa.select(sa.func.count()).where(delivery.c.state == DeliveryState.PENDING, sa.not_(leaves))
+                )
+                or 0,
                 completions={
                     code: n for (code,), n in _count_by(connection, study_version.c.completed_on).items() if code
                 },
@@ -184,4 +218,5 @@ def _study_row(row: sa.Row[Any]) -> shown.StudyRow:
         time_to_flag=shown.TimeToFlag.between(row.board_first_image_at, row.board_last_image_at, row.board_flagged_at)
         if row.board_flagged_at
         else None,
+        switched_off=bool(row.switched_off),
     )

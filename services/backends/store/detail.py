@@ -20,6 +20,7 @@ from services.backends.store.tables import (
     result_object,
     study_version,
 )
+from services.backends.store.withheld import kept_back, switched_off
 from services.triage.completeness import is_routable
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
@@ -122,7 +123,9 @@ def _results(connection: Connection, uid: str, events: _Events) -> dict[str, sho
     """By job id."""
     objects, deliveries = _objects(connection, uid), _deliveries(connection, uid, events)
     rows = connection.execute(
-        sa.select(result).where(result.c.study_instance_uid == uid).order_by(result.c.version, result.c.frozen_at)
+        sa.select(result, switched_off().label("switched_off"), kept_back(result.c.result_id).label("kept_back"))
+        .where(result.c.study_instance_uid == uid)
+        .order_by(result.c.version, result.c.frozen_at)
     ).all()
     following = {
         earlier.result_id: later.result_id
@@ -151,6 +154,8 @@ def _results(connection: Connection, uid: str, events: _Events) -> dict[str, sho
             frozen_at=row.frozen_at,
             superseded_by=following.get(row.result_id),
             recall=recalls.get(row.result_id),
+            switched_off=bool(row.switched_off),
+            kept_back=bool(row.kept_back),
         )
         for row in rows
     }

@@ -16,6 +16,7 @@ from services.backends.store.columns import UtcTime
 from services.backends.store.frozen import frozen_result
 from services.backends.store.owed import may_have_arrived, owe, same
 from services.backends.store.tables import delivery, result
+from services.backends.store.withheld import may_leave
 from services.triage.errors import Reason
 from services.triage.finding import Finding
 from services.triage.notification import Notification
@@ -35,13 +36,18 @@ _TICK = timedelta(microseconds=1)
 
 
 def in_turn(now: datetime) -> sa.ColumnElement[bool]:
-    """Of a delivery: it need not wait for an earlier notification of the same study to the same receiver."""
+    """Of a delivery: it need not wait for an earlier notification of the same study to the same receiver.
+
+    One that is withheld holds up no other: it may be of another model.
+    """
     earlier = delivery.alias()
     waits = sa.exists().where(
         earlier.c.study_instance_uid == delivery.c.study_instance_uid,
         earlier.c.destination == delivery.c.destination,
         earlier.c.created_at < delivery.c.created_at,
-        sa.or_(earlier.c.state == DeliveryState.PENDING, earlier.c.claim_expires_at > now),
+        sa.or_(
+            sa.and_(earlier.c.state == DeliveryState.PENDING, may_leave(now, earlier)), earlier.c.claim_expires_at > now
+        ),
     )
     return sa.or_(sa.not_(IS_NOTIFICATION), sa.not_(waits))
 

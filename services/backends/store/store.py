@@ -2,6 +2,7 @@
 # ruff: noqa: D102  # the contracts are told in services.triage.ports
 
 from collections.abc import Callable, Collection, Sequence
+from copy import copy
 from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
@@ -25,10 +26,14 @@ from services.backends.store import (
 from services.backends.store.announcements import Announcements
 from services.backends.store.archive import Archive
 from services.backends.store.backlog import backlog
+from services.backends.store.campaigns import Campaigns
 from services.backends.store.desk import Board
 from services.backends.store.engine import reading, writing
 from services.backends.store.inquiries import Inquiries
 from services.backends.store.reconciliations import Reconciliations
+from services.backends.store.sessions import Sessions
+from services.backends.store.sight import Sight
+from services.backends.store.switches import Switches
 from services.backends.store.verdicts import Verdicts
 from services.backends.store.workitems import Workitems
 from services.triage.commitment import CommitmentReport
@@ -57,6 +62,7 @@ class SqlStudyStore:
     `board` and `archive`: the reads of the desk and of DICOMweb. `inquiries`, `reconciliations`: for who asks a PACS.
     `announcements`: what the door hears of MPPS and IAN. `workitems`: what UPS-RS asks and changes.
     `requests`: `services.triage.ports.CommitmentRequests`. `verdicts`: what readers answered.
+    `switches`, `campaigns`: models that are switched off, recalls of a period. `sessions`: of who signed in.
     """
 
     def __init__(self, engine: Engine, *, same_pixels: SamePixels, default_issuer: str = "") -> None:
@@ -67,10 +73,21 @@ class SqlStudyStore:
         self.archive = Archive(engine)
         self.workitems = Workitems(engine)
         self.verdicts = Verdicts(engine)
+        self.switches = Switches(engine)
+        self.campaigns = Campaigns(engine)
+        self.sessions = Sessions(engine)
         self.inquiries = Inquiries(engine)
         self.announcements = Announcements(engine)
         self.reconciliations = Reconciliations(engine)
         self.requests = requests.Requests(engine)
+
+    def seen_by(self, sight: Sight) -> "SqlStudyStore":
+        """The same store, of which `board`, `archive` and `workitems` show no more than this."""
+        seen = copy(self)
+        seen.board = Board(self._engine, sight)
+        seen.archive = Archive(self._engine, sight)
+        seen.workitems = Workitems(self._engine, sight)
+        return seen
 
     def record(
         self, instances: Sequence[tuple[Instance, str]], *, now: datetime, tenant: Tenant | None = None

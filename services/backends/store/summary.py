@@ -7,16 +7,18 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store.board import ShownState
+from services.backends.store.engine import places_held
 from services.backends.store.flagging import flagged
 from services.backends.store.notifications import IS_NOTIFICATION
 from services.backends.store.tables import board, delivery, instance, job, recall, result, study, study_version
+from services.backends.store.withheld import switched_off
 from services.triage.finding import Flag, Outcome
 from services.triage.identity import NOT_AGREED
 from services.triage.job import JobState, OrderPriority
 from services.triage.result import RECALLED, DeliveryState
 from services.triage.study import StudyState
 
-_URGENCY = {Flag.URGENT: 0, Flag.ELEVATED: 1, Flag.ROUTINE: 2}
+URGENCY = {Flag.URGENT: 0, Flag.ELEVATED: 1, Flag.ROUTINE: 2}
 _NO_IMAGES = ("no_images", "no image that can be analysed has arrived")
 # As in `ShownState`: the first of these that any result has stands for the study.
 _WORST_FIRST = {Outcome.FAILED: ShownState.FAILED, Outcome.NOT_ANALYSED: ShownState.NOT_ANALYSED}
@@ -24,6 +26,7 @@ _WORST_FIRST = {Outcome.FAILED: ShownState.FAILED, Outcome.NOT_ANALYSED: ShownSt
 
 def refresh(connection: Connection, study_instance_uid: str) -> None:
     """Derive the study's line again; part of every transaction that changes the study."""
+    places_held(connection)
     mine = instance.c.study_instance_uid == study_instance_uid
     received_at = connection.scalars(
         sa.select(study.c.received_at).where(study.c.study_instance_uid == study_instance_uid)
@@ -44,12 +47,13 @@ def refresh(connection: Connection, study_instance_uid: str) -> None:
     results = _newest_results(connection, study_instance_uid)
     valid = [one for one in results if not one.recalled]
     reported = _already_reported(connection, valid[0]) if valid else []
-    leading = min(valid or results, key=_rank, default=None)
+    leading = min(valid or results, key=leading_first, default=None)
+    counted = [one for one in reported or valid if not one.switched_off]
     state, reason = _state(connection, newest, valid, recalled=bool(results) and not valid)
     values = {
         "state": state,
         "priority": newest.priority if newest and newest.priority is not None else OrderPriority.ROUTINE,
-        "urgency": min((_URGENCY[Flag(one.flag)] for one in reported or valid), default=_URGENCY[Flag.ROUTINE]),
+        "urgency": min((URGENCY[Flag(one.flag)] for one in counted), default=URGENCY[Flag.ROUTINE]),
         "already_reported": bool(reported),
         "received_at": received_at,
         "last_instance_at": totals.last,
@@ -61,7 +65,7 @@ def refresh(connection: Connection, study_instance_uid: str) -> None:
         "reason_code": reason[0] if reason else None,
         "reason_text": reason[1] if reason else None,
         "result_id": leading.result_id if leading else None,
-        **flagged(connection, sorted(reported or valid, key=_rank)),
+        **flagged(connection, sorted(reported or valid, key=leading_first)),
     }
     connection.execute(sa.delete(board).where(board.c.study_instance_uid == study_instance_uid))
     connection.execute(sa.insert(board).values(study_instance_uid=study_instance_uid, **values))
@@ -143,7 +147,7 @@ def _already_reported(connection: Connection, newest: sa.Row[Any]) -> list[Any]:
 
 def _results(connection: Connection, study_instance_uid: str, *where: sa.ColumnElement[bool]) -> list[Any]:
     rows = connection.execute(
-        sa.select(result, recall.c.result_id.is_not(None).label("recalled"))
+        sa.select(result, recall.c.result_id.is_not(None).label("recalled"), switched_off().label("switched_off"))
         .outerjoin(recall, recall.c.result_id == result.c.result_id)
         .where(result.c.study_instance_uid == study_instance_uid, *where)
         .order_by(result.c.frozen_at, result.c.result_id)
@@ -151,9 +155,9 @@ def _results(connection: Connection, study_instance_uid: str, *where: sa.ColumnE
     return list(rows)
 
 
-def _rank(row: sa.Row[Any]) -> tuple[int, float]:
-    """Highest flag first, then highest score; what was not analysed last."""
-    return _URGENCY[Flag(row.flag)], -row.score if row.score is not None else 1.0
+def leading_first(row: sa.Row[Any]) -> tuple[bool, int, float]:
+    """Highest flag first, then highest score; what was not analysed last, and after it all of a model switched off."""
+    return row.switched_off, URGENCY[Flag(row.flag)], -row.score if row.score is not None else 1.0
 
 
 def _refusal_rank(row: sa.Row[Any]) -> int:

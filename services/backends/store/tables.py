@@ -35,6 +35,11 @@ PATIENT_ID = String(MAX_ID_CHARACTERS)
 _SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER PRIMARY KEY
 
 
+def _scope(**options: bool) -> tuple[Column[str], ...]:
+    """Of `triage.switch.ModelScope`; EVERY stands for every version, or every tenant."""
+    return tuple(Column(name, Words, nullable=False, **options) for name in ("model_name", "model_version", "tenant"))
+
+
 def _study() -> Column[str]:
     return Column("study_instance_uid", UID, ForeignKey("study.study_instance_uid"), nullable=False)
 
@@ -256,6 +261,7 @@ result = sa.Table(
     Column("peak_memory_mb", Float),
     Column("frozen_at", UtcTime, nullable=False),
     Index(None, "study_instance_uid", "version"),
+    Index(None, "model_name", "frozen_at"),
 )
 
 recall = sa.Table(
@@ -370,6 +376,56 @@ verdict = sa.Table(
     Column("shown", AsJson(Shown), nullable=False),
     Column("undoes", WORD, ForeignKey("verdict.verdict_id"), unique=True),
     Index(None, "study_instance_uid"),
+)
+
+# Who switched a model off or on (`triage.switch.Switch`); append-only. What of it is off now stands in model_off.
+model_switch = sa.Table(
+    "model_switch",
+    metadata,
+    Column("id", _SERIAL, primary_key=True),
+    *_scope(),
+    Column("is_on", Boolean, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("actor", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("kept", WORD),
+)
+
+model_off = sa.Table(
+    "model_off",
+    metadata,
+    *_scope(primary_key=True),
+    Column("since", UtcTime, nullable=False),
+    Column("actor", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+)
+
+# The recall of a period (`triage.switch.Campaign`). claim: of the process that goes on with it.
+recall_campaign = sa.Table(
+    "recall_campaign",
+    metadata,
+    Column("campaign_id", WORD, primary_key=True),
+    *_scope(),
+    Column("frozen_since", UtcTime),
+    Column("frozen_until", UtcTime, nullable=False),
+    Column("kept", Boolean, nullable=False),
+    Column("actor", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("asked_at", UtcTime, nullable=False),
+    Column("finished_at", UtcTime, index=True),
+    Column("trouble", Text, nullable=False),
+    Column("claim", WORD),
+    Column("claim_expires_at", UtcTime),
+)
+
+# Made once and shared by all processes: what signs sessions, what pseudonyms are made by.
+kept_secret = sa.Table(
+    "kept_secret", metadata, Column("name", WORD, primary_key=True), Column("value", Text, nullable=False)
+)
+
+# Sessions that somebody ended before their time. forget_at: when they would have ended by themselves.
+ended_session = sa.Table(
+    "ended_session", metadata, Column("session_id", WORD, primary_key=True), Column("forget_at", UtcTime, nullable=False)
 )
 
 # A request for Storage Commitment that an AE has made to us. attempt: failed tries of what its state waits for.

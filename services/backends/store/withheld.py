@@ -1,10 +1,61 @@
-"""What is frozen and must not leave yet; delivery and the desk's pages ask here."""
+"""What is frozen and must not leave yet; delivery, DICOMweb and the desk's pages ask here.
+
+What says that nobody looked (not analysed, failed) always leaves, and so does what takes a result back.
+"""
 
 from datetime import datetime
 
 import sqlalchemy as sa
 
+from services.backends.store.tables import delivery, model_off, recall_campaign, result, study
+from services.triage.finding import Outcome
+from services.triage.switch import EVERY
 
-def may_leave(now: datetime) -> sa.ColumnElement[bool]:  # noqa: ARG001  # every reason to withhold is added here
+LOOKED = tuple(outcome for outcome in Outcome if outcome.analysed)
+"""Outcomes of a model that looked."""
+
+
+def may_leave(now: datetime, of: sa.FromClause = delivery) -> sa.ColumnElement[bool]:  # noqa: ARG001 - not all reasons end
     """Of a delivery: nothing withholds its result at this time."""
-    return sa.true()
+    return sa.or_(of.c.note, sa.not_(kept_back(of.c.result_id)))
+
+
+def kept_back(result_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Of a result, by a column with its id: its model is switched off, or it is about to be recalled."""
+    said = result.alias()
+    return sa.exists().where(
+        said.c.result_id == result_id,
+        said.c.outcome.in_(LOOKED),
+        sa.or_(switched_off(said), _about_to_be_recalled(said)),
+    )
+
+
+def switched_off(of: sa.FromClause = result) -> sa.ColumnElement[bool]:
+    """Of a result: its model is switched off for its study."""
+    return sa.exists().where(*_in_scope(of, model_off))
+
+
+def _about_to_be_recalled(of: sa.FromClause) -> sa.ColumnElement[bool]:
+    """What has not gone out goes no more, once the recall of its period was asked for."""
+    since = recall_campaign.c.frozen_since
+    return sa.exists().where(
+        *_in_scope(of, recall_campaign),
+        recall_campaign.c.finished_at.is_(None),
+        of.c.frozen_at < recall_campaign.c.frozen_until,
+        sa.or_(since.is_(None), recall_campaign.c.kept, of.c.frozen_at >= since),
+    )
+
+
+def _in_scope(of: sa.FromClause, scope: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        scope.c.model_name == of.c.model_name,
+        scope.c.model_version.in_([EVERY, of.c.model_version]),
+        scope.c.tenant.in_([EVERY, tenant_of(of)]),
+    )
+
+
+def tenant_of(of: sa.FromClause) -> sa.ScalarSelect[str]:
+    """Of a row that names a study: whose it is."""
+    owner = study.alias()
+    mine = owner.c.study_instance_uid == of.c.study_instance_uid
+    return sa.select(owner.c.tenant).where(mine).correlate(of).scalar_subquery()

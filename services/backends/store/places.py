@@ -1,0 +1,85 @@
+"""The places that results give to studies, counted anew for all studies of a model at once.
+
+A flag of a model that is switched off gives no place: the study falls back to its order's priority and its arrival.
+What `summary.refresh` derives for one study is done here in one statement, so that it is done in the transaction that
+switches the model, for however many studies.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from services.backends.store import summary
+from services.backends.store.engine import places_held
+from services.backends.store.tables import board, recall, result, study
+from services.backends.store.withheld import switched_off
+from services.triage.finding import Flag
+from services.triage.switch import EVERY, ModelScope
+
+_ROUTINE = summary.URGENCY[Flag.ROUTINE]
+
+
+def recount(connection: Connection, scope: ModelScope) -> None:
+    """Of every study of which the model has a result. `places_held(alone=True)` comes first: nobody else counts now."""
+    places_held(connection, alone=True)
+    affected = board.c.study_instance_uid.in_(_studies(scope))
+    connection.execute(
+        sa.update(board)
+        .where(affected, sa.not_(board.c.already_reported))
+        .values(
+            urgency=sa.func.coalesce(_urgency(), _ROUTINE),
+            result_id=sa.func.coalesce(_leading(), board.c.result_id),
+        )
+        .execution_options(synchronize_session=False)
+    )
+    # an earlier version gives these their place: few, and not told in one statement
+    again = sa.select(board.c.study_instance_uid).where(affected, board.c.already_reported)
+    for uid in connection.scalars(again).all():
+        summary.refresh(connection, uid)
+
+
+def _studies(scope: ModelScope) -> sa.Select[tuple[str]]:
+    found = sa.select(result.c.study_instance_uid).where(result.c.model_name == scope.model_name)
+    if scope.version != EVERY:
+        found = found.where(result.c.model_version == scope.version)
+    if scope.tenant != EVERY:
+        of_tenant = sa.select(study.c.study_instance_uid).where(study.c.tenant == scope.tenant)
+        found = found.where(result.c.study_instance_uid.in_(of_tenant))
+    return found
+
+
+def _placing() -> tuple[Any, tuple[sa.ColumnElement[bool], ...]]:
+    """The results that may give a study of the board its place: of its newest version that has any, none recalled."""
+    one, other = result.alias(), result.alias()
+    newest = (
+        sa.select(sa.func.max(other.c.version))
+        .where(other.c.study_instance_uid == board.c.study_instance_uid)
+        .correlate(board)
+        .scalar_subquery()
+    )
+    stands = sa.not_(sa.exists().where(recall.c.result_id == one.c.result_id))
+    return one, (one.c.study_instance_uid == board.c.study_instance_uid, one.c.version == newest, stands)
+
+
+def _rank(one: Any) -> sa.ColumnElement[int]:
+    return sa.case({flag.value: rank for flag, rank in summary.URGENCY.items()}, value=one.c.flag)
+
+
+def _urgency() -> sa.ScalarSelect[int]:
+    one, where = _placing()
+    counted = sa.case((switched_off(one), _ROUTINE), else_=_rank(one))
+    return sa.select(sa.func.min(counted)).where(*where).correlate(board).scalar_subquery()
+
+
+def _leading() -> sa.ScalarSelect[str]:
+    """As `summary.leading_first` has it."""
+    one, where = _placing()
+    order = (
+        sa.case((switched_off(one), 1), else_=0),
+        _rank(one),
+        sa.func.coalesce(-one.c.score, 1.0),
+        one.c.frozen_at,
+        one.c.result_id,
+    )
+    return sa.select(one.c.result_id).where(*where).order_by(*order).limit(1).correlate(board).scalar_subquery()
