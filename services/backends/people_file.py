@@ -20,8 +20,6 @@ from services.triage.person import Caller, Machine, MachineTask, Person, PersonR
 NAME = re.compile(r"[a-z0-9][a-z0-9@_-]{0,62}")
 """Of a person or a machine: stands in histories, in cookies, and before the dot of a key."""
 
-_KINDS = ("people", "machines")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Account:
@@ -39,7 +37,9 @@ def _hashed(text: str) -> str:
     try:
         extract_parameters(text)
     except InvalidHashError:
-        raise ValueError("is no hash of a key: `vigie people hash` makes one; the key itself never stands here") from None
+        raise ValueError(
+            "is no hash of a key: `vigie people hash` makes one; the key itself never stands here"
+        ) from None
     return text
 
 
@@ -92,10 +92,11 @@ def load_people(path: Path, tenants: Collection[str]) -> Accounts:
 
 
 def _read(content: dict[str, Any], tenants: Collection[str]) -> Accounts:
-    if unknown := set(content) - set(_KINDS):
-        raise ValueError(f"'{sorted(unknown)[0]}' is no table of this file: begin with [people.NAME] or [machines.NAME]")
+    if unknown := set(content) - {"people", "machines"}:
+        raise ValueError(f"'{min(unknown)}' is no table of this file: begin with [people.NAME] or [machines.NAME]")
     accounts: Accounts = {}
-    for kind, entry in zip(_KINDS, (_PersonEntry, _MachineEntry), strict=True):
+    entries: dict[str, type[_PersonEntry] | type[_MachineEntry]] = {"people": _PersonEntry, "machines": _MachineEntry}
+    for kind, entry in entries.items():
         tables = content.get(kind, {})
         if not isinstance(tables, dict):
             raise ValueError(f"'{kind}' is no table: begin with [{kind}.NAME]")  # noqa: TRY004 - of a file
@@ -109,7 +110,7 @@ def _read(content: dict[str, Any], tenants: Collection[str]) -> Accounts:
 
 
 def _account(
-    kind: str, entry: type[_PersonEntry | _MachineEntry], name: str, table: Any, tenants: Collection[str]
+    kind: str, entry: type[_PersonEntry] | type[_MachineEntry], name: str, table: Any, tenants: Collection[str]
 ) -> Account:
     where = f"[{kind}.{name}]"
     if not NAME.fullmatch(name):

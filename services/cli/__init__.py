@@ -13,6 +13,7 @@ from services.cli import (
     gateway,
     models,
     notifications,
+    people,
     process,
     queue,
     reconcile,
@@ -44,6 +45,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(models.app, name="models")
 app.add_typer(notifications.app, name="notifications")
+app.add_typer(people.app, name="people")
 app.add_typer(queue.app, name="queue")
 app.add_typer(results.app, name="results")
 app.add_typer(tenants.app, name="tenants")

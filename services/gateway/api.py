@@ -7,8 +7,8 @@ from fastapi.responses import FileResponse
 
 from services.backends.store.board import ShownState
 from services.gateway.desk import PAGE_LIMIT, PAGE_SIZE, TheDesk, UidInPath, unknown_study
-from services.gateway.problems import Problem, ProblemError
 from services.gateway.people import ThePerson
+from services.gateway.problems import Problem, ProblemError
 from services.gateway.recall import recall
 from services.gateway.schemas import (
     AnalysisOut,
@@ -23,7 +23,7 @@ from services.triage.errors import OutOfResources
 from services.triage.job import OrderPriority
 
 
-def _problems(**causes: str) -> dict[int | str, dict[str, Any]]:
+def described_problems(**causes: str) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's entries for the errors of an endpoint: s404='...' stands for status 404."""
     causes = {"s422": "A parameter is not valid.", **causes, "s503": "The store does not answer; see Retry-After."}
     return {
@@ -42,7 +42,7 @@ router = APIRouter(prefix="/api")
     "/studies",
     tags=["studies"],
     summary="The work list",
-    responses=_problems(),
+    responses=described_problems(),
     response_model=StudyListOut,
 )
 def list_studies(
@@ -74,7 +74,7 @@ def list_studies(
     "/studies/{uid}",
     tags=["studies"],
     summary="One study: state, history, lesions, reasons, objects, deliveries",
-    responses=_problems(s404="No instance of this study was kept."),
+    responses=described_problems(s404="No instance of this study was kept."),
     response_model=StudyDetailOut,
 )
 def get_study(desk: TheDesk, uid: UidInPath) -> StudyDetailOut:
@@ -90,7 +90,9 @@ def get_study(desk: TheDesk, uid: UidInPath) -> StudyDetailOut:
     tags=["studies"],
     summary="Complete a study now, without waiting for its quiet period",
     status_code=202,
-    responses=_problems(s404="No instance of this study was kept.", s409="No version of the study is receiving."),
+    responses=described_problems(
+        s404="No instance of this study was kept.", s409="No version of the study is receiving."
+    ),
     response_model=CompletionOut,
 )
 def complete_study(
@@ -121,7 +123,7 @@ def complete_study(
     tags=["studies"],
     summary="Have the models of today look at the study again",
     status_code=202,
-    responses=_problems(s404="No instance of this study was kept.", s409="The study will be analysed anyway."),
+    responses=described_problems(s404="No instance of this study was kept.", s409="The study will be analysed anyway."),
     response_model=AnalysisOut,
 )
 def analyse_study(desk: TheDesk, person: ThePerson, uid: UidInPath) -> AnalysisOut:
@@ -147,7 +149,7 @@ def analyse_study(desk: TheDesk, person: ThePerson, uid: UidInPath) -> AnalysisO
     responses={
         200: {"description": "DICOM Part 10 bytes; the ETag is their SHA-256.", "content": {"application/dicom": {}}},
         304: {"description": "The caller has these bytes already."},
-        **_problems(s404="No result object has this UID."),
+        **described_problems(s404="No result object has this UID."),
     },
 )
 def get_result(desk: TheDesk, sop_instance_uid: UidInPath, if_none_match: Annotated[str, Header()] = "") -> Response:
@@ -181,7 +183,7 @@ def get_result(desk: TheDesk, sop_instance_uid: UidInPath, if_none_match: Annota
     "/results/{result_id}/recall",
     tags=["results"],
     summary="Take a result back: it moves no study up any more, and is sent no more",
-    responses=_problems(s404="No result has this id.", s507="No space left for a rejection note."),
+    responses=described_problems(s404="No result has this id.", s507="No space left for a rejection note."),
     response_model=RecallOut,
 )
 def recall_result(
@@ -196,7 +198,9 @@ def recall_result(
     """
     notes, now = desk.settings.recall_notes, desk.clock()
     try:
-        recalled = recall(desk.store, desk.files, result_id, reason=body.reason, actor=person.name, notes=notes, now=now)
+        recalled = recall(
+            desk.store, desk.files, result_id, reason=body.reason, actor=person.name, notes=notes, now=now
+        )
     except OutOfResources as error:
         raise ProblemError(
             507,

@@ -14,7 +14,7 @@ from services import __version__
 from services.backends.files import FolderStudyFiles
 from services.backends.senders import tenants_in_force
 from services.backends.store import SqlStudyStore, connect, never_the_same, open_store
-from services.gateway import api, health, metrics, viewer, worklist
+from services.gateway import api, health, metrics, models, models_api, viewer, worklist
 from services.gateway.access import login
 from services.gateway.access.accounts import People
 from services.gateway.access.cross_site import NotCrossSite
@@ -46,14 +46,15 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 DESCRIPTION = """\
 Work list, results and operations of Vigie, an AI triage of imaging studies. **Not a medical device; a person reads
-every study.** A score is the model's own, never a probability. Where people are set up (VIGIE_PEOPLE), a program sends its
-key as `Authorization: Bearer KEY`; without them, serve it on a trusted network only. Errors are application/problem+json
-(RFC 9457).
+every study.** A score is the model's own, never a probability. Where people are set up (VIGIE_PEOPLE), a program sends
+its key as `Authorization: Bearer KEY`; without them, serve it on a trusted network only. Errors are
+application/problem+json (RFC 9457).
 """
 
 TAGS = [
     {"name": "studies", "description": "The work list and each study in it."},
     {"name": "results", "description": "The frozen DICOM objects."},
+    {"name": "models", "description": "Switching models off and on, and recalling their results of a period."},
     {
         "name": "dicomweb",
         "description": "Studies in (STOW-RS), studies and results out (QIDO-RS, WADO-RS), reviews (UPS-RS); PS3.18.",
@@ -93,12 +94,14 @@ def create_app(
     install_problem_handlers(app, partial(not_here, role))
     if role.is_desk:
         app.include_router(api.router)
+        app.include_router(models_api.router)
     for root in (ROOT, ALIAS):
         _serve_dicomweb(app, root, settings, files=files, role=role, tenants=tenants)
     app.include_router(health.router)
     app.include_router(metrics.router)
     if role.is_desk:
         app.include_router(login.router)
+        app.include_router(models.router)
         app.include_router(worklist.router)
         app.include_router(viewer.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from services.backends.store.board import ShownState
 from services.gateway.examples import DETAIL_EXAMPLE, STUDY_EXAMPLE
@@ -113,6 +113,16 @@ class StudyOut(_Schema):
         description="null: no model has looked yet, or only because a person asked again. Results that were written "
         "again for corrected patient data do not count."
     )
+    switched_off: bool = Field(description="The model of this result is switched off: its flag does not count.")
+    pseudonym: str | None = Field(
+        description="Of the patient, for who sees no identities: then all of the study but its UID is empty."
+    )
+
+    @model_validator(mode="after")
+    def _name_no_pseudonym(self) -> "StudyOut":
+        if self.pseudonym is not None:
+            self.study.patient_name = ""
+        return self
 
 
 class StudyListOut(_Schema):
@@ -214,6 +224,7 @@ class ResultOut(_Schema):
     frozen_at: datetime
     superseded_by: str | None = Field(description="The next result of the same model (result_id); null: the newest.")
     recall: RecallOut | None
+    kept_back: bool = Field(description="What has not gone out does not: its model is switched off, or recalled.")
 
 
 class SeriesRefusalOut(_Schema):

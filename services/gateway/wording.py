@@ -6,6 +6,7 @@ from datetime import datetime
 from pydicom.valuerep import PersonName
 
 from services.backends.store.board import ShownState, StudyRow
+from services.gateway.language import translated as _
 from services.triage.finding import Flag, Outcome, two_digits
 from services.triage.job import OrderPriority
 from services.triage.workitem import ProcedureStepState
@@ -88,6 +89,8 @@ def caveats(row: StudyRow) -> list[str]:
     found = []
     if row.result_version is not None and row.result_version < row.version:
         found.append(f"Of version {row.result_version}: what came since is not in it.")
+    if row.switched_off and row.outcome is not None and row.outcome.analysed:
+        found.append(_("The model is switched off: its flag does not count."))
     if row.already_reported:
         found.append("Reported before: the study keeps the place that its first result gave it.")
     if row.review is ProcedureStepState.IN_PROGRESS:

@@ -27,6 +27,7 @@ VigieError
 │   ├── ListenerRefused         a listener cannot be set up as it is told
 │   ├── SchemaRefused           a database is newer than this program can use
 │   ├── DestinationRefused      a PACS answers that it will not take an object
+│   ├── SwitchRefused           a model, a version or a tenant that is not known, or not theirs to switch
 │   ├── WorkitemRefused         a workitem is in another state, or another's
 │   └── VerdictRefused          a reader's answer to what is not there, or not theirs to undo
 ├── LeaseLost                   another worker holds the job now: stop, write nothing
@@ -207,6 +208,10 @@ class DestinationRefused(RejectedError):
 
 class WorkitemRefused(RejectedError):
     """A change of a workitem that its state or its owner forbids; the text ends in the DIMSE status (PS3.4 CC.2)."""
+
+
+class SwitchRefused(RejectedError):
+    """A model cannot be switched, or its results recalled, under this name, version or tenant."""
 
 
 class VerdictRefused(RejectedError):

@@ -153,9 +153,7 @@ def _campaign(connection: Connection, row: sa.Row[Any]) -> Campaign:
 
 
 def _count(connection: Connection, scope: ModelScope, period: Period) -> int:
-    left = (
-        sa.select(sa.func.count()).select_from(result).where(*_results(scope, period), sa.not_(_is_recalled()))
-    )
+    left = sa.select(sa.func.count()).select_from(result).where(*_results(scope, period), sa.not_(_is_recalled()))
     return int(connection.scalar(left) or 0)
 
 

@@ -1,4 +1,4 @@
-"""What makes sessions at the desk hold in every process: one key, and the sessions that were ended before their time."""
+"""What makes sessions at the desk hold in every process: one key, and those that were ended before their time."""
 
 import secrets
 from datetime import datetime

@@ -16,7 +16,7 @@ from services.triage.study import StudyAttributes
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sight:
-    """tenants: whose studies are seen; None: everybody's. pseudonyms: without identities, by this key; b'': with them."""
+    """tenants: whose studies are seen; None: everybody's. pseudonyms: without identities, by this key; b'': with."""
 
     tenants: frozenset[str] | None = None
     pseudonyms: bytes = b""
@@ -35,7 +35,7 @@ class Sight:
         if self.sees_patients:
             return row
         pseudonym = self._pseudonym(row.study)
-        hidden = {name: "" for name in StudyAttributes.__dataclass_fields__}
+        hidden = dict.fromkeys(StudyAttributes.__dataclass_fields__, "")
         hidden |= {"study_instance_uid": row.study.study_instance_uid, "patient_name": pseudonym}
         return replace(row, study=StudyAttributes(**hidden), pseudonym=pseudonym)
 

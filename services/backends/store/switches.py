@@ -1,4 +1,4 @@
-"""Models switched off and on: `SqlStudyStore.switches` is one. Each change is one transaction, and holds from then on."""
+"""Models switched off and on: `SqlStudyStore.switches` is one. Each change is a transaction, and holds from then on."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -102,7 +102,9 @@ class Switches:
                     name=row.model_name,
                     version=row.model_version,
                     outcomes={**(before.outcomes if before else {}), row.outcome: row.results},
-                    last_frozen_at=max(row.last, before.last_frozen_at) if before and before.last_frozen_at else row.last,
+                    last_frozen_at=max(row.last, before.last_frozen_at)
+                    if before and before.last_frozen_at
+                    else row.last,
                 )
             told = {name for name, _ in found}
             for name in connection.scalars(sa.select(job.c.model_name).distinct()):

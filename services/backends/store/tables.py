@@ -425,7 +425,10 @@ kept_secret = sa.Table(
 
 # Sessions that somebody ended before their time. forget_at: when they would have ended by themselves.
 ended_session = sa.Table(
-    "ended_session", metadata, Column("session_id", WORD, primary_key=True), Column("forget_at", UtcTime, nullable=False)
+    "ended_session",
+    metadata,
+    Column("session_id", WORD, primary_key=True),
+    Column("forget_at", UtcTime, nullable=False),
 )
 
 # A request for Storage Commitment that an AE has made to us. attempt: failed tries of what its state waits for.

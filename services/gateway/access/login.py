@@ -79,6 +79,6 @@ def _sign_in(request: Request) -> SignIn | None:
 
 
 def _local(wanted: str) -> str:
-    """A path of ours, or the list: never another site (`//host`, `/\\host`)."""
+    """A path of ours, or the list: never another site, which `//host` is."""
     is_path = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
     return wanted if is_path else "/"

@@ -61,7 +61,9 @@ class Rule:
 
 
 def _compiled(path: str) -> re.Pattern[str]:
-    literal = re.escape(path).replace(r"/\*\*", "(?:/.*)?").replace("DICOMWEB", r"(?:/t/[^/]+)?/(?:dicomweb|dicom\-web)")
+    literal = (
+        re.escape(path).replace(r"/\*\*", "(?:/.*)?").replace("DICOMWEB", r"(?:/t/[^/]+)?/(?:dicomweb|dicom\-web)")
+    )
     return re.compile(re.sub(r"\\{\w+\\}", "[^/]+", literal), re.DOTALL)
 
 

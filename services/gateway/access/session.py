@@ -28,7 +28,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Session:
-    """Begun when its person signed in; used: when they last did something. key: tells whether theirs is still the same."""
+    """used_at: when its person last did something. key: tells whether theirs is still the same."""
 
     session_id: str
     name: str
@@ -80,7 +80,7 @@ class Sessions:
         return replace(session, used_at=now)
 
     def give(self, response: Response, session: Session, request: HTTPConnection) -> None:
-        """Set the cookie. Lax, not Strict: a link in the RIS opens a study; what changes anything is checked by origin."""
+        """Set the cookie. Lax, not Strict: a link in the RIS opens a study; what changes a thing is checked by origin."""
         told = [session.session_id, session.name, session.key]
         value = self._sign().dumps([*told, int(session.begun_at.timestamp()), int(session.used_at.timestamp())])
         response.set_cookie(
@@ -96,9 +96,7 @@ class Sessions:
         self._kept.end(session.session_id, forget_at=session.begun_at + self._longest, now=now)
         with self._lock:
             self._ended = (0.0, frozenset())
-        response.delete_cookie(
-            self._name(request), secure=self._is_secure(request), httponly=True, samesite="lax"
-        )
+        response.delete_cookie(self._name(request), secure=self._is_secure(request), httponly=True, samesite="lax")
 
     def _fingerprint(self, account: Account) -> str:
         return hmac.digest(self._secret().encode(), account.key_hash.encode(), "sha256").hex()[:32]
