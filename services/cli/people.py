@@ -25,8 +25,8 @@ def hash_key(
 ) -> None:
     """Print the entry of a person or machine for the file, with the hash of a key.
 
-    The key is read from the terminal, never from the command line; or it is made, and told once on stderr. A made one says
-    whose it is, and so may be sent as a Bearer token. A machine's is always made.
+    The key is read from the terminal, never from the command line; or it is made, and told once on stderr. A made one
+    says whose it is, and so may be sent as a Bearer token. A machine's is always made.
     """
     if not NAME.fullmatch(name):
         raise typer.BadParameter("a name has 1 to 63 of a-z, 0-9, @, _ and -, and begins with a letter or digit")

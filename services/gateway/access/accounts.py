@@ -44,21 +44,26 @@ class People:
         """Who has this name."""
         return self._in_force().get(name)
 
+    def known(self, name: str, key: str) -> Account | None:
+        """The same as `check`, at once, of a key that was checked before."""
+        account, shown = self.find(name), self._digest(name, key)
+        with self._lock:
+            return account if account and self._known.get(shown) == account.key_hash else None
+
     def check(self, name: str, key: str) -> Account | None:
         """Who has this name and this key; takes as long whether or not there is such a name."""
         account = self.find(name)
         key_hash = account.key_hash if account else NOBODYS
-        shown = hmac.digest(self._secret, f"{name}\n{key}".encode("utf-8", "surrogatepass"), "sha256")
-        with self._lock:
-            if account and self._known.get(shown) == key_hash:
-                return account
         if not is_key(key, key_hash) or account is None:
             return None
         with self._lock:
-            self._known[shown] = key_hash
+            self._known[self._digest(name, key)] = key_hash
             while len(self._known) > _KNOWN_KEYS:
                 self._known.popitem(last=False)
         return account
+
+    def _digest(self, name: str, key: str) -> bytes:
+        return hmac.digest(self._secret, f"{name}\n{key}".encode("utf-8", "surrogatepass"), "sha256")
 
     def _in_force(self) -> Accounts:
         with self._lock:

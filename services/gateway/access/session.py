@@ -80,7 +80,7 @@ class Sessions:
         return replace(session, used_at=now)
 
     def give(self, response: Response, session: Session, request: HTTPConnection) -> None:
-        """Set the cookie. Lax, not Strict: a link in the RIS opens a study; what changes a thing is checked by origin."""
+        """Set the cookie. Lax, not Strict: a link in the RIS opens a study; changes are checked by their origin."""
         told = [session.session_id, session.name, session.key]
         value = self._sign().dumps([*told, int(session.begun_at.timestamp()), int(session.used_at.timestamp())])
         response.set_cookie(

@@ -55,6 +55,8 @@ class SignIn:
 
     def by_key(self, name: str, key: str, address: str) -> Account | None:
         """Whose name and key these are."""
+        if known_account := self.people.known(name, key):
+            return known_account  # others' guessing shuts out nobody whose key was seen before
         now = self._clock()
         # what was typed is not logged: it may be a key in the wrong field
         known = name if self.people.find(name) else "unknown"
