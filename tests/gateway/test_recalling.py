@@ -11,6 +11,7 @@ from pydicom import dcmread
 
 from services.backends.files import FolderStudyFiles
 from services.backends.store import SqlStudyStore, open_store
+from services.gateway import recalling
 from services.gateway.recalling import Recalling
 from services.triage.errors import OutOfResources
 from services.triage.finding import Flag
@@ -47,7 +48,9 @@ def recalls(store: SqlStudyStore, studies: int) -> list[tuple[str, str]]:
     ]
 
 
-def test_a_recall_of_300_that_is_killed_is_gone_on_with_and_each_result_is_recalled_once(tmp_path: Path) -> None:
+def test_a_recall_of_300_that_is_killed_is_gone_on_with_and_each_result_is_recalled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url, studies = f"sqlite:///{tmp_path / 'vigie.sqlite'}", 300
     store = open_store(url)
     for number in range(studies):
@@ -64,7 +67,7 @@ def test_a_recall_of_300_that_is_killed_is_gone_on_with_and_each_result_is_recal
     assert 20 <= halfway.recalled < studies
     assert halfway.recalled + halfway.left == studies
     assert store.campaigns.claim(now=datetime.now(UTC), duration=timedelta(0)) is None  # it may still be at work
-    assert store.campaigns.claim(now=datetime.now(UTC) + timedelta(minutes=2), duration=timedelta(0)) is not None
+    monkeypatch.setattr(recalling, "_now", lambda: datetime.now(UTC) + timedelta(minutes=2))
     carry_out(url, tmp_path)
     done = store.campaigns.get(campaign.campaign_id)
     assert done is not None
@@ -120,7 +123,7 @@ def test_a_full_disk_puts_it_off_and_says_so_and_then_it_goes_on(
 ) -> None:
     uid = delivered(house)
     campaign = ask(house.store, ModelScope(model_name="ct_lung_lesion"))
-    recalling = Recalling(house.store, house.files, notes=True, stop=threading.Event())
+    doing = Recalling(house.store, house.files, notes=True, stop=threading.Event())
 
     def full(_content: bytes) -> str:
         raise OutOfResources("no space left")
@@ -128,13 +131,13 @@ def test_a_full_disk_puts_it_off_and_says_so_and_then_it_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(house.files, "keep_result", full)
         with pytest.raises(OutOfResources):
-            recalling.turn()
+            doing.turn()
     waiting = house.store.campaigns.get(campaign.campaign_id)
     assert waiting is not None
     assert (waiting.left, "no space left" in waiting.trouble) == (1, True)
-    assert recalling.turn()
+    assert doing.turn()
     assert house.result(uid).recall is not None
-    assert not recalling.turn()
+    assert not doing.turn()
 
 
 def test_one_that_breaks_holds_up_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,9 @@ from services.backends.store.reconciliations import Reconciled
 from services.triage.commitment import CommitmentRequest
 from services.triage.finding import Flag
 from services.triage.patient import AdtOutcome
+from services.triage.switch import ModelScope
 from tests.helm.conftest import Render, profile
-from tests.support.worklist import Ward, found
+from tests.support.worklist import MODEL, Ward, found
 
 RUNBOOK = Path(__file__).resolve().parents[2] / "docs" / "runbook.md"
 OF_TRITON = {"nv_inference_queue_duration_us", "nv_inference_request_duration_us", "nv_inference_request_success"}
@@ -59,6 +60,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     claim = ward.store.reconciliations.claim("archive", now=ward.now, duration=timedelta(minutes=1))
     assert claim
     ward.store.reconciliations.finish(claim, Reconciled(studies=3, missing=1, incomplete=1, fetched=0), now=ward.now)
+    ward.store.switches.switch_off(ModelScope(model_name=MODEL.name), reason="x", actor="x", now=ward.now)
     client = ward.client()
     client.get("/healthz")
     names: dict[str, set[str]] = {}

@@ -97,10 +97,27 @@ env:
   - name: VIGIE_BROKER_URL
     valueFrom: {secretKeyRef: {name: {{ include "vigie.brokerSecret" .root }}, key: {{ .root.Values.broker.secretKey }}}}
 {{- end }}
+{{- if has .component (list "door" "desk") }}
+{{- if .root.Values.access.peopleSecret }}
+  - {name: VIGIE_PEOPLE, value: /etc/vigie-people/{{ .root.Values.access.peopleKey }}}
+{{- end }}
+{{- with .root.Values.access.sessionKeySecret }}
+  - name: VIGIE_SESSION_KEY
+    valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $.root.Values.access.sessionKeyKey }}}}
+{{- end }}
+{{- end }}
+{{- if and (eq .component "desk") .root.Values.desk.ingress.enabled }}
+  # nobody but the Ingress reaches the desk (network.yaml): it tells whom it asks for, and speaks TLS
+  - {name: VIGIE_HTTPS, value: "true"}
+  - {name: FORWARDED_ALLOW_IPS, value: "*"}
+{{- end }}
 volumeMounts:
   - {name: data, mountPath: /data}
   - {name: tmp, mountPath: /tmp}
   - {name: files, mountPath: /etc/vigie, readOnly: true}
+{{- if and .root.Values.access.peopleSecret (has .component (list "door" "desk")) }}
+  - {name: people, mountPath: /etc/vigie-people, readOnly: true}
+{{- end }}
 {{- range $folder, $secret := .root.Values.secretFolders }}
   - {name: secret-{{ $folder }}, mountPath: /etc/vigie-secrets/{{ $folder }}, readOnly: true}
 {{- end }}
@@ -118,6 +135,10 @@ volumeMounts:
   emptyDir: {}
 - name: files
   configMap: {name: {{ include "vigie.name" .root }}-files}
+{{- if and .root.Values.access.peopleSecret (has .component (list "door" "desk")) }}
+- name: people
+  secret: {secretName: {{ .root.Values.access.peopleSecret }}}
+{{- end }}
 {{- range $folder, $secret := .root.Values.secretFolders }}
 - name: secret-{{ $folder }}
   secret: {secretName: {{ $secret }}}
