@@ -68,8 +68,7 @@ def switch_on(
 ) -> Response:
     """Switch on, and show the page."""
     scope = scope_of(desk, person, _scope(which, tenant))
-    told = {"reason": reason.strip(), "actor": person.name, "now": desk.clock()}
-    desk.store.switches.switch_on(scope, kept=kept, **told)
+    desk.store.switches.switch_on(scope, kept=kept, reason=reason.strip(), actor=person.name, now=desk.clock())
     return RedirectResponse("/models", status_code=303)
 
 

@@ -165,8 +165,9 @@ def switch_on(desk: TheDesk, person: ThePerson, name: ModelName, body: SwitchOnI
     """Under the version and tenant that it was switched off under. What is recalled is not sent before."""
     scope = scope_of(desk, person, ModelScope(model_name=name, version=body.version, tenant=body.tenant))
     was_off = any(each.scope == scope for each in desk.store.switches.off())
-    told = {"reason": body.reason, "actor": person.name, "now": desk.clock()}
-    campaign = desk.store.switches.switch_on(scope, kept=body.kept, **told)
+    campaign = desk.store.switches.switch_on(
+        scope, kept=body.kept, reason=body.reason, actor=person.name, now=desk.clock()
+    )
     return SwitchedOut(changed=was_off, campaign=CampaignOut.of(campaign) if campaign else None)
 
 

@@ -6,6 +6,7 @@ nothing has to be remembered.
 
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 from pydicom.errors import InvalidDicomError
@@ -99,13 +100,21 @@ class Recalling:
 
     def _recall(self, campaign: Campaign, place: Place) -> None:
         _, result_id = place
-        told = {"reason": campaign.reason, "actor": campaign.actor, "now": _now()}
+        once = partial(
+            recall,
+            self._store,
+            self._files,
+            result_id,
+            reason=campaign.reason,
+            actor=campaign.actor,
+            now=_now(),
+        )
         try:
-            recall(self._store, self._files, result_id, notes=self._notes, **told)
+            once(notes=self._notes)
         except (FileNotFoundError, InvalidDicomError) as error:
             # of a result whose file is gone no note can be written; it is recalled all the same
             log.warning("recalled_without_note", result=result_id, error=type(error).__name__)
-            recall(self._store, self._files, result_id, notes=False, **told)
+            once(notes=False)
 
 
 def _now() -> datetime:

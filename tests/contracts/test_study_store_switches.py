@@ -99,7 +99,9 @@ def test_what_was_in_work_is_kept_and_not_sent_until_it_is_on_again(store: SqlSt
     assert store.board.counts().kept_back == 1
     assert store.board.counts().oldest_pending_delivery_at is None
     assert store.archive.instances(STUDY, sop_instance_uid=frozen.objects[0].sop_instance_uid) == []
-    assert not any(study.modalities == ("CT", "SEG", "SR") for study in store.archive.studies(StudyFilter(), limit=9, offset=0))
+    assert not any(
+        study.modalities == ("CT", "SEG", "SR") for study in store.archive.studies(StudyFilter(), limit=9, offset=0)
+    )
     assert on(store) is None
     assert due(store) is not None
     assert len(store.archive.instances(STUDY, sop_instance_uid=frozen.objects[0].sop_instance_uid)) == 1

@@ -3,7 +3,6 @@
 import base64
 import os
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -40,8 +39,8 @@ def app(ward: Ward) -> FastAPI:
 
 
 @pytest.fixture
-def client(app: FastAPI) -> Iterator[TestClient]:
-    yield TestClient(app, base_url=HOST, raise_server_exceptions=False)
+def client(app: FastAPI) -> TestClient:
+    return TestClient(app, base_url=HOST, raise_server_exceptions=False)
 
 
 def routes(app: FastAPI) -> list[tuple[str, str]]:
@@ -144,7 +143,9 @@ def test_a_browser_is_led_to_the_form_and_back_to_where_it_wanted(client: TestCl
     assert "FAMILY1" in client.get(wanted).text
 
 
-@pytest.mark.parametrize("wanted", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"])
+@pytest.mark.parametrize(
+    "wanted", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"]
+)
 def test_the_form_leads_to_no_other_site(client: TestClient, wanted: str) -> None:
     told = {"name": "reader", "key": key_of("reader")}
     answer = client.post("/login", params={"next": wanted}, data=told, follow_redirects=False)
@@ -332,9 +333,7 @@ def test_what_is_done_stands_under_its_persons_name(own: Ward) -> None:
     ],
 )
 @pytest.mark.parametrize("with_people", [True, False])
-def test_another_sites_page_changes_nothing(
-    own: Ward, headers: dict[str, str], status: int, with_people: bool
-) -> None:
+def test_another_sites_page_changes_nothing(own: Ward, headers: dict[str, str], status: int, with_people: bool) -> None:
     client = sign_in(opened(own), "lead") if with_people else own.client()
     answer = client.post(f"/api/studies/{own.uid(1)}/complete", headers=headers)
     assert answer.status_code == status
@@ -350,7 +349,9 @@ def test_a_viewer_of_another_origin_that_is_set_up_may_store_and_nothing_else(ow
     assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, "https://viewer.example")
 
 
-TENANTS = '[a]\ncalled_ae_titles = ["A"]\ndestinations = []\n[b]\ncalled_ae_titles = ["B"]\nstow = true\ndestinations = []\n'
+TENANTS = (
+    '[a]\ncalled_ae_titles = ["A"]\ndestinations = []\n[b]\ncalled_ae_titles = ["B"]\nstow = true\ndestinations = []\n'
+)
 
 
 @pytest.fixture
@@ -416,7 +417,9 @@ def test_a_lead_of_one_tenant_switches_and_recalls_for_it_alone(two: Ward) -> No
     body = {"reason": "wrong", "tenant": "b"}
     answer = client.post("/api/models/ct_lung_lesion/switch-off", json=body, headers=lead)
     assert (answer.status_code, answer.json()["code"]) == (403, "not_your_tenant")
-    assert client.post("/api/models/ct_lung_lesion/switch-off", json={"reason": "wrong"}, headers=lead).json()["changed"]
+    assert client.post("/api/models/ct_lung_lesion/switch-off", json={"reason": "wrong"}, headers=lead).json()[
+        "changed"
+    ]
     (off,) = two.store.switches.off()
     assert (off.scope.tenant, off.actor) == ("a", "lead-a")
     two.now += timedelta(seconds=1)

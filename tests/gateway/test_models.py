@@ -1,7 +1,6 @@
 """Switching models off and on, and recalling a period: the page, the API and the command line."""
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def client(ward: Ward) -> TestClient:
 def test_a_lead_switches_off_and_the_list_the_study_and_the_metrics_say_so(ward: Ward, client: TestClient) -> None:
     page = client.post("/models/switch-off", data={"which": f"{LUNG}\t{EVERY}", "reason": WHY})
     assert page.status_code == 200
-    for words in ("Switched off", f"by lead: {WHY}", "2 results are kept back and not sent."):
+    for words in ("Switched off:", f"by lead: {WHY}", "2 results are kept back and not sent."):
         assert words in page.text
     assert "The model is switched off: its flag does not count." in client.get("/").text
     study = client.get(f"/studies/{ward.uid(1)}").text
@@ -130,9 +129,9 @@ def test_a_mistyped_switch_is_refused_aloud(
 
 
 @pytest.fixture
-def at_shell(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ward]:
+def at_shell(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> Ward:
     monkeypatch.setenv("VIGIE_DATA", str(ward.folder))
-    yield ward
+    return ward
 
 
 def vigie(*words: str) -> Result:

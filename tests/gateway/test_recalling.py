@@ -118,9 +118,7 @@ def test_a_result_whose_files_are_gone_is_recalled_without_a_note(house: House) 
     assert [one.note for one in house.result(uid).deliveries] == [False]
 
 
-def test_a_full_disk_puts_it_off_and_says_so_and_then_it_goes_on(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_puts_it_off_and_says_so_and_then_it_goes_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     uid = delivered(house)
     campaign = ask(house.store, ModelScope(model_name="ct_lung_lesion"))
     doing = Recalling(house.store, house.files, notes=True, stop=threading.Event())
@@ -158,4 +156,3 @@ def test_one_that_breaks_holds_up_no_other(house: House, monkeypatch: pytest.Mon
     assert waiting is not None
     assert (waiting.left, waiting.finished_at) == (1, None)
     assert waiting.trouble.startswith("1 results could not be recalled")
-

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 import uvicorn
@@ -30,6 +31,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     ward = Ward(tmp_path_factory.mktemp("ward"))
     ward.analysed(1, found(Flag.URGENT, (0.93, 17.2)))
     ward.analysed(2, nothing_found())
+    ward.now += timedelta(minutes=1)
     port = free_port()
     app = ward.app(people=write_people(ward.folder))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None))

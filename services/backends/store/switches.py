@@ -83,14 +83,12 @@ class Switches:
 
     def models(self, tenants: frozenset[str] | None = None) -> tuple[ModelRow, ...]:
         """Every model that has a job or a result, by name and version. tenants: of whose studies; None: of all."""
-        theirs = sa.true()
-        if tenants is not None:
-            theirs = study.c.tenant.in_(sorted(tenants))
+        theirs = () if tenants is None else (study.c.tenant.in_(sorted(tenants)),)
         columns = result.c.model_name, result.c.model_version, result.c.outcome
         counts = (
             sa.select(*columns, sa.func.count().label("results"), sa.func.max(result.c.frozen_at).label("last"))
             .join(study, study.c.study_instance_uid == result.c.study_instance_uid)
-            .where(theirs)
+            .where(*theirs)
             .group_by(*columns)
             .order_by(*columns)
         )

@@ -35,9 +35,10 @@ PATIENT_ID = String(MAX_ID_CHARACTERS)
 _SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER PRIMARY KEY
 
 
-def _scope(**options: bool) -> tuple[Column[str], ...]:
+def _scope(*, primary_key: bool = False) -> tuple[Column[str], ...]:
     """Of `triage.switch.ModelScope`; EVERY stands for every version, or every tenant."""
-    return tuple(Column(name, Words, nullable=False, **options) for name in ("model_name", "model_version", "tenant"))
+    names = ("model_name", "model_version", "tenant")
+    return tuple(Column(name, Words, nullable=False, primary_key=primary_key) for name in names)
 
 
 def _study() -> Column[str]:

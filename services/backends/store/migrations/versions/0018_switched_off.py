@@ -14,7 +14,7 @@ depends_on = None
 _TIME = sa.DateTime(timezone=True)
 
 
-def _scope() -> list[sa.Column]:
+def _scope() -> list[sa.Column[str]]:
     return [sa.Column(name, sa.Text(), nullable=False) for name in ("model_name", "model_version", "tenant")]
 
 
