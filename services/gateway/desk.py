@@ -41,7 +41,11 @@ def _desk(request: Request) -> Desk:
         tenants=caller.tenants or None,
         pseudonyms=desk.store.sessions.secret("pseudonyms").encode() if hidden else b"",
     )
-    return replace(desk, store=desk.store.seen_by(sight))
+    tenants = desk.tenants
+    if caller.tenants:
+        theirs = tuple(one for one in tenants.tenants if one.name in caller.tenants)
+        tenants = Tenants(tenants=theirs, earlier=tenants.earlier)
+    return replace(desk, store=desk.store.seen_by(sight), tenants=tenants)
 
 
 TheDesk = Annotated[Desk, Depends(_desk)]

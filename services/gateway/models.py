@@ -104,12 +104,11 @@ def recall(
 def _page(request: Request, desk: Desk, person: Person) -> Response:
     switches, now = desk.store.switches, desk.clock()
     off = [each for each in switches.off() if concerns(each.scope, person.tenants)]
-    tenants = [one.name for one in desk.tenants.tenants if not person.tenants or one.name in person.tenants]
     context = {
         "models": [(row, _off(row, off)) for row in switches.models(person.tenants or None)],
         "off": [(each, _which(each.scope), _kept(desk, each, now)) for each in off],
         "choices": _choices(known_models(desk.settings, desk.store)),
-        "tenants": tenants,
+        "tenants": [one.name for one in desk.tenants.tenants],
         "may_choose_all": len(person.tenants) == 0,
         "history": [each for each in switches.history() if concerns(each.scope, person.tenants)],
         "campaigns": [each for each in desk.store.campaigns.listed() if concerns(each.scope, person.tenants)],

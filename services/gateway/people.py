@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from services.gateway.access.caller import caller_of
 from services.gateway.access.middleware import NOT_YOUR_PART
 from services.gateway.problems import ProblemError
-from services.triage.person import Caller, Person
+from services.triage.person import Person
 
 
 def current_person(request: Request) -> Person:
@@ -19,16 +19,7 @@ def current_person(request: Request) -> Person:
     return caller
 
 
-def current_caller(request: Request) -> Caller:
-    """Who asks, person or machine. Raises ProblemError (403)."""
-    caller = caller_of(request)
-    if caller is None:
-        raise not_your_part()
-    return caller
-
-
 ThePerson = Annotated[Person, Depends(current_person)]
-TheCaller = Annotated[Caller, Depends(current_caller)]
 
 
 def only(may: Callable[[Person], bool]) -> Callable[[Person], Person]:

@@ -1,11 +1,12 @@
 """The words and numbers of the pages: what a person reads for a state, a score, a name, an age."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pydicom.valuerep import PersonName
 
 from services.backends.store.board import ShownState, StudyRow
+from services.gateway.language import noted
 from services.gateway.language import translated as _
 from services.triage.finding import Flag, Outcome, two_digits
 from services.triage.job import OrderPriority
@@ -65,6 +66,7 @@ _WITHOUT_RESULT = {
 }
 
 _RECALLED = Verdict(kind="unseen", title="AI result recalled", note=READ_AS_USUAL)
+_SWITCHED_OFF = Verdict(kind="unseen", title=noted("Model switched off"), note=READ_AS_USUAL)
 _NO_RESULT = Verdict(kind="unseen", title="No AI result", note=READ_AS_USUAL)
 
 
@@ -81,6 +83,8 @@ def verdict(row: StudyRow) -> Verdict:
         return _RECALLED
     if row.outcome is None or row.flag is None:
         return _WITHOUT_RESULT.get(row.state, _NO_RESULT)
+    if row.switched_off and row.outcome.analysed:
+        return replace(_SWITCHED_OFF, title=_(_SWITCHED_OFF.title))
     return verdict_of_result(row.outcome, row.flag)
 
 
@@ -90,7 +94,8 @@ def caveats(row: StudyRow) -> list[str]:
     if row.result_version is not None and row.result_version < row.version:
         found.append(f"Of version {row.result_version}: what came since is not in it.")
     if row.switched_off and row.outcome is not None and row.outcome.analysed:
-        found.append(_("The model is switched off: its flag does not count."))
+        title = verdict_of_result(row.outcome, row.flag or Flag.ROUTINE).title
+        found.append(_("It had said: %(title)s. That does not count.") % {"title": title})
     if row.already_reported:
         found.append("Reported before: the study keeps the place that its first result gave it.")
     if row.review is ProcedureStepState.IN_PROGRESS:

@@ -287,3 +287,12 @@ def test_an_ended_session_is_told_until_it_would_be_over(store: SqlStudyStore) -
     assert store.sessions.ended() == {"ab"}
     store.sessions.end("cd", forget_at=after(300), now=after(200))
     assert store.sessions.ended() == {"cd"}
+
+
+def test_a_study_that_is_moved_has_the_place_that_its_new_tenant_gives_it(store: SqlStudyStore) -> None:
+    analyse(store, study="1.7", at=-100)
+    urgent(store)
+    off(store, replace(LUNG, tenant="b"))
+    assert order(store) == [STUDY, "1.7"]
+    assert store.move(STUDY, Tenant(name="b"), actor="x", now=after(100))
+    assert order(store) == ["1.7", STUDY]

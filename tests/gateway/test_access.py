@@ -431,3 +431,10 @@ def test_the_local_person_has_every_role() -> None:
     from services.gateway.access.caller import LOCAL
 
     assert LOCAL.roles == EVERY_ROLE
+
+
+def test_who_is_of_one_tenant_is_told_of_no_other(two: Ward) -> None:
+    client = opened(two, tenants=str(two.folder / "tenants.toml"))
+    for path in ("/", "/models"):
+        assert ">b<" in client.get(path, headers=shows_key("lead")).text
+        assert ">b<" not in client.get(path, headers=shows_key("lead-a")).text

@@ -36,7 +36,10 @@ def test_a_lead_switches_off_and_the_list_the_study_and_the_metrics_say_so(ward:
     assert page.status_code == 200
     for words in ("Switched off:", f"by lead: {WHY}", "2 results are kept back and not sent."):
         assert words in page.text
-    assert "The model is switched off: its flag does not count." in client.get("/").text
+    listed = client.get("/").text
+    for words in ("Model switched off", "It had said: Urgent. That does not count.", "It had said: Nothing found."):
+        assert words in listed
+    assert "row-urgent" not in listed
     study = client.get(f"/studies/{ward.uid(1)}").text
     assert "Not sent: the model is switched off" in study
     row = client.get(f"/api/studies/{ward.uid(1)}").json()

@@ -109,7 +109,7 @@ def test_a_lead_switches_off_and_on_and_recalls_what_was_kept(desk: Desk) -> Non
     expect(page.get_by_text("2 results are kept back and not sent.")).to_be_visible()
     assert violations(page) == []
     page.goto(f"{desk.root}/")
-    expect(page.get_by_text("The model is switched off: its flag does not count.").first).to_be_visible()
+    expect(page.get_by_text("It had said: Urgent. That does not count.").first).to_be_visible()
     page.goto(f"{desk.root}/models")
     page.get_by_label("Recall it: it is never sent").check()
     page.locator("#on-1-reason").fill("mended in 1.0.1")

@@ -6,7 +6,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import deliveries, history
+from services.backends.store import deliveries, history, summary
 from services.backends.store.engine import locked
 from services.backends.store.tables import result, study
 from services.triage.result import MOVED
@@ -48,6 +48,8 @@ def move(connection: Connection, study_instance_uid: str, tenant: Tenant, *, act
     results = sa.select(result.c.result_id).where(result.c.study_instance_uid == study_instance_uid)
     for result_id in connection.scalars(results).all():
         deliveries.withdraw(connection, result_id, MOVED, actor=actor, now=now)
+    # a model may be switched off for the one tenant and not for the other
+    summary.refresh(connection, study_instance_uid)
     return True
 
 

@@ -17,7 +17,6 @@ from services.gateway.access.rules import is_public, rule_for
 from services.gateway.access.sign_in import Found, SignIn, TooManyAttemptsError
 from services.gateway.problems import RETRY_AFTER_S, STORE_UNAVAILABLE, Problem, problem_response
 from services.triage.errors import StoreUnavailable
-from services.triage.person import Caller
 
 log = structlog.get_logger(__name__)
 
@@ -129,9 +128,3 @@ def too_many_attempts(request: Request, wait_s: int) -> Response:
         way_out=f"Try again in {wait_s} s.",
     )
     return problem_response(request, problem, {"Retry-After": str(wait_s)})
-
-
-def may(caller: Caller, method: str, path: str) -> bool:
-    """Whether a caller may ask this; for pages that show no link to what is refused."""
-    rule = rule_for(method, path)
-    return caller is LOCAL or (rule is not None and rule.need.is_met(caller))
