@@ -5,6 +5,8 @@ What `summary.refresh` derives for one study is done here in one statement, so t
 switches the model, for however many studies.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,7 +23,12 @@ _ROUTINE = summary.URGENCY[Flag.ROUTINE]
 
 
 def recount(connection: Connection, scope: ModelScope) -> None:
-    """Of every study of which the model has a result. `places_held(alone=True)` comes first: nobody else counts now."""
+    """Of every study of which the model has a result that could matter. Nobody else gives places meanwhile."""
+    with _unhurried(connection):
+        _recount(connection, scope)
+
+
+def _recount(connection: Connection, scope: ModelScope) -> None:
     places_held(connection, alone=True)
     affected = board.c.study_instance_uid.in_(_studies(scope))
     connection.execute(
@@ -39,8 +46,27 @@ def recount(connection: Connection, scope: ModelScope) -> None:
         summary.refresh(connection, uid)
 
 
+@contextmanager
+def _unhurried(connection: Connection) -> Iterator[None]:
+    """However many studies it is: a switch must not fail at a time limit that is meant for everyday statements."""
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    from services.backends.store.postgresql import unhurried
+
+    with unhurried(connection):
+        yield
+
+
 def _studies(scope: ModelScope) -> sa.Select[tuple[str]]:
-    found = sa.select(result.c.study_instance_uid).where(result.c.model_name == scope.model_name)
+    other = result.alias()
+    another = sa.or_(other.c.model_name != result.c.model_name, other.c.model_version != result.c.model_version)
+    beside = sa.exists().where(other.c.study_instance_uid == result.c.study_instance_uid, another)
+    found = sa.select(result.c.study_instance_uid).where(
+        result.c.model_name == scope.model_name,
+        # a study that has nothing else, and no flag, stays where it is
+        sa.or_(result.c.flag != Flag.ROUTINE, beside),
+    )
     if scope.version != EVERY:
         found = found.where(result.c.model_version == scope.version)
     if scope.tenant != EVERY:

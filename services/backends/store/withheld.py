@@ -23,11 +23,17 @@ def may_leave(now: datetime, of: sa.FromClause = delivery) -> sa.ColumnElement[b
 def kept_back(result_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
     """Of a result, by a column with its id: its model is switched off, or it is about to be recalled."""
     said = result.alias()
-    return sa.exists().where(
+    # asked once for a query, not for each row: hardly ever is anything
+    anything = sa.or_(
+        sa.exists(sa.select(model_off.c.model_name)),
+        sa.exists(sa.select(recall_campaign.c.campaign_id).where(recall_campaign.c.finished_at.is_(None))),
+    )
+    this = sa.exists().where(
         said.c.result_id == result_id,
         said.c.outcome.in_(LOOKED),
         sa.or_(switched_off(said), _about_to_be_recalled(said)),
     )
+    return sa.and_(anything, this)
 
 
 def switched_off(of: sa.FromClause = result) -> sa.ColumnElement[bool]:
