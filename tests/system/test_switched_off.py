@@ -1,4 +1,4 @@
-"""A model switched off while the service runs: what comes is not analysed, what was sent is recalled in the background."""
+"""A model switched off while the service runs: what comes is not analysed, what was sent is recalled beside it."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def send(vigie: Running, folder: Path) -> str:
 def test_from_the_switch_on_studies_are_not_analysed_and_the_period_before_is_recalled(tmp_path: Path) -> None:
     people, out = write_people(tmp_path), tmp_path / "pacs"
     with (
-        standalone(tmp_path / "data", send_to=[str(out)], fake_segmenter_s=0, people=people, recall_notes=True) as vigie,
+        standalone(tmp_path / "data", send_to=[str(out)], fake_segmenter_s=0, people=people, recall_notes=1) as vigie,
         httpx.Client(base_url=f"http://127.0.0.1:{vigie.http_port}", headers=shows_key("lead")) as desk,
     ):
 
