@@ -23,7 +23,6 @@ from rich.console import Console
 
 from demo.studies import demo_studies
 from services.backends.store.views import SavedView
-from services.gateway.people import current_person
 from services.triage.errors import AnalysisFailed, Reason
 from services.triage.job import JobPlan, OrderPriority
 from services.triage.person import Person, PersonRole
@@ -31,6 +30,7 @@ from services.triage.reading import ReadingAction, ReadingStep
 from tests.support.chromium import PROGRAM
 from tests.support.ct import ct_series
 from tests.support.painted import PaintedSegmenter, arrive, complete, freeze, lease
+from tests.support.person import as_person
 from tests.support.served import served
 from tests.support.worklist import Ward
 
@@ -172,10 +172,9 @@ def desk() -> Iterator[str]:
         for number, case in enumerate(CASES):
             fill(ward, case, number, shown[case.source % len(shown)])
         app = ward.app(viewer=Path("build/ohif"))
-        app.dependency_overrides[current_person] = lambda: READER
         ward.store.views.save(_view("My night shift", "assigned=me"), now=ward.now)
         ward.store.views.save(_view("CT, flagged", "ai=urgent&ai=elevated&modality=CT"), now=ward.now)
-        with served(app) as address:
+        with served(as_person(app, READER)) as address:
             yield address
 
 

@@ -158,6 +158,24 @@ class Settings(BaseSettings):
         description="TOML file: of which studies the AI's result is withheld until a reader has assessed them "
         "(deploy/blind.toml). Default: of none.",
     )
+    people: Path | None = Field(
+        None,
+        description="TOML file: people who may sign in at the desk, with their roles, and machines with what they may "
+        "do (deploy/people.toml, docs/roles.md). Default: whoever reaches the desk may do everything.",
+    )
+    session_key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="What sessions are signed with, 32 characters at least; a new one ends all of them. Default: made "
+        "once, and kept in the database.",
+    )
+    session_idle_min: float = Field(
+        30.0, gt=0, description="A session ends when its person did nothing for so long (minutes)."
+    )
+    session_longest_h: float = Field(12.0, gt=0, description="A session ends so long after signing in (hours).")
+    https: bool = Field(
+        False, description="People reach the desk by https, at a proxy that speaks TLS: cookies are sent no other way."
+    )
     check_called_ae_title: bool = Field(
         False, description="Reject associations that call another AE title than ours (PS3.8: 7, called AE title)."
     )

@@ -14,6 +14,7 @@ from services.cli import (
     models,
     notifications,
     observatory,
+    people,
     probe,
     process,
     queue,
@@ -48,6 +49,7 @@ app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(models.app, name="models")
 app.add_typer(notifications.app, name="notifications")
 app.add_typer(observatory.app, name="observatory")
+app.add_typer(people.app, name="people")
 app.add_typer(queue.app, name="queue")
 app.add_typer(results.app, name="results")
 app.add_typer(tenants.app, name="tenants")

@@ -8,10 +8,18 @@ from pydantic import ValidationError
 
 from services.backends.blind_file import load_blind
 from services.backends.pacs import load_pacs
+from services.backends.people_file import load_people
 from services.backends.receivers import addressees
 from services.backends.senders import requesters, tenants_in_force
 from services.settings import Settings
-from services.triage.errors import BlindRefused, DestinationsRefused, PacsRefused, RequestersRefused, TenantsRefused
+from services.triage.errors import (
+    BlindRefused,
+    DestinationsRefused,
+    PacsRefused,
+    PeopleRefused,
+    RequestersRefused,
+    TenantsRefused,
+)
 
 Data = Annotated[Path | None, typer.Option(help="Folder of everything that is kept.", file_okay=False)]
 Http = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The work list, the API, probes and metrics.")]
@@ -49,11 +57,21 @@ def settings_from(
         settings = Settings(**{name: value for name, value in flags.items() if value is not None})
         addressees(settings)
         requesters(settings)
-        load_blind(settings.blind, tenants_in_force(settings))
+        tenants = tenants_in_force(settings)
+        load_blind(settings.blind, tenants)
+        if settings.people is not None:
+            load_people(settings.people, [one.name for one in tenants.tenants])
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise typer.BadParameter(wrong) from error
-    except (ValueError, BlindRefused, DestinationsRefused, RequestersRefused, TenantsRefused) as error:
+    except (
+        ValueError,
+        BlindRefused,
+        DestinationsRefused,
+        PeopleRefused,
+        RequestersRefused,
+        TenantsRefused,
+    ) as error:
         raise typer.BadParameter(str(error)) from error
     return settings
 

@@ -1,4 +1,4 @@
-"""`vigie models list|show|export`: the bundles that can be asked for."""
+"""`vigie models list|show|export`: the bundles that can be asked for; and what switches them off."""
 
 import dataclasses
 import json
@@ -11,10 +11,17 @@ from rich.table import Table
 
 from services.backends.inference.catalogue import Catalogue
 from services.backends.inference.export import Device, export_repository
+from services.cli import switching
 from services.settings import Settings
 from services.triage.errors import ModelRefused
 
-app = typer.Typer(help="The models (MONAI bundles) that can be asked for.", no_args_is_help=True)
+app = typer.Typer(
+    help="The models (MONAI bundles) that can be asked for, and switching them off.", no_args_is_help=True
+)
+app.command("off")(switching.off)
+app.command("switch-off")(switching.switch_off)
+app.command("switch-on")(switching.switch_on)
+app.command("recall")(switching.recall)
 Folder = Annotated[Path | None, typer.Option("--models", help="Folder of bundles (default: VIGIE_MODELS).")]
 
 

@@ -7,8 +7,8 @@ from services import __version__
 from services.backends.evidence import EVIDENCE, Mark, read_evidence
 from services.backends.store.archive import StoredInstance
 from services.backends.store.board import ResultRow, StudyDetail
+from services.gateway.access.caller import LOCAL
 from services.gateway.desk import Desk, unknown_study
-from services.gateway.people import LOCAL
 from services.gateway.problems import ProblemError
 from services.gateway.verdict_schemas import MarkedLesionIn, VerdictIn
 from services.triage.errors import VerdictRefused

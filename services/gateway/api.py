@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.responses import FileResponse
 
-from services.gateway.anonymous import as_seen_by
 from services.gateway.desk import PAGE_LIMIT, PAGE_SIZE, TheDesk, UidInPath, unknown_study
 from services.gateway.filters import After, Before, TheListQuery, place, written
 from services.gateway.people import ThePerson, only
@@ -57,7 +56,7 @@ def list_studies(
     """
     page = desk.store.board.page(asked.wanted(person, search), at=place(before, after), limit=limit)
     return StudyListOut(
-        studies=[StudyOut.model_validate(as_seen_by(person, row)) for row in page.rows],
+        studies=[StudyOut.model_validate(row) for row in page.rows],
         limit=limit,
         previous=written(page.before),
         next=written(page.after),
@@ -110,6 +109,7 @@ def get_study(desk: TheDesk, uid: UidInPath) -> StudyDetailOut:
 )
 def complete_study(
     desk: TheDesk,
+    person: ThePerson,
     uid: UidInPath,
     priority: Annotated[
         Literal["stat", "high", "routine"], Query(description="Priority of the order, at least; it never lowers one.")
@@ -117,7 +117,7 @@ def complete_study(
 ) -> CompletionOut:
     """Asks for completion; an image that arrives later opens a new version."""
     asked = OrderPriority[priority.upper()]
-    if desk.store.ask_completion(uid, actor="api", now=desk.clock(), priority=asked):
+    if desk.store.ask_completion(uid, actor=person.name, now=desk.clock(), priority=asked):
         return CompletionOut(study_instance_uid=uid)
     if desk.store.board.study(uid) is None:
         raise unknown_study()
@@ -138,9 +138,9 @@ def complete_study(
     responses=_problems(s404="No instance of this study was kept.", s409="The study will be analysed anyway."),
     response_model=AnalysisOut,
 )
-def analyse_study(desk: TheDesk, uid: UidInPath) -> AnalysisOut:
+def analyse_study(desk: TheDesk, person: ThePerson, uid: UidInPath) -> AnalysisOut:
     """A new version of the study, new results that name their predecessors; the study keeps its place in the list."""
-    if desk.store.ask_analysis(uid, actor="api", now=desk.clock()):
+    if desk.store.ask_analysis(uid, actor=person.name, now=desk.clock()):
         return AnalysisOut(study_instance_uid=uid)
     if desk.store.board.study(uid) is None:
         raise unknown_study()
@@ -200,6 +200,7 @@ def get_result(desk: TheDesk, sop_instance_uid: UidInPath, if_none_match: Annota
 )
 def recall_result(
     desk: TheDesk,
+    person: ThePerson,
     result_id: Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="`result_id` of a study's result.")],
     body: RecallIn,
 ) -> RecallOut:
@@ -209,7 +210,9 @@ def recall_result(
     """
     notes, now = desk.settings.recall_notes, desk.clock()
     try:
-        recalled = recall(desk.store, desk.files, result_id, reason=body.reason, actor="api", notes=notes, now=now)
+        recalled = recall(
+            desk.store, desk.files, result_id, reason=body.reason, actor=person.name, notes=notes, now=now
+        )
     except OutOfResources as error:
         raise ProblemError(
             507,

@@ -21,6 +21,8 @@ from services.gateway import (
     key_image,
     live,
     metrics,
+    models,
+    models_api,
     preferences,
     reading,
     study,
@@ -30,6 +32,13 @@ from services.gateway import (
     views,
     worklist,
 )
+from services.gateway.access import login
+from services.gateway.access.accounts import People
+from services.gateway.access.cross_site import NotCrossSite
+from services.gateway.access.middleware import Access
+from services.gateway.access.scope import within_tenants
+from services.gateway.access.session import Sessions
+from services.gateway.access.sign_in import SignIn
 from services.gateway.desk import Desk
 from services.gateway.dicomweb import dicomweb_router
 from services.gateway.dicomweb.cors import DicomWebCors
@@ -56,14 +65,16 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 DESCRIPTION = """\
 Work list, results and operations of Vigie, an AI triage of imaging studies. **Not a medical device; a person reads
-every study.** A score is the model's own, never a probability. There is no authentication yet: serve it on a trusted
-network only. Errors are application/problem+json (RFC 9457).
+every study.** A score is the model's own, never a probability. Where people are set up (VIGIE_PEOPLE), a program sends
+its key as `Authorization: Bearer KEY`; without them, serve it on a trusted network only. Errors are
+application/problem+json (RFC 9457).
 """
 
 TAGS = [
     {"name": "studies", "description": "The work list and each study in it."},
     {"name": "verdicts", "description": "What readers answer to the AI."},
     {"name": "results", "description": "The frozen DICOM objects."},
+    {"name": "models", "description": "Switching models off and on, and recalling their results of a period."},
     {
         "name": "dicomweb",
         "description": "Studies in (STOW-RS), studies and results out (QIDO-RS, WADO-RS), reviews (UPS-RS); PS3.18.",
@@ -90,25 +101,47 @@ def create_app(
     tenants = tenants_in_force(settings)
     # no docs_url: Swagger UI would load scripts from other hosts
     app = FastAPI(
-        title="Vigie", version=__version__, description=DESCRIPTION, openapi_tags=TAGS, docs_url=None, redoc_url=None
+        title="Vigie",
+        version=__version__,
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(within_tenants)],
     )
     app.state.desk = desk = Desk(settings=settings, store=store, files=files, role=role, clock=clock, tenants=tenants)
     app.state.metrics = metrics.new_registry(desk)
     app.state.changes = Changes(store.board.newest_event)
+    app.state.sign_in = sign_in = _sign_in(settings, store, tenants, clock)
     install_problem_handlers(app, partial(not_here, role))
     if role.is_desk:
-        app.include_router(api.router)
-        app.include_router(verdicts.router)
+        for documented in (api, verdicts, models_api):
+            app.include_router(documented.router)
     for root in (ROOT, ALIAS):
         _serve_dicomweb(app, root, settings, files=files, role=role, tenants=tenants)
     app.include_router(health.router)
     app.include_router(metrics.router)
     if role.is_desk:
         app.include_router(training.training_dicomweb())
-        for page in (worklist, study, blind, training, reading, views, preferences, live, key_image, viewer):
+        for page in (
+            login,
+            worklist,
+            study,
+            blind,
+            training,
+            models,
+            reading,
+            views,
+            preferences,
+            live,
+            key_image,
+            viewer,
+        ):
             app.include_router(page.router)
         install_observatory(app, desk)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_middleware(Access, sign_in=sign_in, clock=clock)
+    app.add_middleware(NotCrossSite, origins=settings.dicomweb_origins)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings.http), www_redirect=False)
     if settings.dicomweb_origins:
         app.add_middleware(DicomWebCors, origins=settings.dicomweb_origins)
@@ -116,6 +149,16 @@ def create_app(
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestDurations, histogram=metrics.request_durations(app.state.metrics))
     return app
+
+
+def _sign_in(
+    settings: Settings, store: SqlStudyStore, tenants: Tenants, clock: Callable[[], datetime]
+) -> SignIn | None:
+    """None where no people are set up. Raises PeopleRefused."""
+    if settings.people is None:
+        return None
+    people = People(settings.people, [one.name for one in tenants.tenants])
+    return SignIn(people, Sessions(settings, store.sessions), clock)
 
 
 def _serve_dicomweb(

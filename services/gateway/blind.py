@@ -14,7 +14,6 @@ from services.gateway.desk import TheDesk, UidInPath
 from services.gateway.language import noted
 from services.gateway.people import ThePerson, only
 from services.gateway.problems import ProblemError
-from services.gateway.same_origin import same_origin
 from services.triage.errors import VerdictRefused
 from services.triage.person import Person
 from services.triage.verdict import OWN_ASSESSMENTS, Answer, Confidence, OwnAssessment, Shown, Verdict
@@ -82,7 +81,7 @@ def form_of(detail: StudyDetail, person: Person) -> dict[str, Any]:
     }
 
 
-@router.post("/studies/{uid}/assessment", dependencies=[Depends(only(lambda who: who.reads)), Depends(same_origin)])
+@router.post("/studies/{uid}/assessment", dependencies=[Depends(only(lambda who: who.reads))])
 def assess(desk: TheDesk, person: ThePerson, uid: UidInPath, form: Annotated[Assessment, Form()]) -> RedirectResponse:
     """Keep the reader's assessment, and show what the AI says. Raises ProblemError (409), StoreUnavailable."""
     told = OwnAssessment(

@@ -1,17 +1,20 @@
 """What the endpoints share: the store, the files, the settings and the clock, found through the request."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Path, Request
 
 from services.backends.store import SqlStudyStore
+from services.backends.store.sight import Sight
+from services.gateway.access.caller import LOCAL, caller_of
 from services.gateway.language import noted
 from services.gateway.problems import ProblemError
 from services.gateway.role import Role
 from services.settings import Settings
+from services.triage.person import Person
 from services.triage.ports import StudyFiles
 from services.triage.tenant import NO_TENANTS, Tenants
 
@@ -33,8 +36,21 @@ class Desk:
 
 
 def the_desk(request: Request) -> Desk:
-    """That of the application."""
-    return cast(Desk, request.app.state.desk)
+    """That of the application, as whoever asks may see it."""
+    desk = cast(Desk, request.app.state.desk)
+    caller = caller_of(request)
+    if caller is None or caller is LOCAL:
+        return desk
+    hidden = isinstance(caller, Person) and not caller.sees_patients
+    sight = Sight(
+        tenants=caller.tenants or None,
+        pseudonyms=desk.store.sessions.secret("pseudonyms").encode() if hidden else b"",
+    )
+    tenants = desk.tenants
+    if caller.tenants:
+        theirs = tuple(one for one in tenants.tenants if one.name in caller.tenants)
+        tenants = Tenants(tenants=theirs, earlier=tenants.earlier)
+    return replace(desk, store=desk.store.seen_by(sight), tenants=tenants)
 
 
 TheDesk = Annotated[Desk, Depends(the_desk)]

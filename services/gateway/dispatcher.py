@@ -4,6 +4,7 @@ It is the only place where these happen, and it can die between any two steps: e
 queue has it, and repeating changes nothing.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -19,6 +20,7 @@ from services.backends.queue import open_queue
 from services.backends.routing_file import load_rules
 from services.backends.senders import tenants_in_force
 from services.backends.store import open_store
+from services.gateway.recalling import Recalling
 from services.lifetime import stop_on_signals
 from services.logs import Conditions, where
 from services.patience import wait_for
@@ -56,11 +58,15 @@ def run_dispatcher(settings: Settings) -> None:
     heir = tenants.owner(NO_TENANT)
     if heir is not None and (adopted := wait_for("database", lambda: store.adopt(heir))):
         log.info("studies_adopted", tenant=heir.name, studies=adopted)
+    recalling = Recalling(store, files, notes=settings.recall_notes, stop=stop)
+    beside = threading.Thread(target=recalling.run, name="recalling")
+    beside.start()
     dispatcher = Dispatcher(store, files, queue, load_rules(settings.routing), settings, tenants)
     log.info("dispatcher_started")
     while not stop.is_set():
         dispatcher.turn(datetime.now(UTC))
         stop.wait(TICK_S)
+    beside.join()
     queue.close()
     log.info("dispatcher_stopped")
 

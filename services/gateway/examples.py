@@ -54,6 +54,8 @@ STUDY_EXAMPLE: dict[str, Any] = {
     "calibrated": False,
     "model": _MODEL,
     "already_reported": False,
+    "switched_off": False,
+    "pseudonym": None,
     "review": "SCHEDULED",
     "time_to_flag": {
         "flagged_at": "2024-01-31T10:21:02Z",
@@ -112,6 +114,7 @@ _RESULT = {
     "peak_memory_mb": 1480.0,
     "frozen_at": "2024-01-31T10:21:02Z",
     "superseded_by": None,
+    "kept_back": False,
     "recall": None,
     "energy_j": 912.4,
     "energy_source": "estimated",

@@ -71,7 +71,6 @@ class ListQuery(BaseModel):
             reader={None: None, "me": person.name, "nobody": NOBODY}[self.assigned],
             tenant=self.tenant,
             search=search,
-            only_uids=not person.sees_patients,
         )
 
     def query(self, **changed: Any) -> str:

@@ -20,6 +20,7 @@ from services.gateway.observatory.gauges import ObservatoryCollector
 from services.gateway.readiness import checks
 from services.triage.errors import StoreUnavailable
 from services.triage.job import JobState
+from services.triage.switch import Switch
 
 FLAG_WINDOW = timedelta(hours=24)
 
@@ -98,7 +99,9 @@ class StoreCollector(Collector):
         """All families, or vigie_store_up 0 alone."""
         help_text = "1 when the database answers. At 0 look at its server: studies wait on disk, none is lost."
         try:
-            counts, now = self.store.board.counts(), self.clock()
+            now = self.clock()
+            counts = self.store.board.counts()
+            off, recalls = self.store.switches.off(), self.store.campaigns.unfinished()
             reconciled = self.store.reconciliations.last()
             times = self.store.board.times_to_flag(since=now - FLAG_WINDOW)
             holds = self.store.holds.counts()
@@ -118,6 +121,7 @@ class StoreCollector(Collector):
             ["state"],
             {(state,): count for state, count in holds.items()}.items(),
         )
+        yield from _switched_off(off, kept_back=counts.kept_back, recalls=recalls)
 
 
 class DiskCollector(Collector):
@@ -185,6 +189,26 @@ def _families(counts: Counts) -> Iterator[Metric]:
         "Storage commitment asked of us, by AE and state. If asked grows, see the archive; given_up needs a person.",
         ["calling_ae_title", "state"],
         counts.commitments.items(),
+    )
+
+
+def _switched_off(off: Sequence[Switch], *, kept_back: int, recalls: int) -> Iterator[Metric]:
+    yield _labelled(
+        GaugeMetricFamily,
+        "vigie_model_switched_off",
+        "1 while a model is switched off; * is every version or tenant. The page of models says who did it and why.",
+        ["model", "version", "tenant"],
+        {(each.scope.model_name, each.scope.version, each.scope.tenant): 1 for each in off}.items(),
+    )
+    yield GaugeMetricFamily(
+        "vigie_deliveries_kept_back",
+        "Pending deliveries that may not leave: their model is switched off, or their result is to be recalled.",
+        value=kept_back,
+    )
+    yield GaugeMetricFamily(
+        "vigie_recalls_unfinished",
+        "Recalls of periods that are not done. If it stays above 0, see on the page of models what they met.",
+        value=recalls,
     )
 
 

@@ -23,9 +23,10 @@ class NavItem:
 
 
 NAV_ITEMS: list[NavItem] = [
-    NavItem(path="/", words=noted("Work list")),
-    NavItem(path="/training", words=noted("Training"), may=lambda who: who.learns),
-    NavItem(path="/observatory", words=noted("Observatory"), may=lambda who: who.observes),
+    NavItem(path="/", words=noted("Work list"), may=lambda who: who.works),
+    NavItem(path="/training", words=noted("Training"), may=lambda who: who.learns and not who.tenants),
+    NavItem(path="/models", words=noted("Models"), may=lambda who: who.works),
+    NavItem(path="/observatory", words=noted("Observatory"), may=lambda who: who.observes and not who.tenants),
 ]
 """In their order."""
 

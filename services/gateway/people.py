@@ -3,19 +3,20 @@
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Request
 
-from services.gateway.language import noted
+from services.gateway.access.caller import caller_of
+from services.gateway.access.middleware import NOT_YOUR_PART
 from services.gateway.problems import ProblemError
-from services.triage.person import EVERY_ROLE, Person
-
-LOCAL = Person(name="local", roles=EVERY_ROLE)
-"""Whoever reaches a desk that knows nobody: it is served on a trusted network only."""
+from services.triage.person import Person
 
 
-def current_person() -> Person:
-    """Who asks."""
-    return LOCAL
+def current_person(request: Request) -> Person:
+    """Who asks. Raises ProblemError (403) where it is a machine, or nobody who is known."""
+    caller = caller_of(request)
+    if not isinstance(caller, Person):
+        raise not_your_part()
+    return caller
 
 
 ThePerson = Annotated[Person, Depends(current_person)]
@@ -26,13 +27,13 @@ def only(may: Callable[[Person], bool]) -> Callable[[Person], Person]:
 
     def checked(person: ThePerson) -> Person:
         if not may(person):
-            raise ProblemError(
-                403,
-                "not_your_part",
-                noted("Not your part"),
-                detail=noted("None of your roles lets you see or do this."),
-                way_out=noted("Ask whoever gives out the roles at your site."),
-            )
+            raise not_your_part()
         return person
 
     return checked
+
+
+def not_your_part() -> ProblemError:
+    """The answer to who may not see or do this."""
+    told = NOT_YOUR_PART
+    return ProblemError(told.status, told.code, told.title, detail=told.detail, way_out=told.way_out)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from services.backends.store.board import AiSays, ShownState
 from services.gateway.examples import DETAIL_EXAMPLE, STUDY_EXAMPLE
@@ -145,6 +145,16 @@ class StudyOut(_Schema):
         description="What the AI says is withheld until a reader has given their own assessment, and no longer than "
         "this: nothing of it is told here. null: nothing is withheld.",
     )
+    switched_off: bool = Field(description="The model of this result is switched off: its flag does not count.")
+    pseudonym: str | None = Field(
+        description="Of the patient, for who sees no identities: then all of the study but its UID is empty."
+    )
+
+    @model_validator(mode="after")
+    def _name_no_pseudonym(self) -> "StudyOut":
+        if self.pseudonym is not None:
+            self.study.patient_name = ""
+        return self
 
 
 class StudyListOut(_Schema):
@@ -250,6 +260,7 @@ class ResultOut(_Schema):
     energy_source: EnergySource | None = Field(
         description="measured by the machine's counters, or estimated, at least in part, from CPU time."
     )
+    kept_back: bool = Field(description="What has not gone out does not: its model is switched off, or recalled.")
 
 
 class WithheldOut(_Schema):

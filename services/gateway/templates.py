@@ -1,12 +1,15 @@
 """The HTML templates, autoescaped, with the words of the pages as filters."""
 
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
 from starlette.templating import Jinja2Templates
 
 from services import __version__
 from services.gateway import wording
+from services.gateway.access.caller import person_of
 from services.gateway.language import LANGUAGES, current_language, translated, translated_plural
 from services.gateway.navigation import nav_items
 from services.gateway.preferences import preferences
@@ -60,4 +63,9 @@ def _environment() -> Environment:
     return environment
 
 
-pages = Jinja2Templates(env=_environment(), context_processors=[preferences])
+def _asked_by(request: Request) -> dict[str, Any]:
+    """person: who is signed in, if anybody is."""
+    return {"person": person_of(request), "sign_in_is_set_up": request.app.state.sign_in is not None}
+
+
+pages = Jinja2Templates(env=_environment(), context_processors=[preferences, _asked_by])

@@ -1,6 +1,6 @@
 """DICOMweb of one tenant, below /t/{tenant}: a path tells who asks, where no AE title does.
 
-A path is a claim as an AE title is: a proxy that authenticates can give each hospital its own.
+Without VIGIE_PEOPLE a path is a claim, as an AE title is; with it, whoever is of some tenants reaches theirs alone.
 """
 
 from collections.abc import Callable

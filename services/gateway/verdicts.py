@@ -9,9 +9,9 @@ from services.backends.store.archive import StoredInstance
 from services.backends.store.board import ResultRow, VerdictDocumentRow
 from services.gateway.answering import finish, give, questions, saved_by_viewers
 from services.gateway.desk import Desk, TheDesk, UidInPath, unknown_study
+from services.gateway.json_body import json_body
 from services.gateway.people import only
 from services.gateway.problems import documented
-from services.gateway.same_origin import json_of_ours, same_origin
 from services.gateway.schemas import DeliveryOut, ModelOut
 from services.gateway.verdict_schemas import (
     AskedLesionOut,
@@ -71,7 +71,7 @@ def list_verdicts(desk: TheDesk, person: Looker, uid: UidInPath) -> VerdictsOut:
         ),
     },
     response_model=VerdictOut,
-    dependencies=[Depends(json_of_ours)],
+    dependencies=[Depends(json_body)],
 )
 def give_verdict(desk: TheDesk, person: Reader, uid: UidInPath, body: VerdictIn, response: Response) -> VerdictOut:
     """An answer is never changed: another to the same question takes its place, and `undo` takes it back.
@@ -89,7 +89,6 @@ def give_verdict(desk: TheDesk, person: Reader, uid: UidInPath, body: VerdictIn,
     summary="Say that you have finished with a study",
     responses=documented(s404="No instance of this study was kept."),
     response_model=FinishedOut,
-    dependencies=[Depends(same_origin)],
 )
 def finish_verdicts(desk: TheDesk, person: Reader, uid: UidInPath) -> FinishedOut:
     """Your verdicts become a DICOM document now; without it they do after `VIGIE_VERDICT_QUIET_S`."""

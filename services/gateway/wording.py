@@ -108,6 +108,7 @@ _WITHHELD = (
     noted("Shown once you have read the study and given your own assessment."),
 )
 _RECALLED = (noted("AI result recalled"), _READ_AS_USUAL)
+_SWITCHED_OFF = (noted("Model switched off"), _READ_AS_USUAL)
 _NO_RESULT = (noted("No AI result"), _READ_AS_USUAL)
 
 
@@ -134,6 +135,8 @@ def saying(row: StudyRow) -> Saying:
         return _saying(row.ai_says, _RECALLED)
     if row.outcome is None or row.flag is None:
         return _saying(row.ai_says, _WITHOUT_RESULT.get(row.state, _NO_RESULT))
+    if row.switched_off and row.outcome.analysed:
+        return _saying(row.ai_says, _SWITCHED_OFF)
     return saying_of_result(row.outcome, row.flag)
 
 
@@ -142,6 +145,9 @@ def caveats(row: StudyRow) -> list[str]:
     found = []
     if row.result_version is not None and row.result_version < row.version:
         found.append(_("Of version {number}: what came since is not in it.").format(number=row.result_version))
+    if row.switched_off and row.outcome is not None and row.outcome.analysed:
+        title = saying_of_result(row.outcome, row.flag or Flag.ROUTINE).title
+        found.append(_("It had said: {title}. That does not count.").format(title=title))
     if row.already_reported:
         found.append(_("Reported before: the study keeps the place that its first result gave it."))
     if row.review is ProcedureStepState.IN_PROGRESS:

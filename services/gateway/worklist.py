@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request, Response
 
 from services.backends.store.board import AiSays
-from services.gateway.anonymous import as_seen_by, pseudonym
 from services.gateway.desk import PAGE_SIZE, Desk, TheDesk
 from services.gateway.filters import (
     LONGEST_SEARCH,
@@ -71,8 +70,7 @@ def _work_list(
 
     context = {
         "person": person,
-        "rows": [as_seen_by(person, row) for row in page.rows],
-        "pseudonym": pseudonym,
+        "rows": page.rows,
         "waiting": desk.store.board.waiting(tenant=asked.tenant),
         "asked": asked,
         "query": asked.query(),

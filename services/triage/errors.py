@@ -22,11 +22,13 @@ VigieError
 │   ├── RequestersRefused       a file of those who may ask for storage commitment cannot be used
 │   ├── TenantsRefused          a file of tenants cannot be used
 │   ├── BlindRefused            a file of blind-first mode cannot be used
+│   ├── PeopleRefused           a file of people cannot be used
 │   ├── CertificatesRefused     a certificate or key of ours cannot be used
 │   ├── MessageRefused          an HL7 message cannot be understood, or is of a kind that is not taken
 │   ├── ListenerRefused         a listener cannot be set up as it is told
 │   ├── SchemaRefused           a database is newer than this program can use
 │   ├── DestinationRefused      a PACS answers that it will not take an object
+│   ├── SwitchRefused           a model, a version or a tenant that is not known, or not theirs to switch
 │   ├── WorkitemRefused         a workitem is in another state, or another's
 │   ├── VerdictRefused          a reader's answer to what is not there, or not theirs to undo
 │   └── ReadingRefused          a study that another reader has, or that is not there
@@ -198,6 +200,10 @@ class BlindRefused(RejectedError):
     """A file of blind-first mode cannot be used: the text names file, rule and field."""
 
 
+class PeopleRefused(RejectedError):
+    """A file of people cannot be used: the text names file, person and field, and quotes no key."""
+
+
 class SchemaRefused(RejectedError):
     """A database whose tables this program cannot use: the text says what to do."""
 
@@ -208,6 +214,10 @@ class DestinationRefused(RejectedError):
 
 class WorkitemRefused(RejectedError):
     """A change of a workitem that its state or its owner forbids; the text ends in the DIMSE status (PS3.4 CC.2)."""
+
+
+class SwitchRefused(RejectedError):
+    """A model cannot be switched, or its results recalled, under this name, version or tenant."""
 
 
 class VerdictRefused(RejectedError):

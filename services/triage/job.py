@@ -148,6 +148,7 @@ class Job:
     earlier_lesions: every lesion that earlier results of the model told of, as the last of them measured it.
     reconciles: the result of the same images to be written again, None where the model is to look.
     traceparent: the W3C trace context in which the study was completed. tenant: whose study it is.
+    switched_off: the versions of the model that were so for this tenant when the job was leased (`triage.switch`).
     """
 
     job_id: str
@@ -162,3 +163,4 @@ class Job:
     reconciles: FrozenResult | None = None
     traceparent: str | None = None
     tenant: str = NO_TENANT
+    switched_off: frozenset[str] = frozenset()

@@ -20,6 +20,7 @@ from services.triage.model import Model
 from services.triage.ports import Segmenter
 from services.triage.result import ObjectKind, Result, ResultObject
 from services.triage.study import Instance
+from services.triage.switch import MODEL_SWITCHED_OFF, is_off
 from services.triage.tracking import keep_identities
 from services.triage.volume import MAX_VOXELS, Volume
 from services.worker.lesions import find_candidates
@@ -100,6 +101,8 @@ def failed_result(
 
 
 def _load(job: Job, model: Model, path_of: PathOf, max_voxels: int) -> Volume:
+    if is_off(model.identity.version, job.switched_off):
+        raise NotAnalysed(MODEL_SWITCHED_OFF.code, MODEL_SWITCHED_OFF.text)
     if job.plan.refusal is not None:
         raise NotAnalysed(job.plan.refusal.code, job.plan.refusal.text)
     volume = load_volume([path_of(one.digest) for one in images_of(job).values()], max_voxels=max_voxels)

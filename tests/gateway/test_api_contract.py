@@ -50,6 +50,11 @@ def test_openapi_has_a_summary_a_tag_and_problems_for_every_operation(client: Te
         "/api/results/{sop_instance_uid}",
         "/api/results/{result_id}/recall",
         "/api/observatory",
+        "/api/models",
+        "/api/models/{name}/switch-off",
+        "/api/models/{name}/switch-on",
+        "/api/models/{name}/recall",
+        "/api/recalls",
     }
     for item in document["paths"].values():
         for operation in item.values():

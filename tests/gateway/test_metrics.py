@@ -126,7 +126,7 @@ def test_every_metric_of_ours_says_what_to_do(ward: Ward) -> None:
 
 
 def test_while_the_store_is_away_the_scrape_answers_and_says_so(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: object) -> None:
+    def refuse(_: object, **_told: object) -> None:
         raise StoreUnavailable("no database")
 
     client = ward.client()

@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 
 from services.cli import app as cli
 from services.gateway.observatory.observing import turn
-from services.gateway.people import current_person
 from services.observatory.figures import Alarm
 from services.settings import Settings
 from services.triage.person import Person, PersonRole
 from tests.gateway.test_metrics import scrape
 from tests.support.chromium import new_page
 from tests.support.histories import START, World, simulate
+from tests.support.person import as_person
 from tests.support.serving import serving_app
 from tests.support.stored_histories import keep_history
 from tests.support.worklist import Ward
@@ -47,8 +47,7 @@ def ward(tmp_path_factory: pytest.TempPathFactory) -> Ward:
 
 
 def client_of(ward: Ward, *roles: PersonRole) -> TestClient:
-    app = ward.app()
-    app.dependency_overrides[current_person] = lambda: Person(name="A", roles=frozenset(roles))
+    app = as_person(ward.app(), Person(name="A", roles=frozenset(roles)))
     return TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
 
 

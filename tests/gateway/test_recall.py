@@ -46,14 +46,14 @@ def test_a_recall_is_shown_in_the_api_the_work_list_and_the_study(house: House) 
     result_id = house.result(uid).result_id
     answer = desk.post(f"/api/results/{result_id}/recall", json={"reason": f" {WHY} "})
     assert answer.status_code == 200
-    assert (answer.json()["actor"], answer.json()["reason"]) == ("api", WHY)
+    assert (answer.json()["actor"], answer.json()["reason"]) == ("local", WHY)
     study = desk.get(f"/api/studies/{uid}").json()
     assert study["summary"]["recalled"] is True
     assert (study["summary"]["flag"], study["summary"]["outcome"]) == (None, None)
     assert study["versions"][0]["jobs"][0]["result"]["recall"] == answer.json()
     assert "AI result recalled" in desk.get("/").text
     assert "Urgent" not in desk.get("/").text
-    assert f"by api: {WHY}" in desk.get(f"/studies/{uid}").text
+    assert f"by local: {WHY}" in desk.get(f"/studies/{uid}").text
     assert desk.post(f"/api/results/{result_id}/recall", json={"reason": "again"}).json() == answer.json()
 
 

@@ -16,13 +16,13 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from services.backends.store.training import Case
-from services.gateway.people import current_person
 from services.gateway.training.archive import CaseFile, CaseInstance
 from services.gateway.training.deidentify import DISPLAYED, deidentified
 from services.triage.person import Person, PersonRole
 from services.triage.training import Kind, pseudonym
 from services.triage.verdict import Answer, RejectReason, Shown, Verdict
 from tests.support.house import House, chest_with_ball
+from tests.support.person import as_person
 from tests.support.worklist import Ward
 
 PATIENT = {
@@ -263,8 +263,7 @@ def test_of_a_data_set_full_of_identity_nothing_is_left() -> None:
     ("role", "status"), [(PersonRole.LEARNER, 200), (PersonRole.READER, 200), (PersonRole.OPS, 403)]
 )
 def test_who_may_learn(learners: Class, role: PersonRole, status: int) -> None:
-    app = learners.ward.app()
-    app.dependency_overrides[current_person] = lambda: Person(name="somebody", roles=frozenset({role}))
+    app = as_person(learners.ward.app(), Person(name="somebody", roles=frozenset({role})))
     client = TestClient(app, base_url="http://127.0.0.1:8000")
     assert client.get("/training").status_code == status
     assert client.get("/training/dicomweb/studies").status_code == status

@@ -12,10 +12,10 @@ from fastapi.testclient import TestClient
 from pydicom import dcmread
 
 from services.backends.headers import read_instance
-from services.gateway.people import current_person
 from services.triage.finding import Flag
 from services.triage.person import Person, PersonRole
 from services.triage.verdict_document import OwedDocument
+from tests.support.person import as_person
 from tests.support.records import adt
 from tests.support.worklist import Ward, found, lesion, not_analysed
 
@@ -38,8 +38,7 @@ def client(ward: Ward) -> TestClient:
 
 def of(client: TestClient, person: Person) -> TestClient:
     """The same desk, for somebody else."""
-    client.app.dependency_overrides[current_person] = lambda: person  # type: ignore[attr-defined]
-    return client
+    return TestClient(as_person(client.app, person), base_url=str(client.base_url), raise_server_exceptions=False)
 
 
 def verdicts(client: TestClient, number: int = 1) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from services.settings import Settings
 from services.triage.commitment import CommitmentRequest
 from services.triage.finding import Flag
 from services.triage.patient import AdtOutcome
+from services.triage.switch import ModelScope
 from tests.helm.conftest import Render, profile
-from tests.support.worklist import Ward, found
+from tests.support.worklist import MODEL, Ward, found
 
 RUNBOOK = Path(__file__).resolve().parents[2] / "docs" / "runbook.md"
 OF_TRITON = {"nv_inference_queue_duration_us", "nv_inference_request_duration_us", "nv_inference_request_success"}
@@ -63,6 +64,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     ward.store.reconciliations.finish(claim, Reconciled(studies=3, missing=1, incomplete=1, fetched=0), now=ward.now)
     ward.now += timedelta(days=1)
     assert turn(ward.store, Settings(data=ward.folder), now=ward.now)
+    ward.store.switches.switch_off(ModelScope(model_name=MODEL.name), reason="x", actor="x", now=ward.now)
     client = ward.client()
     client.get("/healthz")
     names: dict[str, set[str]] = {}

@@ -248,3 +248,16 @@ def test_the_schema_has_every_default_value():
     yaml.safe_load((CHART / "values.yaml").read_text())
     known = json.loads((CHART / "values.schema.json").read_text())["properties"].keys() - {"global"}
     assert yaml.safe_load((CHART / "values.yaml").read_text()).keys() == known
+
+
+def test_people_and_session_key_are_given_to_doors_and_desks_alone(render: Render):
+    values = {"access": {"peopleSecret": "vigie-people", "sessionKeySecret": "vigie-session"}}
+    for name, pod in pods(render({**profile("hospital"), **values})).items():
+        given = {one["name"]: one for container in containers(pod) for one in container.get("env", [])}
+        mounted = [one for one in pod.get("volumes", []) if one.get("secret", {}).get("secretName") == "vigie-people"]
+        is_theirs = name in {"vigie-door", "vigie-desk"}
+        assert ("VIGIE_PEOPLE" in given, "VIGIE_SESSION_KEY" in given, bool(mounted)) == (is_theirs,) * 3, name
+        if is_theirs:
+            assert given["VIGIE_PEOPLE"]["value"] == "/etc/vigie-people/people.toml"
+            key = given["VIGIE_SESSION_KEY"]["valueFrom"]["secretKeyRef"]
+            assert key == {"name": "vigie-session", "key": "session-key"}

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from tests.support.peers import free_port
 
 
 @contextmanager
-def served(app: FastAPI, *, port: int | None = None) -> Iterator[str]:
+def served(app: ASGIApp, *, port: int | None = None) -> Iterator[str]:
     """Answers its address; at the end open streams are cut."""
     port = port or free_port()
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1)

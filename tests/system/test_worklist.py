@@ -12,7 +12,6 @@ from axe_playwright_python.sync_playwright import Axe
 from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from services.gateway.people import current_person
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobPlan, OrderPriority
 from services.triage.person import Person, PersonRole
@@ -21,6 +20,7 @@ from tests.support.chromium import PROGRAM
 from tests.support.ct import ct_series
 from tests.support.painted import PaintedSegmenter, arrive, complete, freeze
 from tests.support.peers import free_port, listens, wait_until
+from tests.support.person import as_person
 from tests.support.served import served
 from tests.support.standalone import standalone
 from tests.support.worklist import Ward, failed, found, not_analysed, nothing_found
@@ -81,8 +81,7 @@ def desk(browser: Browser, tmp_path: Path) -> Iterator[Desk]:
     ward.arrive(6, at=ago[1])
     ward.complete(6)
     app = ward.app()
-    app.dependency_overrides[current_person] = lambda: READER
-    with served(app) as address:
+    with served(as_person(app, READER)) as address:
         yield Desk(ward=ward, app=app, browser=browser, address=address)
         for context in browser.contexts:
             context.close()

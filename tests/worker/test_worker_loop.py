@@ -14,6 +14,7 @@ from services.backends.files import folder
 from services.triage.errors import AnalysisFailed, OutOfResources, SegmenterUnavailable
 from services.triage.finding import Outcome
 from services.triage.job import JobState
+from services.triage.switch import ModelScope
 from services.worker import main
 from services.worker.attempt import Attempts
 from services.worker.main import work
@@ -220,3 +221,19 @@ def test_an_outage_costs_a_job_none_of_its_attempts(house, monkeypatch, outage):
     assert (untaken.state, untaken.attempt) == (JobState.QUEUED, 0)
     assert house.jobs(uid)[0].attempt == 1
     assert house.result(uid).outcome == Outcome.FOUND
+
+
+def test_a_model_that_is_switched_off_does_not_look_and_the_pacs_is_told_so(house):
+    uid = house.queue_study(chest_with_ball())
+    scope = ModelScope(model_name=house.model_name)
+    house.store.switches.switch_off(scope, reason="wrong", actor="Dr Lead", now=datetime.now(UTC))
+    segmenter = BrightSegmenter()
+    house.work(segmenter)
+    result = house.result(uid)
+    assert (result.outcome, result.reason.code) == (Outcome.NOT_ANALYSED, "model_switched_off")
+    assert [each.modality for each in result.objects] == ["SR"]
+    assert "segment" not in result.timings_s
+    (delivery,) = result.deliveries
+    claimed = house.store.claim_delivery(delivery.destination, now=datetime.now(UTC), duration=timedelta(minutes=1))
+    assert claimed is not None
+    assert b"switched off" in house.files.result_path(result.objects[0].sha256).read_bytes()

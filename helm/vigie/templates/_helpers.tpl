@@ -94,12 +94,29 @@ env:
   - name: VIGIE_BROKER_URL
     valueFrom: {secretKeyRef: {name: {{ include "vigie.brokerSecret" .root }}, key: {{ include "vigie.brokerKey" .root }}}}
 {{- end }}
+{{- if has .component (list "door" "desk") }}
+{{- if .root.Values.access.peopleSecret }}
+  - {name: VIGIE_PEOPLE, value: /etc/vigie-people/{{ .root.Values.access.peopleKey }}}
+{{- end }}
+{{- with .root.Values.access.sessionKeySecret }}
+  - name: VIGIE_SESSION_KEY
+    valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $.root.Values.access.sessionKeyKey }}}}
+{{- end }}
+{{- end }}
+{{- if and (eq .component "desk") (or .root.Values.desk.ingress.enabled .root.Values.desk.route.enabled) }}
+  # nobody but the Ingress or the Gateway reaches the desk (network.yaml): it tells whom it asks for, and speaks TLS
+  - {name: VIGIE_HTTPS, value: "true"}
+  - {name: FORWARDED_ALLOW_IPS, value: "*"}
+{{- end }}
 volumeMounts:
   - {name: data, mountPath: /data}
   - {name: tmp, mountPath: /tmp}
   - {name: files, mountPath: /etc/vigie, readOnly: true}
 {{- if include "vigie.brokerTls" .root }}
   - {name: broker-tls, mountPath: /etc/vigie-broker-tls, readOnly: true}
+{{- end }}
+{{- if and .root.Values.access.peopleSecret (has .component (list "door" "desk")) }}
+  - {name: people, mountPath: /etc/vigie-people, readOnly: true}
 {{- end }}
 {{- range $folder, $secret := .root.Values.secretFolders }}
   - {name: secret-{{ $folder }}, mountPath: /etc/vigie-secrets/{{ $folder }}, readOnly: true}
@@ -121,6 +138,10 @@ volumeMounts:
 {{- with include "vigie.brokerTls" .root }}
 - name: broker-tls
   secret: {secretName: {{ . }}, items: [{key: ca.crt, path: ca.crt}]}
+{{- end }}
+{{- if and .root.Values.access.peopleSecret (has .component (list "door" "desk")) }}
+- name: people
+  secret: {secretName: {{ .root.Values.access.peopleSecret }}}
 {{- end }}
 {{- range $folder, $secret := .root.Values.secretFolders }}
 - name: secret-{{ $folder }}

@@ -13,10 +13,11 @@ from sqlalchemy import Connection, Engine
 
 from services.backends.person_name import parts_of_index
 from services.backends.store.engine import reading
+from services.backends.store.sight import EVERYTHING, Sight
 from services.backends.store.tables import board, instance, result, study, verdict_document
 from services.backends.store.tables import result_object as every_object
 from services.backends.store.versions import attributes_of
-from services.backends.store.withheld import is_held
+from services.backends.store.withheld import is_held, kept_back
 from services.triage.result import LABEL_MAP_STORAGE, ObjectKind
 from services.triage.study import InstanceHeader, StudyAttributes
 
@@ -24,17 +25,19 @@ from services.triage.study import InstanceHeader, StudyAttributes
 def _shown(now: datetime) -> sa.Subquery:
     """The objects of results that are not withheld; of the forms of the same lesions only SEG and its report.
 
-    So nothing is shown twice. And the documents of readers' verdicts.
+    So nothing is shown twice. And the documents of readers' verdicts. What is kept back from the PACS is not given out
+    here either.
     """
     sibling = every_object.alias()
     beside = sa.exists().where(sibling.c.result_id == every_object.c.result_id, sibling.c.names == ObjectKind.SEG)
     second = sa.and_(every_object.c.modality == "SR", every_object.c.names.is_distinct_from(ObjectKind.SEG), beside)
     label_map = every_object.c.sop_class_uid == LABEL_MAP_STORAGE
+    leaves = sa.or_(every_object.c.note, sa.not_(kept_back(every_object.c.result_id)))
     names = ("sop_instance_uid", "series_instance_uid", "sop_class_uid", "sha256")
     of_results = (
         sa.select(result.c.study_instance_uid, every_object.c.modality, *(every_object.c[name] for name in names))
         .join(result, result.c.result_id == every_object.c.result_id)
-        .where(sa.not_(is_held(every_object.c.result_id, now)), sa.not_(label_map), sa.not_(second))
+        .where(sa.not_(is_held(every_object.c.result_id, now)), leaves, sa.not_(label_map), sa.not_(second))
     )
     of_readers = sa.select(
         verdict_document.c.study_instance_uid,
@@ -98,9 +101,10 @@ class StudyFilter:
 class Archive:
     """What DICOMweb may ask. Raises StoreUnavailable."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], sight: Sight = EVERYTHING) -> None:
         self._engine = engine
         self._clock = clock
+        self._sight = sight
 
     def studies(self, narrowed: StudyFilter, *, limit: int, offset: int) -> list[StoredStudy]:
         """Newest study date first; the order of two studies never depends on the filter."""
@@ -108,7 +112,7 @@ class Archive:
         rows = (
             sa.select(study, board.c.modalities)
             .join_from(study, board, board.c.study_instance_uid == study.c.study_instance_uid)
-            .where(*conditions_of(narrowed, now))
+            .where(*conditions_of(narrowed, now), *self._sight.conditions())
             .order_by(study.c.study_date.desc(), study.c.study_time.desc(), study.c.study_instance_uid)
             .limit(limit)
             .offset(offset)
@@ -134,9 +138,10 @@ class Archive:
 
         A result that came back from a PACS is the result as it was frozen.
         """
-        sources = sa.select(instance).where(instance.c.id.in_(_newest([study_instance_uid], sop_instance_uid)))
+        seen = sa.exists().where(study.c.study_instance_uid == study_instance_uid, *self._sight.conditions())
+        sources = sa.select(instance).where(instance.c.id.in_(_newest([study_instance_uid], sop_instance_uid)), seen)
         result_object = _shown(self._clock())
-        results = sa.select(result_object).where(result_object.c.study_instance_uid == study_instance_uid)
+        results = sa.select(result_object).where(result_object.c.study_instance_uid == study_instance_uid, seen)
         if sop_instance_uid is not None:
             results = results.where(result_object.c.sop_instance_uid == sop_instance_uid)
         with reading(self._engine) as connection:

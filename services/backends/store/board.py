@@ -37,7 +37,7 @@ class AiSays(StrEnum):
     """What the work list shows for the AI of a study, in one word.
 
     The model looked: urgent, elevated, found (below the flags), equivocal, nothing. It did not: unseen (not analysed,
-    failed, recalled, out of scope), waiting. withheld: it may have looked; that is told once a reader has.
+    failed, recalled, switched off, out of scope), waiting. withheld: that is told once a reader has looked.
     """
 
     URGENT = "urgent"
@@ -51,8 +51,8 @@ class AiSays(StrEnum):
 
 
 _ON_ITS_WAY = frozenset({ShownState.RECEIVING, ShownState.QUEUED, ShownState.ANALYSING})
-_FLAGGED = {Flag.URGENT: AiSays.URGENT, Flag.ELEVATED: AiSays.ELEVATED, Flag.ROUTINE: AiSays.FOUND}
-_OUTCOMES = {Outcome.EQUIVOCAL: AiSays.EQUIVOCAL, Outcome.NOTHING_FOUND: AiSays.NOTHING}
+FLAGGED = {Flag.URGENT: AiSays.URGENT, Flag.ELEVATED: AiSays.ELEVATED, Flag.ROUTINE: AiSays.FOUND}
+OUTCOMES = {Outcome.EQUIVOCAL: AiSays.EQUIVOCAL, Outcome.NOTHING_FOUND: AiSays.NOTHING}
 
 
 def ai_says(state: ShownState, outcome: Outcome | None, flag: Flag | None, *, recalled: bool) -> AiSays:
@@ -61,7 +61,7 @@ def ai_says(state: ShownState, outcome: Outcome | None, flag: Flag | None, *, re
         return AiSays.UNSEEN
     if outcome is None or flag is None:
         return AiSays.WAITING if state in _ON_ITS_WAY else AiSays.UNSEEN
-    return _FLAGGED[flag] if outcome is Outcome.FOUND else _OUTCOMES.get(outcome, AiSays.UNSEEN)
+    return FLAGGED[flag] if outcome is Outcome.FOUND else OUTCOMES.get(outcome, AiSays.UNSEEN)
 
 
 # The work list without a filter: all but what no rule claims.
@@ -105,6 +105,8 @@ class StudyRow:
     rank: `triage.reading.rank`.
     withheld_until: a result of that version is withheld until a reader has assessed the study, until then at the
     latest; nothing of what the AI said is told here. None: nothing is.
+    switched_off: the model of that result is switched off, and its flag does not count.
+    pseudonym: of the patient, where who asks sees no identities; then `study` has it for a name and is empty else.
     """
 
     study: StudyAttributes
@@ -138,12 +140,16 @@ class StudyRow:
     reading: Reading = UNREAD
     rank: float = 0.0
     withheld_until: datetime | None = None
+    switched_off: bool = False
+    pseudonym: str | None = None
 
     @property
     def ai_says(self) -> AiSays:
         """For the AI, in one word."""
         if self.withheld_until is not None:
             return AiSays.WITHHELD
+        if self.switched_off and self.outcome is not None:
+            return AiSays.UNSEEN
         return ai_says(self.state, self.outcome, self.flag, recalled=self.recalled)
 
 
@@ -208,7 +214,8 @@ class DeliveryRow:
 class ResultRow:
     """One frozen result. superseded_by: the next result of the same model. rewrites: the result that it is again.
 
-    energy_j: of the analysis.
+    energy_j: of the analysis. switched_off: its model is. kept_back: that is why, or a recall is, what has not gone out
+    does not.
     """
 
     result_id: str
@@ -230,6 +237,8 @@ class ResultRow:
     rewrites: str | None = None
     energy_j: float | None = None
     energy_source: EnergySource | None = None
+    switched_off: bool = False
+    kept_back: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -321,6 +330,7 @@ class Counts:
     is a request not yet reported has been so; None when there is none.
     completions: complete versions by what told that they are (`Completion`), but for the quiet period and people.
     waiting_for_pacs: receiving versions of which a PACS has more.
+    kept_back: pending deliveries that may not leave now; the oldest of the others is told of above.
     """
 
     studies: dict[str, int]
@@ -335,3 +345,4 @@ class Counts:
     completions: dict[str, int]
     waiting_for_pacs: int
     oldest_open_commitment_at: datetime | None
+    kept_back: int = 0

@@ -14,6 +14,8 @@ from services.backends.store.engine import reading
 from services.backends.store.flagging import times_since
 from services.backends.store.frozen import sha256_of
 from services.backends.store.key_images import KeyLesion
+from services.backends.store.sight import EVERYTHING as EVERYBODYS
+from services.backends.store.sight import Sight
 from services.backends.store.tables import (
     adt_count,
     board,
@@ -36,14 +38,15 @@ from services.triage.result import DeliveryState
 class Board:
     """What the desk may ask. Raises StoreUnavailable."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], sight: Sight = EVERYBODYS) -> None:
         self._engine = engine
         self._clock = clock
+        self._sight = sight
 
     def page(self, wanted: WorkListFilter = EVERYTHING, *, at: Place | None = None, limit: int = 100) -> Page:
         """A page of the work list, in the order of `triage.reading.rank`; at: where it begins, None: at the top."""
         with reading(self._engine) as connection:
-            return work_list.page(connection, wanted, at=at, limit=limit, now=self._clock())
+            return work_list.page(connection, wanted, at=at, limit=limit, now=self._clock(), sight=self._sight)
 
     def work_list(self, *, limit: int = 100, **wanted: Any) -> list[shown.StudyRow]:
         """The rows of its first page; wanted: the fields of a `WorkListFilter`."""
@@ -52,7 +55,7 @@ class Board:
     def waiting(self, *, tenant: str | None = None) -> Waiting:
         """How many studies wait for a reader. tenant: whose; None: everybody's."""
         with reading(self._engine) as connection:
-            return work_list.waiting(connection, tenant, now=self._clock())
+            return work_list.waiting(connection, tenant, now=self._clock(), sight=self._sight)
 
     def model_names(self) -> tuple[str, ...]:
         """Of the models whose result leads any study."""
@@ -71,24 +74,19 @@ class Board:
 
     def study(self, study_instance_uid: str) -> shown.StudyDetail | None:
         """All of one study, None if it is unknown."""
+        mine = study.c.study_instance_uid == study_instance_uid, *self._sight.conditions()
         with reading(self._engine) as connection:
             now = self._clock()
-            row = connection.execute(
-                work_list.lines(now).where(study.c.study_instance_uid == study_instance_uid)
-            ).first()
+            row = connection.execute(work_list.lines(now).where(*mine)).first()
             if row is None:
                 return None
-            return study_detail(connection, work_list.study_row(row), now=now)
+            seen = self._sight.row(work_list.study_row(row))
+            return self._sight.detail(study_detail(connection, seen, now=now))
 
     def result_object(self, sop_instance_uid: str) -> str | None:
         """The SHA-256 of a frozen object, its name in `StudyFiles.result_path`; None while its result is withheld."""
         with reading(self._engine) as connection:
-            held = sa.select(result_object.c.result_id).where(
-                result_object.c.sop_instance_uid == sop_instance_uid, is_held(result_object.c.result_id, self._clock())
-            )
-            if connection.execute(held).first() is not None:
-                return None
-            return sha256_of(connection, sop_instance_uid)
+            return sha256_of(connection, sop_instance_uid, now=self._clock(), sight=self._sight)
 
     def objects_of(self, result_id: str) -> frozenset[str]:
         """The SOP Instance UIDs of a result's objects; none while it is withheld."""
@@ -96,6 +94,22 @@ class Board:
         with reading(self._engine) as connection:
             mine = result_object.c.result_id == result_id
             return frozenset(connection.scalars(sa.select(result_object.c.sop_instance_uid).where(mine, shown_now)))
+
+    def has_result(self, result_id: str) -> bool:
+        """Whether there is such a result."""
+        found = (
+            sa.select(result.c.result_id)
+            .join(study, study.c.study_instance_uid == result.c.study_instance_uid)
+            .where(result.c.result_id == result_id, *self._sight.conditions())
+        )
+        with reading(self._engine) as connection:
+            return connection.scalar(found) is not None
+
+    def has_study(self, study_instance_uid: str) -> bool:
+        """Whether there is such a study."""
+        mine = study.c.study_instance_uid == study_instance_uid, *self._sight.conditions()
+        with reading(self._engine) as connection:
+            return connection.scalar(sa.select(study.c.study_instance_uid).where(*mine)) is not None
 
     def studies_by_tenant(self) -> dict[str, int]:
         """How many studies each tenant has; NO_TENANT is a key, too."""
@@ -109,9 +123,12 @@ class Board:
 
     def counts(self) -> shown.Counts:
         """For metrics."""
+        now = self._clock()
+        leaves = may_leave(now)
         with reading(self._engine) as connection:
-            now = self._clock()
-            deliveries = _count_by(connection, delivery.c.destination, delivery.c.state, where=may_leave(now))
+            blind = is_held(delivery.c.result_id, now)
+            told = sa.or_(delivery.c.result_id.is_(None), sa.not_(blind))
+            deliveries = _count_by(connection, delivery.c.destination, delivery.c.state, where=told)
             commitments = _count_by(connection, commitment_request.c.calling_ae_title, commitment_request.c.state)
             shown_now = sa.not_(is_held(result.c.result_id, now))
             outcomes = _count_by(connection, result.c.model_name, result.c.outcome, result.c.flag, where=shown_now)
@@ -134,9 +151,13 @@ class Board:
                 ),
                 oldest_pending_delivery_at=connection.scalar(
                     sa.select(sa.func.min(delivery.c.created_at)).where(
-                        delivery.c.state == DeliveryState.PENDING, may_leave(now)
+                        delivery.c.state == DeliveryState.PENDING, leaves
                     )
                 ),
+                kept_back=connection.scalar(
+                    sa.select(sa.func.count()).where(delivery.c.state == DeliveryState.PENDING, sa.not_(leaves))
+                )
+                or 0,
                 completions={
                     code: n for (code,), n in _count_by(connection, study_version.c.completed_on).items() if code
                 },

@@ -22,6 +22,7 @@ from services.backends.store.tables import (
     result_object,
     study_version,
 )
+from services.backends.store.withheld import kept_back, switched_off
 from services.triage.completeness import is_routable
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
@@ -147,7 +148,12 @@ def _results(connection: Connection, uid: str, deliveries: _Deliveries) -> dict[
     """By job id."""
     objects = _objects(connection, uid)
     rows = connection.execute(
-        sa.select(result, job.c.reconciles)
+        sa.select(
+            result,
+            job.c.reconciles,
+            switched_off().label("switched_off"),
+            kept_back(result.c.result_id).label("kept_back"),
+        )
         .join(job, job.c.job_id == result.c.job_id)
         .where(result.c.study_instance_uid == uid)
         .order_by(result.c.version, result.c.frozen_at)
@@ -182,6 +188,8 @@ def _results(connection: Connection, uid: str, deliveries: _Deliveries) -> dict[
             rewrites=row.reconciles,
             energy_j=row.energy_j,
             energy_source=EnergySource(row.energy_source) if row.energy_source else None,
+            switched_off=bool(row.switched_off),
+            kept_back=bool(row.kept_back),
         )
         for row in rows
     }

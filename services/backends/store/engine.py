@@ -22,6 +22,7 @@ from services.triage.errors import StoreUnavailable
 
 _BUSY_TIMEOUT_S = 30
 _BUSY_PAUSE_S = 0.02
+_PLACES = 7_216_001  # an advisory lock of PostgreSQL; no other has this number
 _READ_ONLY_SERVER = "25006"  # after a failover we may still talk to the one that became the standby
 _READ_ONLY: dict[str, dict[str, Any]] = {
     "sqlite": {"vigie_read_only": True},
@@ -71,6 +72,16 @@ def locked(connection: Connection, study_instance_uids: Sequence[str]) -> None:
     rows = sa.select(study.c.study_instance_uid).where(study.c.study_instance_uid.in_(uids))
     # key_share: what refers to a locked study may still be inserted
     connection.execute(rows.order_by(study.c.study_instance_uid).with_for_update(key_share=True)).all()
+
+
+def places_held(connection: Connection, *, alone: bool = False) -> None:
+    """Until the transaction ends no model is switched, or, if `alone`, nobody else gives a study its place.
+
+    Else a result frozen beside the switch would keep the flag that it had a moment before. On SQLite writers are alone.
+    """
+    if connection.dialect.name == "postgresql":
+        shared = "" if alone else "_shared"
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock{shared}({_PLACES})")
 
 
 def insert_new(connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:

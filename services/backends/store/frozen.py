@@ -1,11 +1,14 @@
 """A result as it was frozen, and whether it was recalled since; and which objects are our own."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store.tables import recall, result, result_object, verdict_document
+from services.backends.store.sight import Sight
+from services.backends.store.tables import recall, result, result_object, study, verdict_document
+from services.backends.store.withheld import is_held
 from services.triage.errors import Reason
 from services.triage.finding import Finding, Flag, Outcome
 from services.triage.model import ModelIdentity
@@ -56,10 +59,18 @@ def own_objects(sop_instance_uids: Sequence[str] | None = None) -> sa.CompoundSe
     return sa.union_all(*every)
 
 
-def sha256_of(connection: Connection, sop_instance_uid: str) -> str | None:
-    """The digest of such an object's bytes, its name in `StudyFiles.result_path`."""
-    digests = (
-        connection.scalar(sa.select(table.c.sha256).where(table.c.sop_instance_uid == sop_instance_uid))
-        for table in (result_object, verdict_document)
+def sha256_of(connection: Connection, sop_instance_uid: str, *, now: datetime, sight: Sight) -> str | None:
+    """The digest of such an object's bytes, its name in `StudyFiles.result_path`; None while its result is withheld."""
+    of_result = (
+        sa.select(result_object.c.sha256)
+        .join(result, result.c.result_id == result_object.c.result_id)
+        .join(study, study.c.study_instance_uid == result.c.study_instance_uid)
+        .where(result_object.c.sop_instance_uid == sop_instance_uid, sa.not_(is_held(result.c.result_id, now)))
     )
+    of_reader = (
+        sa.select(verdict_document.c.sha256)
+        .join(study, study.c.study_instance_uid == verdict_document.c.study_instance_uid)
+        .where(verdict_document.c.sop_instance_uid == sop_instance_uid)
+    )
+    digests = (connection.scalar(found.where(*sight.conditions())) for found in (of_result, of_reader))
     return next((one for one in digests if one is not None), None)

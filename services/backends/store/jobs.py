@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import history, summary, tenancy, versions
+from services.backends.store import history, summary, switches, tenancy, versions
 from services.backends.store.engine import locked
 from services.backends.store.frozen import frozen_result
 from services.backends.store.tables import job, result, result_object, study
@@ -173,6 +173,7 @@ def _job(connection: Connection, row: sa.Row[Any]) -> Job:
     attributes = versions.study_attributes(connection, row.study_instance_uid)
     if attributes is None:
         raise LookupError(row.study_instance_uid)  # the foreign key forbids it
+    tenant = tenancy.tenant_of(connection, row.study_instance_uid)
     return Job(
         job_id=row.job_id,
         version=version,
@@ -185,7 +186,8 @@ def _job(connection: Connection, row: sa.Row[Any]) -> Job:
         earlier_lesions=_earlier_lesions(connection, row),
         reconciles=frozen_result(connection, row.reconciles) if row.reconciles else None,
         traceparent=row.traceparent,
-        tenant=tenancy.tenant_of(connection, row.study_instance_uid),
+        tenant=tenant,
+        switched_off=switches.off_for(connection, row.model_name, tenant),
     )
 
 

@@ -38,15 +38,16 @@ _TICK = timedelta(microseconds=1)
 def in_turn(now: datetime) -> sa.ColumnElement[bool]:
     """Of a delivery: it need not wait for an earlier notification of the same study to the same receiver.
 
-    None waits for one that may not leave yet: what was not analysed is told at once.
+    None waits for one that may not leave yet: it may be of another model, and what was not analysed is told at once.
     """
     earlier = delivery.alias()
     waits = sa.exists().where(
         earlier.c.study_instance_uid == delivery.c.study_instance_uid,
         earlier.c.destination == delivery.c.destination,
         earlier.c.created_at < delivery.c.created_at,
-        sa.or_(earlier.c.state == DeliveryState.PENDING, earlier.c.claim_expires_at > now),
-        may_leave(now, earlier),
+        sa.or_(
+            sa.and_(earlier.c.state == DeliveryState.PENDING, may_leave(now, earlier)), earlier.c.claim_expires_at > now
+        ),
     )
     return sa.or_(sa.not_(IS_NOTIFICATION), sa.not_(waits))
 

@@ -23,10 +23,12 @@ from services.backends.store.engine import locked
 from services.backends.store.jobs import guarded_update, study_of
 from services.backends.store.owed import owe
 from services.backends.store.tables import job, result, result_object
+from services.backends.store.withheld import kept_back
 from services.triage.blind import BlindPolicy
 from services.triage.errors import LeaseLost
 from services.triage.job import JobState, Lease, OrderPriority
 from services.triage.result import IDENTITY_CORRECTED, Destination, ObjectKind, Result, kinds_of, taken_by
+from services.triage.switch import MODEL_SWITCHED_OFF
 
 
 def freeze(
@@ -81,6 +83,9 @@ def freeze(
         lines.append(
             history.line(uid, "job", lease.job_id, time=now, actor=actor, what="nothing_to_deliver", cause=cause)
         )
+    if connection.scalar(sa.select(kept_back(sa.literal(result_id)))):
+        cause = MODEL_SWITCHED_OFF.code
+        lines.append(history.line(uid, "job", lease.job_id, time=now, actor=actor, what="kept_back", cause=cause))
     if superseded is not None:
         cause = f"by result {result_id}"
         lines.append(history.line(uid, "job", superseded, time=now, actor=actor, what="superseded", cause=cause))

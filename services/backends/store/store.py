@@ -2,6 +2,7 @@
 # ruff: noqa: D102  # the contracts are told in services.triage.ports
 
 from collections.abc import Callable, Collection, Sequence
+from copy import copy
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine
@@ -26,12 +27,16 @@ from services.backends.store.announcements import Announcements
 from services.backends.store.archive import Archive
 from services.backends.store.backlog import backlog
 from services.backends.store.blind import Holds
+from services.backends.store.campaigns import Campaigns
 from services.backends.store.desk import Board
 from services.backends.store.engine import reading, writing
 from services.backends.store.inquiries import Inquiries
 from services.backends.store.observations import Observations
 from services.backends.store.readings import Readings
 from services.backends.store.reconciliations import Reconciliations
+from services.backends.store.sessions import Sessions
+from services.backends.store.sight import Sight
+from services.backends.store.switches import Switches
 from services.backends.store.training import Training
 from services.backends.store.verdict_documents import VerdictDocuments
 from services.backends.store.verdicts import Verdicts
@@ -75,6 +80,7 @@ class SqlStudyStore:
     filters of the work list that people keep. `verdicts`: what readers answered; `verdict_documents`: as documents.
     `observations`: for the observatory. `training`: what learners are shown and answer. `holds`: what is withheld until
     a reader has assessed the study; `clock` tells the reads whether it still is.
+    `switches`, `campaigns`: models that are switched off, recalls of a period. `sessions`: of who signed in.
     """
 
     def __init__(
@@ -83,6 +89,7 @@ class SqlStudyStore:
         self._engine = engine
         self._same_pixels = same_pixels
         self._default_issuer = default_issuer
+        self._clock = clock
         self.board = Board(engine, clock)
         self.archive = Archive(engine, clock)
         self.workitems = Workitems(engine, clock)
@@ -93,10 +100,21 @@ class SqlStudyStore:
         self.views = SavedViews(engine)
         self.verdict_documents = VerdictDocuments(engine)
         self.observations = Observations(engine)
+        self.switches = Switches(engine)
+        self.campaigns = Campaigns(engine)
+        self.sessions = Sessions(engine)
         self.inquiries = Inquiries(engine)
         self.announcements = Announcements(engine)
         self.reconciliations = Reconciliations(engine)
         self.requests = requests.Requests(engine)
+
+    def seen_by(self, sight: Sight) -> "SqlStudyStore":
+        """The same store, of which `board`, `archive` and `workitems` show no more than this."""
+        seen = copy(self)
+        seen.board = Board(self._engine, self._clock, sight)
+        seen.archive = Archive(self._engine, self._clock, sight)
+        seen.workitems = Workitems(self._engine, self._clock, sight)
+        return seen
 
     def record(
         self, instances: Sequence[tuple[Instance, str]], *, now: datetime, tenant: Tenant | None = None

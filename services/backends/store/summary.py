@@ -8,10 +8,12 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store.board import ShownState, ai_says
+from services.backends.store.engine import places_held
 from services.backends.store.flagging import flagged
 from services.backends.store.notifications import IS_NOTIFICATION
 from services.backends.store.reading_state import reading_in
 from services.backends.store.tables import board, delivery, instance, job, recall, result, study, study_version
+from services.backends.store.withheld import switched_off
 from services.triage.finding import Flag, Outcome
 from services.triage.identity import NOT_AGREED
 from services.triage.job import JobState, OrderPriority
@@ -19,7 +21,7 @@ from services.triage.reading import ReadingState, rank
 from services.triage.result import RECALLED, DeliveryState
 from services.triage.study import StudyState
 
-_URGENCY = {Flag.URGENT: 0, Flag.ELEVATED: 1, Flag.ROUTINE: 2}
+URGENCY = {Flag.URGENT: 0, Flag.ELEVATED: 1, Flag.ROUTINE: 2}
 _NO_IMAGES = ("no_images", "no image that can be analysed has arrived")
 # As in `ShownState`: the first of these that any result has stands for the study.
 _WORST_FIRST = {Outcome.FAILED: ShownState.FAILED, Outcome.NOT_ANALYSED: ShownState.NOT_ANALYSED}
@@ -27,6 +29,7 @@ _WORST_FIRST = {Outcome.FAILED: ShownState.FAILED, Outcome.NOT_ANALYSED: ShownSt
 
 def refresh(connection: Connection, study_instance_uid: str) -> None:
     """Derive the study's line again; part of every transaction that changes the study."""
+    places_held(connection)
     mine = instance.c.study_instance_uid == study_instance_uid
     received_at = connection.scalars(
         sa.select(study.c.received_at).where(study.c.study_instance_uid == study_instance_uid)
@@ -47,10 +50,10 @@ def refresh(connection: Connection, study_instance_uid: str) -> None:
     results = _newest_results(connection, study_instance_uid)
     valid = [one for one in results if not one.recalled]
     reported = _already_reported(connection, valid[0]) if valid else []
-    leading = min(valid or results, key=_rank, default=None)
+    leading = min(valid or results, key=leading_first, default=None)
     recalled = bool(results) and not valid
     state, reason = _state(connection, newest, valid, recalled=recalled)
-    placing = sorted(reported or valid, key=_rank)
+    placing = sorted(reported or valid, key=leading_first)
     place, since = _place(newest, placing, received_at), flagged(connection, placing)
     values = {
         "state": state,
@@ -86,12 +89,13 @@ def _leading(leading: sa.Row[Any] | None, state: ShownState, *, recalled: bool) 
 def _place(newest: sa.Row[Any] | None, placing: Sequence[Any], received_at: datetime) -> dict[str, Any]:
     """The board's columns of the study's place in the list, which these results give it."""
     priority = OrderPriority(newest.priority if newest and newest.priority is not None else OrderPriority.ROUTINE)
-    urgency = min((_URGENCY[Flag(one.flag)] for one in placing), default=_URGENCY[Flag.ROUTINE])
+    counted = [one for one in placing if not one.switched_off]
+    urgency = min((URGENCY[Flag(one.flag)] for one in counted), default=URGENCY[Flag.ROUTINE])
     return {"priority": priority, "urgency": urgency, "rank": rank(priority, urgency, received_at)}
 
 
 def _flagged_at(place: dict[str, Any], since: dict[str, datetime | None]) -> datetime | None:
-    return since["flagged_at"] if place["urgency"] < _URGENCY[Flag.ROUTINE] else None
+    return since["flagged_at"] if place["urgency"] < URGENCY[Flag.ROUTINE] else None
 
 
 def _reading(
@@ -183,7 +187,7 @@ def _already_reported(connection: Connection, newest: sa.Row[Any]) -> list[Any]:
 
 def _results(connection: Connection, study_instance_uid: str, *where: sa.ColumnElement[bool]) -> list[Any]:
     rows = connection.execute(
-        sa.select(result, recall.c.result_id.is_not(None).label("recalled"))
+        sa.select(result, recall.c.result_id.is_not(None).label("recalled"), switched_off().label("switched_off"))
         .outerjoin(recall, recall.c.result_id == result.c.result_id)
         .where(result.c.study_instance_uid == study_instance_uid, *where)
         .order_by(result.c.frozen_at, result.c.result_id)
@@ -191,9 +195,9 @@ def _results(connection: Connection, study_instance_uid: str, *where: sa.ColumnE
     return list(rows)
 
 
-def _rank(row: sa.Row[Any]) -> tuple[int, float]:
-    """Highest flag first, then highest score; what was not analysed last."""
-    return _URGENCY[Flag(row.flag)], -row.score if row.score is not None else 1.0
+def leading_first(row: sa.Row[Any]) -> tuple[bool, int, float]:
+    """Highest flag first, then highest score; what was not analysed last, and after it all of a model switched off."""
+    return row.switched_off, URGENCY[Flag(row.flag)], -row.score if row.score is not None else 1.0
 
 
 def _refusal_rank(row: sa.Row[Any]) -> int:

@@ -36,6 +36,12 @@ PERSON = String(200)
 _SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER PRIMARY KEY
 
 
+def _scope(*, primary_key: bool = False) -> tuple[Column[str], ...]:
+    """Of `triage.switch.ModelScope`; EVERY stands for every version, or every tenant."""
+    names = ("model_name", "model_version", "tenant")
+    return tuple(Column(name, Words, nullable=False, primary_key=primary_key) for name in names)
+
+
 def _study() -> Column[str]:
     return Column("study_instance_uid", UID, ForeignKey("study.study_instance_uid"), nullable=False)
 
@@ -262,6 +268,7 @@ result = sa.Table(
     Column("energy_j", Float),
     Column("energy_source", WORD),
     Index(None, "study_instance_uid", "version"),
+    Index(None, "model_name", "frozen_at"),
 )
 
 # Whom and what a result is of, for the observatory, as of its freezing. A result from before revision 0017 has none
@@ -517,6 +524,59 @@ training_check = sa.Table(
     metadata,
     Column("result_id", WORD, ForeignKey("result.result_id"), primary_key=True),
     Column("exclusion", WORD, nullable=False),
+)
+
+# Who switched a model off or on (`triage.switch.Switch`); append-only. What of it is off now stands in model_off.
+model_switch = sa.Table(
+    "model_switch",
+    metadata,
+    Column("id", _SERIAL, primary_key=True),
+    *_scope(),
+    Column("is_on", Boolean, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("actor", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("kept", WORD),
+)
+
+model_off = sa.Table(
+    "model_off",
+    metadata,
+    *_scope(primary_key=True),
+    Column("since", UtcTime, nullable=False),
+    Column("actor", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+)
+
+# The recall of a period (`triage.switch.Campaign`). claim: of the process that goes on with it.
+recall_campaign = sa.Table(
+    "recall_campaign",
+    metadata,
+    Column("campaign_id", WORD, primary_key=True),
+    *_scope(),
+    Column("frozen_since", UtcTime),
+    Column("frozen_until", UtcTime, nullable=False),
+    Column("kept", Boolean, nullable=False),
+    Column("actor", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("asked_at", UtcTime, nullable=False),
+    Column("finished_at", UtcTime, index=True),
+    Column("trouble", Text, nullable=False),
+    Column("claim", WORD),
+    Column("claim_expires_at", UtcTime),
+)
+
+# Made once and shared by all processes: what signs sessions, what pseudonyms are made by.
+kept_secret = sa.Table(
+    "kept_secret", metadata, Column("name", WORD, primary_key=True), Column("value", Text, nullable=False)
+)
+
+# Sessions that somebody ended before their time. forget_at: when they would have ended by themselves.
+ended_session = sa.Table(
+    "ended_session",
+    metadata,
+    Column("session_id", WORD, primary_key=True),
+    Column("forget_at", UtcTime, nullable=False),
 )
 
 # A request for Storage Commitment that an AE has made to us. attempt: failed tries of what its state waits for.

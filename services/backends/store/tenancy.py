@@ -6,7 +6,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import deliveries, history
+from services.backends.store import deliveries, history, summary
 from services.backends.store.engine import locked
 from services.backends.store.tables import result, study
 from services.triage.result import MOVED
@@ -49,6 +49,8 @@ def move(connection: Connection, study_instance_uid: str, tenant: Tenant, *, act
     for result_id in connection.scalars(results).all():
         deliveries.withdraw(connection, result_id, MOVED, actor=actor, now=now)
     deliveries.withdraw_verdicts(connection, study_instance_uid, MOVED, actor=actor, now=now)
+    # a model may be switched off for the one tenant and not for the other
+    summary.refresh(connection, study_instance_uid)
     return True
 
 

@@ -1,11 +1,19 @@
-"""What is frozen and must not be seen yet; delivery, DICOMweb and the desk's pages ask here."""
+"""What is frozen and must not be seen or must not leave yet; delivery, DICOMweb and the desk's pages ask here.
+
+What says that nobody looked (not analysed, failed) always leaves, and so does what takes a result back.
+"""
 
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from services.backends.store.tables import blind_hold, delivery
+from services.backends.store.tables import blind_hold, delivery, model_off, recall_campaign, result, study
+from services.triage.finding import Outcome
+from services.triage.switch import EVERY
+
+LOOKED = tuple(outcome for outcome in Outcome if outcome.analysed)
+"""Outcomes of a model that looked."""
 
 
 def is_held(result_id: Any, now: datetime) -> sa.ColumnElement[bool]:
@@ -19,5 +27,53 @@ def runs(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def may_leave(now: datetime, of: Any = delivery) -> sa.ColumnElement[bool]:
-    """Of a delivery: nothing withholds its result at this time."""
-    return sa.not_(is_held(of.c.result_id, now))
+    """Of a delivery: nothing withholds its result at this time. What is of no result, a reader's document, may."""
+    withheld = sa.or_(is_held(of.c.result_id, now), sa.and_(sa.not_(of.c.note), kept_back(of.c.result_id)))
+    return sa.or_(of.c.result_id.is_(None), sa.not_(withheld))
+
+
+def kept_back(result_id: Any) -> sa.ColumnElement[bool]:
+    """Of a result, by a column with its id: its model is switched off, or it is about to be recalled."""
+    said = result.alias()
+    # asked once for a query, not for each row: hardly ever is anything
+    anything = sa.or_(
+        sa.exists(sa.select(model_off.c.model_name)),
+        sa.exists(sa.select(recall_campaign.c.campaign_id).where(recall_campaign.c.finished_at.is_(None))),
+    )
+    this = sa.exists().where(
+        said.c.result_id == result_id,
+        said.c.outcome.in_(LOOKED),
+        sa.or_(switched_off(said), _about_to_be_recalled(said)),
+    )
+    return sa.and_(anything, this)
+
+
+def switched_off(of: sa.FromClause = result) -> sa.ColumnElement[bool]:
+    """Of a result: its model is switched off for its study."""
+    return sa.exists().where(*_in_scope(of, model_off))
+
+
+def _about_to_be_recalled(of: sa.FromClause) -> sa.ColumnElement[bool]:
+    """What has not gone out goes no more, once the recall of its period was asked for."""
+    since = recall_campaign.c.frozen_since
+    return sa.exists().where(
+        *_in_scope(of, recall_campaign),
+        recall_campaign.c.finished_at.is_(None),
+        of.c.frozen_at < recall_campaign.c.frozen_until,
+        sa.or_(since.is_(None), recall_campaign.c.kept, of.c.frozen_at >= since),
+    )
+
+
+def _in_scope(of: sa.FromClause, scope: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        scope.c.model_name == of.c.model_name,
+        scope.c.model_version.in_([EVERY, of.c.model_version]),
+        scope.c.tenant.in_([EVERY, tenant_of(of)]),
+    )
+
+
+def tenant_of(of: sa.FromClause) -> sa.ScalarSelect[str]:
+    """Of a row that names a study: whose it is."""
+    owner = study.alias()
+    mine = owner.c.study_instance_uid == of.c.study_instance_uid
+    return sa.select(owner.c.tenant).where(mine).correlate(of).scalar_subquery()

@@ -12,9 +12,10 @@ from services.backends.store.board import LISTED, AiSays, ShownState, StudyRow, 
 from services.backends.store.columns import UtcTime
 from services.backends.store.detail import model_of, reason_of
 from services.backends.store.reading_state import reading_of_row
-from services.backends.store.tables import blind_hold, board, recall, result, study, study_version, workitem
+from services.backends.store.sight import Sight
+from services.backends.store.tables import blind_hold, board, model_off, recall, result, study, study_version, workitem
 from services.backends.store.versions import attributes_of
-from services.backends.store.withheld import runs
+from services.backends.store.withheld import runs, switched_off
 from services.triage.finding import Flag, Outcome
 from services.triage.job import OrderPriority
 from services.triage.reading import ReadingState
@@ -32,6 +33,7 @@ _LINES = (
         workitem.c.state.label("review"),
         study_version.c.opened_at,
         study_version.c.priority_from,
+        switched_off().label("switched_off"),
     )
     .outerjoin(result, board.c.result_id == result.c.result_id)
     .outerjoin(recall, board.c.result_id == recall.c.result_id)
@@ -62,6 +64,14 @@ def _holds(leading: sa.FromClause, now: datetime) -> sa.Select[Any]:
     )
 
 
+def _is_off() -> sa.ColumnElement[bool]:
+    """Of a line of the board: the model whose result leads is switched off, so that what it said does not count."""
+    leading = result.alias()
+    off = sa.exists().where(leading.c.result_id == board.c.result_id, switched_off(leading))
+    # asked once for a query, not for each line: hardly ever is one
+    return sa.and_(sa.exists(sa.select(model_off.c.model_name)), off)
+
+
 def _is_withheld(now: datetime) -> sa.ColumnElement[bool]:
     """Of a line of the board, by the few holds that run."""
     line, leading = board.alias(), result.alias()
@@ -90,7 +100,7 @@ class WorkListFilter:
     """Which studies; of each collection any, an empty one: all.
 
     states: None: all but out of scope. search: part of a patient name or ID, an accession number, a description or a
-    UID, in any case; only_uids: of a UID alone. modalities: the study has one of these. reader: who has taken or read
+    UID, in any case. modalities: the study has one of these. reader: who has taken or read
     it, NOBODY: nobody; None: whoever. tenant: whose; None: everybody's.
     """
 
@@ -103,7 +113,6 @@ class WorkListFilter:
     reader: str | None = None
     tenant: str | None = None
     search: str = ""
-    only_uids: bool = False
 
 
 EVERYTHING = WorkListFilter()
@@ -142,16 +151,18 @@ class Waiting:
     unseen: int
 
 
-def page(connection: Connection, wanted: WorkListFilter, *, at: Place | None, limit: int, now: datetime) -> Page:
+def page(
+    connection: Connection, wanted: WorkListFilter, *, at: Place | None, limit: int, now: datetime, sight: Sight
+) -> Page:
     """So many rows from a place on; None: from the top."""
     backwards = at is not None and at.backwards
     keys = (board.c.rank, board.c.study_instance_uid)
-    found_lines = lines(now).where(*_conditions(wanted, now))
+    found_lines = lines(now).where(*_conditions(wanted, now, sight))
     found_lines = found_lines.order_by(*(key.desc() if backwards else key for key in keys))
     if at is not None:
         here = sa.tuple_(sa.literal(at.rank, sa.Float), sa.literal(at.study_instance_uid))
         found_lines = found_lines.where(sa.tuple_(*keys) < here if backwards else sa.tuple_(*keys) > here)
-    found = [study_row(row) for row in connection.execute(found_lines.limit(limit + 1))]
+    found = [sight.row(study_row(row)) for row in connection.execute(found_lines.limit(limit + 1))]
     more, rows = len(found) > limit, found[:limit]
     if backwards:
         rows.reverse()
@@ -162,7 +173,7 @@ def page(connection: Connection, wanted: WorkListFilter, *, at: Place | None, li
     )
 
 
-def waiting(connection: Connection, tenant: str | None, *, now: datetime) -> Waiting:
+def waiting(connection: Connection, tenant: str | None, *, now: datetime, sight: Sight) -> Waiting:
     """Counted over the list as it is without a filter."""
 
     def how_many(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
@@ -171,12 +182,13 @@ def waiting(connection: Connection, tenant: str | None, *, now: datetime) -> Wai
     counted = sa.select(
         sa.func.count().label("everything"),
         how_many(board.c.priority == OrderPriority.STAT).label("stat"),
-        how_many(sa.and_(board.c.ai_says == AiSays.URGENT, sa.not_(_is_withheld(now)))).label("urgent"),
-        how_many(board.c.ai_says == AiSays.UNSEEN).label("unseen"),
+        how_many(_of_ai({AiSays.URGENT}, now)).label("urgent"),
+        how_many(_of_ai({AiSays.UNSEEN}, now)).label("unseen"),
     ).where(sa.not_(board.c.is_read), board.c.state.in_(sorted(LISTED)))
-    if tenant is not None:
+    of_whom = [*sight.conditions(), *([study.c.tenant == tenant] if tenant is not None else [])]
+    if of_whom:
         of_study = board.c.study_instance_uid == study.c.study_instance_uid
-        counted = counted.join_from(board, study, of_study).where(study.c.tenant == tenant)
+        counted = counted.join_from(board, study, of_study).where(*of_whom)
     row = connection.execute(counted).one()
     return Waiting(everything=row.everything, stat=row.stat, urgent=row.urgent, unseen=row.unseen)
 
@@ -187,8 +199,9 @@ def model_names(connection: Connection) -> tuple[str, ...]:
     return tuple(sorted(connection.scalars(names)))
 
 
-def _conditions(wanted: WorkListFilter, now: datetime) -> list[sa.ColumnElement[bool]]:
+def _conditions(wanted: WorkListFilter, now: datetime, sight: Sight) -> list[sa.ColumnElement[bool]]:
     found: list[sa.ColumnElement[bool]] = [
+        *sight.conditions(),
         board.c.state.in_(sorted(LISTED if wanted.states is None else wanted.states)),
     ]
     of_columns: tuple[tuple[sa.Column[Any], Collection[Any]], ...] = (
@@ -206,7 +219,8 @@ def _conditions(wanted: WorkListFilter, now: datetime) -> list[sa.ColumnElement[
     if wanted.tenant is not None:
         found.append(study.c.tenant == wanted.tenant)
     if wanted.search:
-        searched = sa.type_coerce(study.c.study_instance_uid, sa.Text) if wanted.only_uids else _SEARCHED
+        # a name that is hidden is not to be guessed at either
+        searched = _SEARCHED if sight.sees_patients else sa.type_coerce(study.c.study_instance_uid, sa.Text)
         matches = searched.icontains(wanted.search, autoescape=True)
         found.append(board.c.study_instance_uid.in_(sa.select(study.c.study_instance_uid).where(matches)))
     return found
@@ -214,9 +228,10 @@ def _conditions(wanted: WorkListFilter, now: datetime) -> list[sa.ColumnElement[
 
 def _of_ai(wanted: set[AiSays], now: datetime) -> sa.ColumnElement[bool]:
     """The board tells what the AI said also where it is withheld: nobody finds that out by a filter."""
-    withheld = _is_withheld(now)
-    told = sa.and_(board.c.ai_says.in_(sorted(wanted)), sa.not_(withheld))
-    return sa.or_(told, withheld) if AiSays.WITHHELD in wanted else told
+    withheld, off = _is_withheld(now), _is_off()
+    told = sa.and_(board.c.ai_says.in_(sorted(wanted)), sa.not_(withheld), sa.not_(off))
+    others = {AiSays.WITHHELD: withheld, AiSays.UNSEEN: sa.and_(off, sa.not_(withheld))}
+    return sa.or_(told, *(condition for each, condition in others.items() if each in wanted))
 
 
 def _of_reading(wanted: set[ReadingState]) -> Sequence[sa.ColumnElement[bool]]:
@@ -276,4 +291,5 @@ def study_row(row: sa.Row[Any]) -> StudyRow:
         reading=reading_of_row(row),
         rank=row.board_rank,
         withheld_until=row.withheld_until,
+        switched_off=bool(row.switched_off),
     )

@@ -15,6 +15,7 @@ from services.backends.store.archive import StudyFilter, conditions_of
 from services.backends.store.board import ObjectRow
 from services.backends.store.detail import model_of, reason_of
 from services.backends.store.engine import locked, reading, writing
+from services.backends.store.sight import EVERYTHING, Sight
 from services.backends.store.tables import board, result, result_object, study, workitem
 from services.backends.store.versions import attributes_of
 from services.backends.store.withheld import is_held
@@ -33,7 +34,7 @@ from services.triage.workitem import (
 )
 
 ACTOR = "ups-rs"
-"""Who changes a workitem, in the history: there is no authentication, and a claim names nobody."""
+"""Who changes a workitem, in the history, where nobody has to sign in: a claim names nobody."""
 
 _ROWS = (
     sa.select(
@@ -104,15 +105,16 @@ class Changed(StrEnum):
 class Workitems:
     """What UPS-RS may ask and change. Raises StoreUnavailable; a change also WorkitemRefused."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], sight: Sight = EVERYTHING) -> None:
         self._engine = engine
         self._clock = clock
+        self._sight = sight
 
     def find(self, narrowed: WorkitemFilter, *, limit: int, offset: int) -> list[Workitem]:
         """In the order of the work list (`triage.reading.rank`)."""
         now = self._clock()
         rows = _ROWS.add_columns(is_held(workitem.c.result_id, now).label("withheld"))
-        rows = rows.where(*conditions_of(narrowed.of_study, now))
+        rows = rows.where(*conditions_of(narrowed.of_study, now), *self._sight.conditions())
         if narrowed.uids:
             rows = rows.where(workitem.c.workitem_uid.in_(narrowed.uids))
         if narrowed.states:
@@ -126,7 +128,9 @@ class Workitems:
         narrowed = WorkitemFilter(uids=[uid], of_study=StudyFilter(tenant=tenant))
         return next(iter(self.find(narrowed, limit=1, offset=0)), None)
 
-    def change_state(self, uid: str, wanted: ProcedureStepState, *, transaction_uid: str, now: datetime) -> Changed:
+    def change_state(
+        self, uid: str, wanted: ProcedureStepState, *, transaction_uid: str, now: datetime, actor: str = ACTOR
+    ) -> Changed:
         """Claim, complete or cancel it (PS3.4 CC.2.1). Of two claims one wins."""
         with writing(self._engine) as connection:
             row = _locked_row(connection, uid)
@@ -139,7 +143,7 @@ class Workitems:
             values: dict[str, Any] = {"transaction_uid": transaction_uid}
             if wanted is ProcedureStepState.CANCELED:
                 values["canceled_at"] = now
-            _change(connection, row, wanted, values, now=now)
+            _change(connection, row, wanted, values, actor=actor, now=now)
         return Changed.DONE
 
     def update(self, uid: str, told: Mapping[str, Any], *, transaction_uid: str, now: datetime) -> Changed:
@@ -157,7 +161,7 @@ class Workitems:
             connection.execute(sa.update(workitem).where(mine).values(told={**row.told, **told}, modified_at=now))
         return Changed.DONE
 
-    def request_cancel(self, uid: str, *, reason: str, now: datetime) -> Changed:
+    def request_cancel(self, uid: str, *, reason: str, now: datetime, actor: str = ACTOR) -> Changed:
         """Cancel it on the request of somebody who does not own it (PS3.4 CC.2.2)."""
         with writing(self._engine) as connection:
             row = _locked_row(connection, uid)
@@ -170,7 +174,7 @@ class Workitems:
             if row.state == ProcedureStepState.IN_PROGRESS:
                 raise WorkitemRefused("performer_not_reachable", "whoever claimed it cannot be told of it (C312)")
             values = {"canceled_at": now, "cancel_reason": reason}
-            _change(connection, row, ProcedureStepState.CANCELED, values, now=now, cause=reason)
+            _change(connection, row, ProcedureStepState.CANCELED, values, actor=actor, now=now, cause=reason)
         return Changed.DONE
 
 
@@ -190,13 +194,14 @@ def _change(
     state: ProcedureStepState,
     values: Mapping[str, Any],
     *,
+    actor: str,
     now: datetime,
     cause: str = "",
 ) -> None:
     mine = workitem.c.workitem_uid == row.workitem_uid
     connection.execute(sa.update(workitem).where(mine).values(state=state, modified_at=now, **values))
     of_result = connection.execute(sa.select(result).where(result.c.result_id == row.result_id)).one()
-    reviews.note(connection, of_result, state, actor=ACTOR, now=now, cause=cause)
+    reviews.note(connection, of_result, state, actor=actor, now=now, cause=cause)
 
 
 def _workitems(connection: Connection, rows: Sequence[sa.Row[Any]]) -> list[Workitem]:

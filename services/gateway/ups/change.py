@@ -4,7 +4,8 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 
-from services.backends.store.workitems import Changed
+from services.backends.store.workitems import ACTOR, Changed
+from services.gateway.access.caller import actor_of
 from services.gateway.desk import Desk
 from services.gateway.dicomweb.json_model import DicomJson
 from services.gateway.dicomweb.levels import tag_of
@@ -62,7 +63,7 @@ def change_state(request: Request, desk: Desk, told: DicomJson) -> Response:
     state, given = ProcedureStepState(wanted), transaction_uid(request, told)
     try:
         changed = desk.store.workitems.change_state(
-            workitem_uid(request), state, transaction_uid=given, now=desk.clock()
+            workitem_uid(request), state, transaction_uid=given, now=desk.clock(), actor=actor_of(request, ACTOR)
         )
     except WorkitemRefused as refusal:
         return _refused(refusal)
@@ -91,7 +92,9 @@ def request_cancel(request: Request, desk: Desk, told: DicomJson) -> Response:
     """Cancel what nobody has claimed. Raises ProblemError (400, 404)."""
     reason = text(told, _REASON)[:_REASON_LENGTH] or "canceled on request"
     try:
-        changed = desk.store.workitems.request_cancel(workitem_uid(request), reason=reason, now=desk.clock())
+        changed = desk.store.workitems.request_cancel(
+            workitem_uid(request), reason=reason, now=desk.clock(), actor=actor_of(request, ACTOR)
+        )
     except WorkitemRefused as refusal:
         return _refused(refusal)
     return _changed(request, changed, already=ProcedureStepState.CANCELED, status=202)

@@ -1,0 +1,132 @@
+"""Nobody reaches an endpoint unknown, or without a rule that lets them: the one gate before all of them."""
+
+from collections.abc import Callable
+from datetime import datetime
+from urllib.parse import quote
+
+import structlog
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.gateway.access.caller import LOCAL, caller_of, put
+from services.gateway.access.rules import is_public, rule_for
+from services.gateway.access.sign_in import Found, SignIn, TooManyAttemptsError
+from services.gateway.language import noted
+from services.gateway.problems import RETRY_AFTER_S, STORE_UNAVAILABLE, Problem, problem_response
+from services.triage.errors import StoreUnavailable
+
+log = structlog.get_logger(__name__)
+
+NOT_SIGNED_IN = Problem(
+    title=noted("Not signed in"),
+    status=401,
+    code="not_signed_in",
+    detail=noted("No key was shown, or one that is nobody's here."),
+    way_out=noted("Sign in at /login; a program sends its key as Authorization: Bearer KEY."),
+)
+NOT_YOUR_PART = Problem(
+    title=noted("Not your part"),
+    status=403,
+    code="not_your_part",
+    detail=noted("None of your roles lets you see or do this."),
+    way_out=noted("Ask whoever gives out the roles at your site; docs/roles.md lists what each may."),
+)
+
+
+class Access:
+    """ASGI middleware. sign_in: None where no people are set up; then whoever asks may do everything."""
+
+    def __init__(self, app: ASGIApp, *, sign_in: SignIn | None, clock: Callable[[], datetime]) -> None:
+        self.app = app
+        self.sign_in = sign_in
+        self.clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if self.sign_in is None:
+            if caller_of(Request(scope)) is None:  # whoever is before us may know better
+                put(scope, LOCAL)
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        public = is_public(scope["path"])
+        try:
+            found = await run_in_threadpool(self.sign_in.find, request)
+            if found is not None:
+                send = await run_in_threadpool(self._renewing, self.sign_in, found, request, send)
+        except TooManyAttemptsError as error:
+            await too_many_attempts(request, error.wait_s)(scope, receive, send)
+            return
+        except StoreUnavailable:
+            if not public:
+                answer = problem_response(request, STORE_UNAVAILABLE, {"Retry-After": str(RETRY_AFTER_S)})
+                await answer(scope, receive, send)
+                return
+            found = None
+        refusal = None if public else _refusal(request, found)
+        if found is not None:
+            put(scope, found.caller)
+        await (refusal or self.app)(scope, receive, send)
+
+    def _renewing(self, sign_in: SignIn, found: Found, request: Request, send: Send) -> Send:
+        """The same, which also tells the browser that the session was used."""
+        sessions = sign_in.sessions
+        renewed = sessions.renewed(found.session, request, now=self.clock()) if found.session else None
+        if renewed is None:
+            return send
+        told = Response()
+        sessions.give(told, renewed, request)
+
+        async def send_with_cookie(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if "set-cookie" not in headers:  # an endpoint that ends the session has the last word
+                    headers.append("set-cookie", told.headers["set-cookie"])
+            await send(message)
+
+        return send_with_cookie
+
+
+def _refusal(request: Request, found: Found | None) -> Response | None:
+    if found is None:
+        return _not_signed_in(request)
+    rule = rule_for(request.method, request.url.path)
+    if rule is None and not _is_served(request.scope):
+        return None  # nothing is there, and the answer says so
+    if rule is not None and rule.need.is_met(found.caller):
+        return None
+    log.warning("refused", name=found.caller.name, method=request.method, path=rule.path if rule else "no rule")
+    return problem_response(request, NOT_YOUR_PART)
+
+
+def _is_served(scope: Scope) -> bool:
+    return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
+
+
+def _not_signed_in(request: Request) -> Response:
+    path = request.url.path
+    if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse(f"/login?next={quote(path)}" if path != "/" else "/login", status_code=303)
+    # asked for Basic, a browser would open a dialogue of its own over our page
+    from_page = "sec-fetch-mode" in request.headers
+    ways = ['Bearer realm="Vigie"'] + ([] if from_page else ['Basic realm="Vigie", charset="UTF-8"'])
+    return problem_response(request, NOT_SIGNED_IN, {"WWW-Authenticate": ", ".join(ways)})
+
+
+def too_many_attempts(request: Request, wait_s: int) -> Response:
+    """The answer to who failed too often."""
+    problem = Problem(
+        title=noted("Too many attempts"),
+        status=429,
+        code="too_many_attempts",
+        detail=noted("Signing in failed too often."),
+        way_out=f"Try again in {wait_s} s.",
+    )
+    return problem_response(request, problem, {"Retry-After": str(wait_s)})
