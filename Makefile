@@ -107,8 +107,9 @@ viewer: setup ## OHIF, from its npm package, for the work list's links: build/oh
 	$(BIN)/python viewer/install.py
 
 .PHONY: pictures
-pictures: setup system ## the overlays of a real CT, drawn from their DICOM objects: docs/pictures
+pictures: setup system viewer ## the results of a real CT: overlays drawn from the objects, reports in OHIF: docs/pictures
 	$(BIN)/python -m demo.pictures
+	$(BIN)/python -m demo.report_pictures
 
 .PHONY: objects
 objects: setup system ## the objects of every outcome before every validator: docs/measurements/objects.md
