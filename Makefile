@@ -117,8 +117,9 @@ viewer: setup ## OHIF, from its npm package, for the work list's links: build/oh
 	$(BIN)/python viewer/install.py
 
 .PHONY: pictures
-pictures: setup system viewer ## the overlays of a real CT, drawn from their DICOM objects, and the pages of the desk: docs/pictures
+pictures: setup system viewer ## the results of a real CT (overlays, reports) and the pages of the desk: docs/pictures
 	$(BIN)/python -m demo.pictures
+	$(BIN)/python -m demo.report_pictures
 	$(BIN)/python -m demo.desk_pictures
 	$(BIN)/python -m demo.reader_pictures
 	$(BIN)/python -m demo.blind_pictures

@@ -1,5 +1,6 @@
 """`vigie standalone` as the demo's child process, and what its HTTP API says of a study."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -75,16 +76,17 @@ def is_final(detail: dict[str, Any] | None) -> bool:
 
 
 @contextmanager
-def standalone(*, data: Path, send_to: str, log: Path) -> Iterator[Service]:
+def standalone(*, data: Path, send_to: str, log: Path, **settings: Path) -> Iterator[Service]:
     """Run `vigie standalone` on free ports of loopback; it is stopped in any case.
 
-    send_to: where results go, AET@HOST:PORT or a folder. Raises ServiceFailed.
+    send_to: where results go, AET@HOST:PORT or a folder. settings: others, by name. Raises ServiceFailed.
     """
     http, dicom = (f"127.0.0.1:{port}" for port in _free_ports(2))
     options = {"--data": data, "--http": http, "--dicom": dicom, "--quiet-period": QUIET_PERIOD_S, "--send-to": send_to}
     command = [str(VIGIE), "standalone", *(str(word) for option in options.items() for word in option)]
+    environment = os.environ | {f"VIGIE_{name.upper()}": str(value) for name, value in settings.items()}
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603, our own command
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)  # noqa: S603, our own command
     try:
         service = Service(api=f"http://{http}", dicom=dicom, log=log, process=process)
         _wait_until_ready(service)

@@ -7,7 +7,6 @@ where results are recalled, has no report writers.
 
 from collections.abc import Sequence
 from datetime import datetime
-from io import BytesIO
 from typing import Any
 
 from pydicom import Dataset
@@ -15,6 +14,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorage, generate_uid
 
 from services import __version__
+from services.backends.freezing import freeze
 from services.backends.references import hierarchical
 from services.triage.completeness import OWN_MANUFACTURER
 from services.triage.model import ModelIdentity
@@ -66,7 +66,9 @@ def write_rejection_note(
         ),
         *map(_reference, objects),
     ]
-    return _frozen(note)
+    note.file_meta = FileMetaDataset()
+    note.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return freeze(note)
 
 
 def _header(source: Dataset) -> Dataset:
@@ -112,17 +114,3 @@ def _data_set(**attributes: Any) -> Dataset:
     for keyword, value in attributes.items():
         setattr(made, keyword, value)
     return made
-
-
-def _frozen(note: Dataset) -> ResultObject:
-    note.file_meta = FileMetaDataset()
-    note.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    content = BytesIO()
-    note.save_as(content, enforce_file_format=True)
-    return ResultObject(
-        modality=note.Modality,
-        sop_class_uid=note.SOPClassUID,
-        sop_instance_uid=note.SOPInstanceUID,
-        series_instance_uid=note.SeriesInstanceUID,
-        content=content.getvalue(),
-    )

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from services.cli.database import opened_store
+from services.cli.tables import print_table
 from services.triage.commitment import RequestState
 
 app = typer.Typer(help="Storage commitment that other AEs ask of Vigie.", no_args_is_help=True)
@@ -41,7 +41,7 @@ def list_requests(
             f"{line.asked_at:%Y-%m-%d %H:%M}",
             escape(reason),
         )
-    Console(width=None if Console().is_terminal else 300).print(table if lines else "None.")
+    print_table(table)
 
 
 @app.command()

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from services.backends.store import SqlStudyStore
 from services.cli.database import opened_store
+from services.cli.tables import print_table
 from services.triage.ports import DeliveryLine
 from services.triage.result import WITHDRAWN, DeliveryState
 
@@ -45,7 +45,7 @@ def list_deliveries(
             since,
             escape(reason),
         )
-    Console(width=None if Console().is_terminal else 300).print(table if lines else "None.")
+    print_table(table)
 
 
 @app.command()

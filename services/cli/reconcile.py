@@ -17,6 +17,7 @@ from services.backends.pacs import Fetch, Pacs, load_pacs
 from services.backends.routing_file import load_rules
 from services.backends.store import open_store
 from services.cli.flags import Data, gateway_settings_from
+from services.cli.tables import print_table
 from services.gateway.daily import days_before
 from services.gateway.intake import Intake
 from services.gateway.reconciliation import Busy, Fate, Reconciliation, Report
@@ -122,7 +123,7 @@ def _print(reports: Sequence[Report], among: Sequence[Pacs]) -> None:
             cells = (one.here, one.images, len(one.missing))
             table.add_row(report.pacs, f"{one.day}", one.study_instance_uid, *map(str, cells), escape(fate))
     if table.row_count:
-        Console(width=None if Console().is_terminal else 300).print(table)
+        print_table(table)
     for report, pacs in zip(reports, among, strict=True):
         counts = report.counts()
         typer.echo(

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from services.backends.files import FolderStudyFiles
 from services.backends.senders import tenants_in_force
 from services.cli.database import opened_store
 from services.cli.flags import settings_from
+from services.cli.tables import print_table
 from services.settings import Settings
 from services.triage.errors import TransientError
 from services.triage.tenant import Tenant, Tenants
@@ -29,7 +29,7 @@ def list_tenants() -> None:
         table.add_row(*_told(tenant), str(studies.pop(tenant.name, 0)))
     for name, count in sorted(studies.items()):
         table.add_row(name or "(none)", *["not in the file"] * 5, str(count))
-    Console(width=None if Console().is_terminal else 300).print(table)
+    print_table(table)
 
 
 @app.command()

@@ -92,6 +92,7 @@ def _promises(
         files=files,
         archive=commitment_user_for(requester.archive, requester.commitment, settings),
         reporter=reporter_for(requester, settings),
+        tenant=requester.tenant,
         look_for_s=requester.look_for_s,
         answer_within_s=requester.commitment.answer_within_s,
         decide_within_s=requester.decide_within_s,

@@ -31,6 +31,7 @@ LOOK_S = 1.0  # requests take their time anyway, and there may be a lane for eve
 class Promising(Lane):
     """Decides the requests of one AE, and reports them to it; `destination` is where the reports go, by its AE title.
 
+    tenant: whose the AE is, for which alone we hold what is its own.
     look_for_s: so long an instance that we do not hold is waited for. answer_within_s: without an answer for so long
     the archive is asked again. decide_within_s, report_within_s: then what is undecided fails, and the report is given
     up.
@@ -42,6 +43,7 @@ class Promising(Lane):
     files: StudyFiles
     archive: CommitmentUser
     reporter: CommitmentReporter
+    tenant: str
     look_for_s: float
     answer_within_s: float
     decide_within_s: float
@@ -49,7 +51,7 @@ class Promising(Lane):
 
     def turn(self) -> float:
         """Go on with the first request that is due."""
-        due = self.requests.claim(self.destination.name, now=utc_now(), duration=self.claim)
+        due = self.requests.claim(self.destination.name, now=utc_now(), duration=self.claim, tenant=self.tenant)
         if due is None:
             return LOOK_S
         with self.renewing(lambda: self.requests.renew(due, now=utc_now(), duration=self.claim)):

@@ -7,8 +7,9 @@ Success is said once the instance, the answer or the request is kept. Instances 
 others are not.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
 
@@ -45,7 +46,7 @@ def run_door(settings: Settings) -> None:
     ae = AE(ae_title=settings.ae_title)
     ae.maximum_pdu_size = 0  # unlimited
     ae.supported_contexts = VerificationPresentationContexts
-    may_ask = frozenset(requesters(settings))
+    may_ask = MayAsk(admitted, {name: one.tenant for name, one in requesters(settings).items()})
     handlers = [
         (evt.EVT_REQUESTED, admitted.admit),
         (evt.EVT_REQUESTED, _offer_commitment, [may_ask]),
@@ -65,6 +66,20 @@ def run_door(settings: Settings) -> None:
     log.info("door_closed")
 
 
+@dataclass(frozen=True)
+class MayAsk:
+    """Whether an association may ask for Storage Commitment: of an AE that may, as the tenant that the AE is of."""
+
+    admitted: Admission
+    tenants: Mapping[str, str]
+
+    def __call__(self, event: evt.Event) -> bool:
+        """By its AE titles."""
+        # the requestor's `ae_title` is not known until the association stands
+        calling_ae_title = cast(A_ASSOCIATE, event.assoc.requestor.primitive).calling_ae_title.strip()
+        return self.tenants.get(calling_ae_title) == self.admitted.tenant(event)
+
+
 def _echo(_event: evt.Event) -> int:
     return SUCCESS
 
@@ -75,14 +90,12 @@ def _store(event: evt.Event, intake: Intake, admitted: Admission) -> int | Datas
     return take_in(event, intake, received_from=received_from, tenant=admitted.tenant(event))
 
 
-def _offer_commitment(event: evt.Event, may_ask: Collection[str]) -> None:
+def _offer_commitment(event: evt.Event, may_ask: MayAsk) -> None:
     """Storage Commitment with a peer that proposes itself as its SCP (PS3.7 D.3.3.4), or is one that may ask us."""
     requestor = event.assoc.requestor
     role = requestor.role_selection.get(STORAGE_COMMITMENT)
     it_answers = role is not None and bool(role.scp_role)
-    # its `ae_title` is not known yet
-    calling_ae_title = cast(A_ASSOCIATE, requestor.primitive).calling_ae_title
-    it_asks = (role is None or bool(role.scu_role)) and calling_ae_title in may_ask
+    it_asks = (role is None or bool(role.scu_role)) and may_ask(event)
     if it_answers or it_asks:
         context = build_context(STORAGE_COMMITMENT)
         context.scu_role, context.scp_role = it_asks, it_answers
@@ -103,14 +116,14 @@ def _committed(event: evt.Event, settings: Settings) -> tuple[int | Dataset, Non
     return answer_report(event, record)
 
 
-def _asked(event: evt.Event, settings: Settings, may_ask: Collection[str]) -> tuple[int | Dataset, None]:
+def _asked(event: evt.Event, settings: Settings, may_ask: MayAsk) -> tuple[int | Dataset, None]:
     """Answer one N-ACTION request for Storage Commitment (PS3.4 J.3.2)."""
 
     def enter(request: CommitmentRequest) -> bool:
         with _opened(settings) as store:
             return store.requests.enter(request, now=datetime.now(UTC))
 
-    return answer_request(event, enter if event.assoc.requestor.ae_title in may_ask else None)
+    return answer_request(event, enter if may_ask(event) else None)
 
 
 @contextmanager

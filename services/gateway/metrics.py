@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from math import ceil
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
@@ -13,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from services import __version__
 from services.backends.store import SqlStudyStore
-from services.backends.store.board import Counts, ShownState, TimeToFlag
+from services.backends.store.board import Counts, FlagTimes, ShownState
 from services.backends.store.reconciliations import Reconciled
 from services.gateway.desk import Desk
 from services.gateway.observatory.gauges import ObservatoryCollector
@@ -23,6 +22,7 @@ from services.triage.job import JobState
 from services.triage.switch import Switch
 
 FLAG_WINDOW = timedelta(hours=24)
+FLAG_PERCENTS = (50, 95)
 
 router = APIRouter(tags=["operations"])
 
@@ -103,7 +103,7 @@ class StoreCollector(Collector):
             counts = self.store.board.counts()
             off, recalls = self.store.switches.off(), self.store.campaigns.unfinished()
             reconciled = self.store.reconciliations.last()
-            times = self.store.board.times_to_flag(since=now - FLAG_WINDOW)
+            times = self.store.board.times_to_flag(since=now - FLAG_WINDOW, percents=FLAG_PERCENTS)
             holds = self.store.holds.counts()
         except StoreUnavailable:
             yield GaugeMetricFamily("vigie_store_up", help_text, value=0)
@@ -271,13 +271,13 @@ def _ages(counts: Counts, now: datetime) -> Iterator[Metric]:
     )
 
 
-def _times_to_flag(times: Sequence[TimeToFlag]) -> Iterator[Metric]:
+def _times_to_flag(times: FlagTimes) -> Iterator[Metric]:
     """Median and 95th percentile over the window; absent while it holds no study."""
     window = f"{FLAG_WINDOW // timedelta(hours=1)} hours"
     yield GaugeMetricFamily(
         "vigie_time_to_flag_studies",
         f"Studies flagged in the last {window}. At 0 while studies come in, look at the queue and at the workers.",
-        value=len(times),
+        value=times.studies,
     )
     family = GaugeMetricFamily(
         "vigie_time_to_flag_seconds",
@@ -286,17 +286,12 @@ def _times_to_flag(times: Sequence[TimeToFlag]) -> Iterator[Metric]:
         labels=["from", "quantile"],
     )
     for since, values_s in (
-        ("first_instance", [each.from_first_instance_s for each in times]),
-        ("last_instance", [each.from_last_instance_s for each in times]),
+        ("first_instance", times.from_first_instance_s),
+        ("last_instance", times.from_last_instance_s),
     ):
-        for quantile in (0.5, 0.95) if times else ():
-            family.add_metric([since, str(quantile)], quantile_of(values_s, quantile))
+        for percent, value_s in values_s.items():
+            family.add_metric([since, str(percent / 100)], value_s)
     yield family
-
-
-def quantile_of(values: Sequence[float], share: float) -> float:
-    """The least value that at least this share of them does not exceed; at least one value."""
-    return sorted(values)[max(0, ceil(share * len(values)) - 1)]
 
 
 def _labelled(

@@ -211,5 +211,5 @@ def groups_of(one: Record) -> dict[Attribute, str]:
         Attribute.KERNEL: traits.kernel,
         Attribute.THICKNESS: thicknesses[-1] if thicknesses else NOT_TOLD,
         Attribute.SITE: traits.site,
-        Attribute.HELD: NOT_TOLD if one.held is None else "held" if one.held else "shown",
+        Attribute.HELD: "held" if one.held else "shown",
     }

@@ -48,7 +48,7 @@ class Traits:
 class Record:
     """One model's newest answer for one study.
 
-    held: whether the evidence was withheld until the read (blind first); None: the site has no such mode.
+    held: whether the AI's result was withheld until the read (blind first).
     to_flag_s: from the last image to the flag. waited_s: in the queue. energy_j: of the analysis.
     """
 
@@ -64,7 +64,7 @@ class Record:
     calibrated: bool = False
     judgement: Judgement = Judgement()
     traits: Traits = Traits()
-    held: bool | None = None
+    held: bool = False
     recalled: bool = False
     to_flag_s: float | None = None
     waited_s: float | None = None

@@ -1,6 +1,5 @@
 """Storage Commitment (PS3.4 annex J): what an archive answers that we asked, and what we are asked by others."""
 
-from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -36,12 +35,21 @@ class CommitmentReport:
     committed: frozenset[str] = frozenset()
     failed: Mapping[str, int] = field(default_factory=dict)
 
-    def shortfall(self, asked: Collection[str]) -> Reason:
-        """What is said of those that were asked for and are not committed; silence about one is no promise either."""
+    def shortfall(self, asked: Collection[str], kinds: Mapping[str, str] | None = None) -> Reason:
+        """What is said of those that were asked for and are not committed; silence about one is no promise either.
+
+        kinds: by SOP Instance UID, what people call them; without it they are counted.
+        """
         missing = [uid for uid in asked if uid not in self.committed]
-        counted = Counter(self.failed.get(uid) for uid in missing)
-        told = "; ".join(f"{_meaning(code)} ({count})" for code, count in counted.items())
+        by_code: dict[int | None, list[str]] = {}
+        for uid in missing:
+            by_code.setdefault(self.failed.get(uid), []).append(uid)
+        told = "; ".join(f"{_meaning(code)} ({_named(uids, kinds)})" for code, uids in by_code.items())
         return Reason(code=FAILED, text=f"{len(missing)} of {len(asked)} objects are not committed: {told}")
+
+
+def _named(uids: Collection[str], kinds: Mapping[str, str] | None) -> str:
+    return ", ".join(dict.fromkeys(kinds[uid] for uid in uids)) if kinds else str(len(uids))
 
 
 def _meaning(failure_reason: int | None) -> str:

@@ -484,10 +484,12 @@ class CommitmentRequests(Protocol):
     def enter(self, request: CommitmentRequest, *, now: datetime) -> bool:
         """Keep a request. False, and nothing changes: its Transaction UID was used before."""
 
-    def claim(self, calling_ae_title: str, *, now: datetime, duration: timedelta) -> DueRequest | None:
+    def claim(
+        self, calling_ae_title: str, *, now: datetime, duration: timedelta, tenant: str = NO_TENANT
+    ) -> DueRequest | None:
         """Take the oldest request of this AE with which something is due and that nobody has. None: none is due.
 
-        A claim that ran out is free again.
+        A claim that ran out is free again. What others than the AE's tenant have is not held.
         """
 
     def renew(self, due: DueRequest, *, now: datetime, duration: timedelta) -> None:

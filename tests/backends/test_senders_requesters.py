@@ -76,3 +76,26 @@ def test_a_file_that_is_not_there_is_told_by_the_command(settings: Settings, mon
     monkeypatch.setenv("VIGIE_COMMITMENT", str(settings.commitment))
     with pytest.raises(typer.BadParameter, match="unreadable_commitment"):
         settings_from()
+
+
+TENANTS = """
+[a]
+called_ae_titles = ["VIGIE_A"]
+destinations = ["pacs"]
+[b]
+called_ae_titles = ["VIGIE_B"]
+destinations = ["old"{}]
+"""
+
+
+def test_an_ae_is_of_the_tenant_of_its_archive_and_of_several_it_is_said(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "tenants.toml").write_text(TENANTS.format(""))
+    kept_apart = settings.model_copy(update={"tenants": tmp_path / "tenants.toml"})
+    assert read(settings, CT1)["CT1"].tenant == ""
+    assert read(kept_apart, CT1)["CT1"].tenant == "a"
+    with pytest.raises(RequestersRefused, match=r"one of those of its archive: a \["):
+        read(kept_apart, f'{CT1}tenant = "b"')
+    (tmp_path / "tenants.toml").write_text('shared_destinations = ["pacs"]\n' + TENANTS.format(', "pacs"'))
+    with pytest.raises(RequestersRefused, match=r"one of those of its archive: a, b \["):
+        read(kept_apart, CT1)
+    assert read(kept_apart, f'{CT1}tenant = "b"')["CT1"].tenant == "b"

@@ -110,7 +110,7 @@ def test_what_is_not_committed_is_sent_again_and_only_that(store: SqlStudyStore)
     assert claimed.requests == 1
     assert claimed.failed is not None
     assert claimed.failed.code == "commitment_failed"
-    assert claimed.failed.text == "1 of 2 objects are not committed: 0x0112 no such object instance (1)"
+    assert claimed.failed.text == "1 of 2 objects are not committed: 0x0112 no such object instance (SR)"
     store.not_committed(claimed.delivery, claimed.failed, state=DeliveryState.PENDING, now=after(70), next_at=after(80))
     assert store.claim_delivery(PACS.name, now=after(79), duration=CLAIM) is None
     assert send(store, at=80) == [sr]
@@ -138,7 +138,7 @@ def test_an_object_that_an_answer_does_not_name_is_not_committed(store: SqlStudy
     claimed = due(store, at=70)
     assert claimed is not None
     assert claimed.failed is not None
-    assert claimed.failed.text == "1 of 2 objects are not committed: not told of (1)"
+    assert claimed.failed.text == "1 of 2 objects are not committed: not told of (SR)"
 
 
 def test_without_an_answer_it_is_due_again_and_the_late_answer_still_counts(store: SqlStudyStore) -> None:

@@ -1,12 +1,17 @@
 """The contract of `SqlStudyStore.board`: how long a study waited for its flag."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
+from random import Random
 
 import pytest
+import sqlalchemy as sa
 
 from services.backends.store import SqlStudyStore, open_store
-from services.backends.store.board import TimeToFlag
+from services.backends.store.board import FlagTimes, TimeToFlag
+from services.backends.store.engine import connect, writing
+from services.backends.store.tables import board, study
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.job import OrderPriority
@@ -39,13 +44,34 @@ def deliver(store: SqlStudyStore, *, at: float) -> None:
     store.delivered(due.delivery_id, now=after(at))
 
 
+PERCENTS = (50, 95)
+DAY_S = 86400.0
+
+
+def since(time: datetime, store: SqlStudyStore) -> FlagTimes:
+    return store.board.times_to_flag(since=time, percents=PERCENTS)
+
+
+def flag_times(times: Sequence[TimeToFlag]) -> FlagTimes:
+    """What the store should tell of these, by the definition of the nearest rank."""
+
+    def ranked(values: Sequence[float]) -> dict[int, float]:
+        return {percent: sorted(values)[-(-percent * len(values) // 100) - 1] for percent in PERCENTS if values}
+
+    return FlagTimes(
+        studies=len(times),
+        from_first_instance_s=ranked([each.from_first_instance_s for each in times]),
+        from_last_instance_s=ranked([each.from_last_instance_s for each in times]),
+    )
+
+
 def told(store: SqlStudyStore) -> TimeToFlag | None:
     """The same in the list, in the study's detail and in the metrics."""
     (row,) = store.board.work_list()
     detail = store.board.study(STUDY)
     assert detail is not None
     assert detail.row.time_to_flag == row.time_to_flag
-    assert store.board.times_to_flag(since=after(0)) == ((row.time_to_flag,) if row.time_to_flag else ())
+    assert since(after(0), store) == flag_times([row.time_to_flag] if row.time_to_flag else [])
     return row.time_to_flag
 
 
@@ -57,7 +83,7 @@ def test_it_counts_from_the_first_and_from_the_last_image(store: SqlStudyStore) 
     assert told(store) is None
     flagged(store, at=100, flag=Flag.URGENT)
     assert told(store) == TimeToFlag(flagged_at=after(100), from_first_instance_s=80, from_last_instance_s=50)
-    assert store.board.times_to_flag(since=after(101)) == ()
+    assert since(after(101), store).studies == 0
 
 
 def test_what_late_images_change_counts_from_those(store: SqlStudyStore) -> None:
@@ -117,3 +143,35 @@ def test_a_recalled_result_has_flagged_nothing(store: SqlStudyStore) -> None:
     assert frozen is not None
     store.recall(frozen.result_id, reason="wrong", actor="ana", now=after(90))
     assert told(store) is None
+
+
+def put_on_board(store_url: str, times: Sequence[tuple[datetime, datetime, datetime]]) -> None:
+    """Copies of the one study that is there, with other first and last images and flags."""
+    engine = connect(store_url)
+    with writing(engine) as connection:
+        for table in (study, board):
+            row = connection.execute(sa.select(table).where(table.c.study_instance_uid == STUDY)).one()._asdict()
+            for number, (first, last, at) in enumerate(times):
+                others = {"first_image_at": first, "last_image_at": last, "flagged_at": at} if table is board else {}
+                values = row | others | {"study_instance_uid": f"2.25.{number + 1}"}
+                connection.execute(sa.insert(table).values(values))
+    engine.dispose()
+
+
+@pytest.mark.parametrize("count", [1, 2, 19, 20, 21, 99, 100, 101])
+def test_percentiles_are_times_that_were_measured(store: SqlStudyStore, store_url: str, count: int) -> None:
+    random = Random(count)
+    analyse(store)
+    before, now = after(0), after(DAY_S)
+    # to the microsecond, and some of a kind; now and then a clock was set back
+    times = [
+        (
+            first,
+            first + timedelta(seconds=random.choice([0, random.random(), 30])),
+            now + timedelta(microseconds=number),
+        )
+        for number in range(count)
+        for first in [now - timedelta(microseconds=random.choice([0, -5, 60_000_000, random.randrange(10**10)]))]
+    ]
+    put_on_board(store_url, [*times, (before, before, now - timedelta(microseconds=1))])
+    assert since(now, store) == flag_times([TimeToFlag.between(*each) for each in times])

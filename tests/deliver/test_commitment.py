@@ -73,6 +73,47 @@ def test_orthanc_commits_over_an_association_of_its_own(tmp_path, monkeypatch):
     assert "committed" in listed
 
 
+@pytest.mark.system
+def test_what_orthanc_drops_behind_its_success_is_never_committed_and_once_it_keeps_it_all_is(tmp_path, monkeypatch):
+    with orthanc(tmp_path / "pacs") as pacs:
+        house = house_for(tmp_path, pacs.address, commitment_wait_s=0, commitment_max_requests=2)
+        uid, ((_, seg), (_, sr)) = frozen(house)
+        pacs.drop_reports()
+        with open_door(house.data) as door, delivering(house):
+            pacs.forward_to(door.port)
+            until(house, uid, DeliveryState.GIVEN_UP)
+            first, second = transactions(house, uid)
+            missing = "objects are not committed: 0x0112 no such object instance (SR)"
+            tried = [
+                ("pending", "pacs"),
+                ("sent", "SEG, SR"),
+                ("commitment_asked", first),
+                ("commitment_failed", f"1 of 2 {missing}, transaction {first}"),
+                ("pending", f"1 of 2 {missing} [commitment_failed]"),
+                ("sent", "SR"),
+                ("commitment_asked", second),
+                ("commitment_failed", f"1 of 1 {missing}, transaction {second}"),
+                ("given_up", f"1 of 1 {missing} [commitment_failed]"),
+            ]
+            assert [(event.what, event.cause) for event in delivery(house, uid).events] == tried
+            assert pacs.kept() == [seg]
+
+            pacs.drop_reports(dropping=False)
+            monkeypatch.setenv("VIGIE_DATA", str(house.data))
+            resent = CliRunner().invoke(app, ["deliveries", "resend", "--all"])
+            assert resent.stdout == "1 of 1 will be sent again\n"
+            until(house, uid, DeliveryState.COMMITTED)
+            assert pacs.kept() == sorted([seg, sr])
+    again = [(event.what, event.cause) for event in delivery(house, uid).events][len(tried) :]
+    third = transactions(house, uid)[-1]
+    assert again == [
+        ("pending", "asked for again"),
+        ("sent", "SR"),
+        ("commitment_asked", third),
+        ("committed", f"transaction {third}"),
+    ]
+
+
 def test_an_answer_on_the_association_of_the_request_is_taken(tmp_path):
     with archive() as pacs:
         house = house_for(tmp_path, pacs.address)

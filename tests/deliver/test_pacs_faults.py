@@ -1,6 +1,6 @@
 """Faults that real PACS make, made by dcmtk's storescp and by Orthanc: what becomes of a delivery, and what they keep.
 
-A PACS that commits only half: test_commitment; dcmtk and Orthanc commit all that they have.
+A PACS that commits only half: test_commitment.
 """
 
 import time

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_context, build_role, evt
+from pynetdicom.pdu import A_RELEASE_RQ
 from pynetdicom.presentation import StoragePresentationContexts
 
 from services.backends.senders.association import leave_answers_to_us
@@ -45,15 +46,17 @@ def archive(
     *,
     fails: Callable[[int, list[str]], list[str]] = never,
     answers: bool = True,
+    crosses_release: bool = False,
     status: int = 0x0000,
     port: int | None = None,
 ) -> Iterator[Archive]:
     """Run it until the end of the block.
 
     fails: which of the instances of the nth request (from 1) are not committed. answers: on the association of the
-    request, a moment later; else never. status: its answer to the request itself.
+    request, a moment later; else never. crosses_release: not before who asked wants to release that association.
+    status: its answer to the request itself.
     """
-    seen = Archive(port=port or free_port())
+    seen, released = Archive(port=port or free_port()), threading.Event()
 
     def store(event: evt.Event) -> int:
         seen.stored.append(str(event.request.AffectedSOPInstanceUID))
@@ -69,13 +72,18 @@ def archive(
         seen.requests.append((str(information.TransactionUID), uids))
         if answers and status == 0x0000:
             report = event_information(str(information.TransactionUID), objects, fails(len(seen.requests), uids))
-            threading.Thread(target=_answer_here, args=(event.assoc, report, seen), daemon=True).start()
+            when = released if crosses_release else None
+            threading.Thread(target=_answer_here, args=(event.assoc, report, seen, when), daemon=True).start()
         return status, None
+
+    def hear(event: evt.Event) -> None:
+        if isinstance(event.pdu, A_RELEASE_RQ):
+            released.set()
 
     ae = AE(ae_title="PACS")
     ae.supported_contexts = StoragePresentationContexts
     ae.add_supported_context(STORAGE_COMMITMENT)
-    handlers = [(evt.EVT_C_STORE, store), (evt.EVT_N_ACTION, action)]
+    handlers = [(evt.EVT_C_STORE, store), (evt.EVT_N_ACTION, action), (evt.EVT_PDU_RECV, hear)]
     server = ae.start_server(("127.0.0.1", seen.port), block=False, evt_handlers=handlers)
     try:
         yield seen
@@ -131,8 +139,11 @@ def report(
         association.release()
 
 
-def _answer_here(association: Any, information: Dataset, seen: Archive) -> None:
+def _answer_here(association: Any, information: Dataset, seen: Archive, when: threading.Event | None) -> None:
     time.sleep(ANSWER_AFTER_S)
+    if when:
+        association._reactor_checkpoint.clear()  # the release waits until the answer has gone
+        when.wait()
     kind = 2 if "FailedSOPSequence" in information else 1
     try:
         answer, _ = association.send_n_event_report(information, kind, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE)

@@ -93,6 +93,7 @@ def request_commitment(
     information: Dataset,
     *,
     ae_title: str = "CT1",
+    called: str = "VIGIE",
     action_type: int = REQUEST,
     instance: str = WELL_KNOWN_INSTANCE,
     scu_role: bool | None = None,
@@ -104,7 +105,7 @@ def request_commitment(
     ae = AE(ae_title=ae_title)
     roles: list[Any] = [] if scu_role is None else [build_role(STORAGE_COMMITMENT, scu_role=scu_role)]
     association = ae.associate(
-        "127.0.0.1", port, contexts=[build_context(STORAGE_COMMITMENT)], ae_title="VIGIE", ext_neg=roles
+        "127.0.0.1", port, contexts=[build_context(STORAGE_COMMITMENT)], ae_title=called, ext_neg=roles
     )
     if not association.is_established:
         return None

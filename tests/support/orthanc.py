@@ -22,6 +22,14 @@ function OnStoredInstance(instanceId, tags, metadata, origin)
   SendToModality(instanceId, 'vigie')
 end
 """
+DROP = """
+function ReceivedInstanceFilter(tags, origin)
+  local drops = io.open('%s')
+  if drops == nil then return true end
+  drops:close()
+  return tags.Modality ~= 'SR'
+end
+"""
 PUSH_S = 60.0
 
 
@@ -33,6 +41,14 @@ class Orthanc:
     dicomweb: str
     address: str
     log: Path
+    drops_reports: Path
+
+    def drop_reports(self, dropping: bool = True) -> None:
+        """From now on keep no SR, and answer success to each all the same."""
+        if dropping:
+            self.drops_reports.touch()
+        else:
+            self.drops_reports.unlink()
 
     def forward_to(self, port: int) -> None:
         """Say where Vigie listens, for `orthanc(..., forwards=True)` and `push`."""
@@ -42,6 +58,11 @@ class Orthanc:
     def jobs(self) -> list[str]:
         """The states of its jobs: every forwarding is one."""
         return [str(job["State"]) for job in httpx.get(f"{self.rest}/jobs?expand", timeout=30).json()]
+
+    def kept(self) -> list[str]:
+        """The SOP Instance UIDs of what it has, sorted."""
+        found = httpx.get(f"{self.rest}/instances?expand", timeout=30).json()
+        return sorted(str(one["MainDicomTags"]["SOPInstanceUID"]) for one in found)
 
     def instances(self) -> int:
         """How many instances it has."""
@@ -102,6 +123,7 @@ def orthanc(
             dicomweb=f"http://127.0.0.1:{http}/dicom-web",
             address=f"{ae_title}@127.0.0.1:{dicom}",
             log=log,
+            drops_reports=folder / "drops_reports",
         )
         try:
             wait_until(lambda: _answers(running, process), timeout_s=READY_S, what=f"Orthanc, see {log}, answering")
@@ -119,8 +141,8 @@ def _answers(running: Orthanc, process: subprocess.Popen[bytes]) -> bool:
 
 
 def _configuration(folder: Path, http: int, dicom: int, ae_title: str, *, forwards: bool) -> dict[str, object]:
-    script = folder / "forward.lua"
-    script.write_text(FORWARD)
+    script = folder / "script.lua"
+    script.write_text(DROP % (folder / "drops_reports") + (FORWARD if forwards else ""))
     return {
         "Name": "Vigie's test PACS",
         "StorageDirectory": str(folder / "storage"),
@@ -133,7 +155,7 @@ def _configuration(folder: Path, http: int, dicom: int, ae_title: str, *, forwar
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
         "DicomAlwaysAllowStore": True,
-        "LuaScripts": [str(script)] if forwards else [],
+        "LuaScripts": [str(script)],
         "JobsHistorySize": 1000,
         "OverwriteInstances": forwards,  # what is sent again is then forwarded again, too
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},

@@ -113,6 +113,18 @@ def test_a_study_opens_on_its_lesion_and_image_and_overlay_follow_each_jump(site
         assert {url.split("/")[2] for url in asked if url.startswith("http")} == {site.root.removeprefix("http://")}
 
 
+def test_the_report_is_read_as_text(site: Site):
+    with new_page(width=1000, height=640) as (page, _):
+        open_viewer(page, site)
+        page.get_by_text("Vigie SR").dblclick()
+        page.get_by_text("Imaging Measurement Report").wait_for()
+        told = page.inner_text("body")
+        for words in ("Tracking Identifier: Lesion 3", "Long axis: ", "with findings", "not for diagnosis"):
+            assert words in told
+        assert "not calibrated on patients" in told
+        assert "is not supported" not in told
+
+
 def test_list_and_study_are_accessible(site: Site):
     with new_page() as (page, _):
         for address in (site.root, f"{site.root}/studies/{site.study}"):

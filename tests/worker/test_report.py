@@ -65,6 +65,12 @@ def test_the_numbers_of_the_report_are_those_of_the_lesions():
     assert key_images == [series[lesion.key_slice].SOPInstanceUID for lesion in lesions]
 
 
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_a_report_is_a_list_of_statements_and_no_flowing_text(outcome: Outcome):
+    sr = reported(outcome)[-1]
+    assert {element.value for element in sr.iterall() if element.keyword == "ContinuityOfContent"} == {"SEPARATE"}
+
+
 def test_a_segmentation_holds_only_slices_with_content():
     series = ct_series(slices=12, rows=16, columns=16)
     volume = volume_of_series(series)

@@ -4,8 +4,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.association import Association
+from pynetdicom.dimse_messages import N_EVENT_REPORT_RQ
 from pynetdicom.presentation import build_context
 
 from services.backends.senders.association import established
@@ -20,6 +22,7 @@ from services.backends.storage_commitment import (
 from services.triage.commitment import REFUSED, CommitmentReport
 from services.triage.errors import DestinationRefused, DestinationUnavailable
 
+_RELEASE_S = 2.0
 _LOOK_UP_S = 0.05  # an answer, or the end of the association, is noticed so late
 
 
@@ -44,16 +47,24 @@ class StorageCommitmentUser:
     ) -> None:
         """See CommitmentUser."""
         heard: set[str] = set()
+        arrived: list[evt.Event] = []
         serving: list[threading.Thread] = []
 
         def hear(report: CommitmentReport) -> bool:
-            serving.append(threading.current_thread())
             known = record(report)
             heard.add(report.transaction_uid)
             return known
 
+        def arrive(event: evt.Event) -> None:
+            if isinstance(event.message, N_EVENT_REPORT_RQ):
+                arrived.append(event)
+
+        def serve(event: evt.Event) -> tuple[int | Dataset, None]:
+            serving.append(threading.current_thread())
+            return answer_report(event, hear)
+
         contexts = [build_context(STORAGE_COMMITMENT)]
-        handlers = [(evt.EVT_N_EVENT_REPORT, answer_report, [hear])]
+        handlers = [(evt.EVT_DIMSE_RECV, arrive), (evt.EVT_N_EVENT_REPORT, serve)]
         with established(self._address, self._ae_title, contexts, link=self._link, handlers=handlers) as association:
             transaction_uid = begin()
             self._request(association, transaction_uid, objects)
@@ -61,8 +72,14 @@ class StorageCommitmentUser:
             while transaction_uid not in heard and association.is_established and time.monotonic() < deadline:
                 time.sleep(_LOOK_UP_S)
             # pynetdicom serves each report in a thread of its own: the release must not overtake the answer
+            deadline = time.monotonic() + _LOOK_UP_S
+            while len(serving) < len(arrived) and time.monotonic() < deadline:
+                time.sleep(_LOOK_UP_S / 10)
             for thread in serving:
                 thread.join()
+            # a report that crosses the release can be answered no more, and some archives wait for that before they
+            # release: they are left to report again
+            association.acse_timeout = _RELEASE_S
 
     def _request(self, association: Association, transaction_uid: str, objects: Sequence[tuple[str, str]]) -> None:
         try:

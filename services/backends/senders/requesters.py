@@ -15,12 +15,15 @@ from services.backends.senders.routes import Commitment, Route, routes
 from services.backends.senders.toml_file import PeerTable, read_tables, told
 from services.settings import Settings
 from services.triage.errors import RequestersRefused
+from services.triage.result import Destination
+from services.triage.tenant import NO_TENANT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Requester:
     """An AE that may ask us, and whose archive must have committed an instance before we do.
 
+    tenant: whose the AE is: instances of others are none of its business.
     archive, commitment: that destination, and how it is asked. report_to: AET@HOST:PORT of the requester, reached by
     `link` under `calling_ae_title` (None: that of the settings). look_for_s: so long an instance that we do not hold is
     waited for. decide_within_s: what is undecided after so long is reported as failed. report_within_s: so long the
@@ -28,6 +31,7 @@ class Requester:
     """
 
     ae_title: str
+    tenant: str
     archive: Route
     commitment: Commitment
     report_to: str
@@ -64,6 +68,7 @@ class _Entry(PeerTable):
     """The table of one AE."""
 
     archive: str
+    tenant: str = NO_TENANT
     report_to: Annotated[str, AfterValidator(_dicom_address)]
     look_for_s: float = Field(60.0, ge=0)
     decide_within_s: float = Field(21600.0, gt=0)
@@ -86,6 +91,7 @@ def _requester(path: Path, name: str, table: Any, archives: dict[str, Route]) ->
         raise _refused(path, name, text)
     return Requester(
         ae_title=name,
+        tenant=_tenant(path, name, entry.tenant, archive.destination),
         archive=archive,
         commitment=archive.commitment,
         report_to=entry.report_to,
@@ -95,6 +101,18 @@ def _requester(path: Path, name: str, table: Any, archives: dict[str, Route]) ->
         decide_within_s=entry.decide_within_s,
         report_within_s=entry.report_within_s,
     )
+
+
+def _tenant(path: Path, name: str, said: str, archive: Destination) -> str:
+    """That of the archive; where several share it, the one that is said."""
+    served = sorted(archive.tenants or ())
+    if said in served or not (said or served):
+        return said
+    if said == NO_TENANT and len(served) == 1:
+        return served[0]
+    theirs = ", ".join(filter(None, served)) or "none"
+    text = f"field 'tenant': say whose this AE is, one of those of its archive: {theirs}"
+    raise _refused(path, name, text)
 
 
 def _refused(path: Path, name: str, wrong: str) -> RequestersRefused:

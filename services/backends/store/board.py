@@ -1,6 +1,7 @@
 """What the desk sees of the store: the work list, one study, and counts. Reads only; `SqlStudyStore.board` is one."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -84,6 +85,15 @@ class TimeToFlag:
             from_first_instance_s=max(0.0, (flagged_at - first).total_seconds()),
             from_last_instance_s=max(0.0, (flagged_at - last).total_seconds()),
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlagTimes:
+    """Times to flag of so many studies: by percent, the least that so many percent of them do not exceed."""
+
+    studies: int
+    from_first_instance_s: Mapping[int, float] = field(default_factory=dict)
+    from_last_instance_s: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

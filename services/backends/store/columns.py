@@ -1,4 +1,4 @@
-"""Column types: times in UTC, our frozen dataclasses as JSON text, and text from outside."""
+"""Column types: times in UTC (and in SQL as numbers), our frozen dataclasses as JSON text, and text from outside."""
 
 import json
 from datetime import UTC, datetime
@@ -8,6 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import TypeDecorator
 
 
@@ -31,6 +34,25 @@ class UtcTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class microseconds(GenericFunction[int]):  # noqa: N801 - it is called as functions of SQL are
+    """A `UtcTime` column as whole microseconds since 1970, so that a database can tell how far two are apart."""
+
+    type = sa.BigInteger()
+    inherit_cache = True
+
+
+@compiles(microseconds, "postgresql")
+def _microseconds_postgresql(element: microseconds, compiler: SQLCompiler, **options: Any) -> str:
+    return f"CAST(EXTRACT(epoch FROM {compiler.process(element.clauses, **options)}) * 1000000 AS BIGINT)"
+
+
+@compiles(microseconds, "sqlite")
+def _microseconds_sqlite(element: microseconds, compiler: SQLCompiler, **options: Any) -> str:
+    # kept as 'YYYY-MM-DD HH:MM:SS.ffffff'; SQLite's own functions know no more than milliseconds
+    time = compiler.process(element.clauses, **options)
+    return f"(CAST(strftime('%s', {time}) AS INTEGER) * 1000000 + CAST(substr({time}, 21) AS INTEGER))"
 
 
 @cache

@@ -11,12 +11,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store.deliveries import UNCLAIMED, claim, held, note, put_off, uncommitted
+from services.backends.store.deliveries import UNCLAIMED, claim, going, held, note, put_off, uncommitted
 from services.backends.store.tables import commitment, delivery
 from services.triage.commitment import CommitmentReport
 from services.triage.errors import LeaseLost, Reason
 from services.triage.ports import DueCommitment, DueDelivery
-from services.triage.result import DeliveryState, reached_from
+from services.triage.result import DeliveryState, kind_of, reached_from
 
 
 def claim_due(
@@ -76,7 +76,8 @@ def reported(connection: Connection, report: CommitmentReport, *, now: datetime)
     if not remaining:
         _committed(connection, row, report, now=now)
         return True
-    reason = report.shortfall(transaction.instances)
+    kinds = {uid: kind_of(sop_class_uid).upper() for sop_class_uid, uid, _ in going(connection, row)}
+    reason = report.shortfall(transaction.instances, kinds)
     values: dict[str, Any] = {"uncommitted": tuple(remaining)}
     if report.transaction_uid == row.transaction_uid and row.state == DeliveryState.SENT:
         values |= {"next_at": now, "reason_code": reason.code, "reason_text": reason.text, **UNCLAIMED}

@@ -1,6 +1,6 @@
 """The reads of the desk: the work list, one study with all its history, and counts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -116,10 +116,10 @@ class Board:
         with reading(self._engine) as connection:
             return {key[0]: n for key, n in _count_by(connection, study.c.tenant).items()}
 
-    def times_to_flag(self, *, since: datetime) -> tuple[shown.TimeToFlag, ...]:
-        """Of every study that got since then the flag that it has now."""
+    def times_to_flag(self, *, since: datetime, percents: Sequence[int]) -> shown.FlagTimes:
+        """Of all studies that got since then the flag that they have now; percents: 1 to 100 each."""
         with reading(self._engine) as connection:
-            return times_since(connection, since)
+            return times_since(connection, since, percents)
 
     def counts(self) -> shown.Counts:
         """For metrics."""

@@ -7,7 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store.board import TimeToFlag
+from services.backends.store.board import FlagTimes
+from services.backends.store.columns import microseconds
 from services.backends.store.tables import board, job, result, study_version
 from services.triage.finding import Outcome
 
@@ -35,8 +36,38 @@ def flagged(connection: Connection, placing: Sequence[Any]) -> dict[str, datetim
     return {"flagged_at": row.frozen_at, "first_image_at": version.opened_at, "last_image_at": version.last_image_at}
 
 
-def times_since(connection: Connection, since: datetime) -> tuple[TimeToFlag, ...]:
-    """Of every study that got its flag since then."""
-    columns = board.c.flagged_at, board.c.first_image_at, board.c.last_image_at
-    rows = connection.execute(sa.select(*columns).where(board.c.flagged_at >= since))
-    return tuple(TimeToFlag.between(first, last, at) for at, first, last in rows)
+def times_since(connection: Connection, since: datetime, percents: Sequence[int]) -> FlagTimes:
+    """Of all studies that got their flag since then; the database ranks them, and tells those of the ranks alone."""
+    first, last = (
+        (microseconds(board.c.flagged_at) - microseconds(at)).label(name)
+        for name, at in (("first", board.c.first_image_at), ("last", board.c.last_image_at))
+    )
+    ranked = (
+        sa.select(
+            first,
+            last,
+            sa.func.row_number().over(order_by=first).label("first_rank"),
+            sa.func.row_number().over(order_by=last).label("last_rank"),
+            sa.func.count().over().label("studies"),
+        )
+        .where(board.c.flagged_at >= since)
+        .subquery()
+    )
+    ranks = [_nearest_rank(ranked.c.studies, percent) for percent in percents]
+    told = sa.or_(ranked.c.first_rank.in_(ranks), ranked.c.last_rank.in_(ranks))
+    rows = connection.execute(sa.select(ranked).where(told)).all()
+    if not rows:
+        return FlagTimes(studies=0)
+    wanted = {percent: _nearest_rank(rows[0].studies, percent) for percent in percents}
+    by_first = {row.first_rank: row.first for row in rows}
+    by_last = {row.last_rank: row.last for row in rows}
+    return FlagTimes(
+        studies=rows[0].studies,
+        from_first_instance_s={percent: max(0, by_first[rank]) / 1e6 for percent, rank in wanted.items()},
+        from_last_instance_s={percent: max(0, by_last[rank]) / 1e6 for percent, rank in wanted.items()},
+    )
+
+
+def _nearest_rank(count: Any, percent: int) -> Any:
+    """Of the least value that at least so many percent do not exceed; of a number or of a column."""
+    return (count * percent + 99) // 100

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 from services.backends.store import result_traits as traits_of
 from services.backends.store.engine import insert_new, put, reading, writing
 from services.backends.store.tables import (
+    blind_hold,
     job,
     observation,
     observing,
@@ -25,6 +26,7 @@ from services.backends.store.tables import (
 )
 from services.backends.store.verdicts import verdict_of
 from services.backends.store.versions import attributes_of
+from services.backends.store.withheld import is_held
 from services.observatory.figures import Figures
 from services.observatory.record import Record, Traits, judge
 from services.triage.finding import Flag, Outcome
@@ -190,6 +192,7 @@ def _analyses(span: Span, after: tuple[datetime, str] | None) -> sa.Select[Any]:
             study_version.c.rerun,
             study.c.tenant,
             recall.c.recalled_at,
+            blind_hold.c.since.label("held_since"),
             *(column for column in result_traits.c if column.name != "result_id"),
         )
         .join(job, job.c.job_id == result.c.job_id)
@@ -202,9 +205,11 @@ def _analyses(span: Span, after: tuple[datetime, str] | None) -> sa.Select[Any]:
         )
         .join(study, study.c.study_instance_uid == result.c.study_instance_uid)
         .outerjoin(recall, recall.c.result_id == result.c.result_id)
+        .outerjoin(blind_hold, blind_hold.c.result_id == result.c.result_id)
         .outerjoin(result_traits, result_traits.c.result_id == result.c.result_id)
         .where(result.c.frozen_at >= span.since, result.c.frozen_at < span.until)
-        .where(job.c.reconciles.is_(None), ~superseded)
+        # what is still withheld must not be told by a figure either
+        .where(job.c.reconciles.is_(None), ~superseded, ~is_held(result.c.result_id, span.until))
         .order_by(result.c.frozen_at, result.c.result_id)
     )
     if span.model is not None:
@@ -272,5 +277,6 @@ def _record(row: sa.Row[Any], given: Sequence[Verdict]) -> Record:
         to_flag_s=max(0.0, (row.frozen_at - row.last_image_at).total_seconds()) if flags else None,
         waited_s=max(0.0, (row.frozen_at - row.queued_at).total_seconds() - worked_s),
         energy_j=row.energy_j,
+        held=row.held_since is not None,
         energy_measured=row.energy_source == EnergySource.MEASURED,
     )

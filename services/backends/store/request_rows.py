@@ -2,28 +2,30 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store import history
-from services.backends.store.tables import archive_inquiry, commitment_request, instance, requested_instance
+from services.backends.store.tables import archive_inquiry, commitment_request, instance, requested_instance, study
 from services.triage.commitment import DueRequest, RequestLine, RequestState, Wanted
 from services.triage.errors import Reason
+from services.triage.tenant import NO_TENANT
 
 UNCLAIMED = {"claim": None, "claim_expires_at": None}
 
 
-def due_request(connection: Connection, transaction_uid: str) -> DueRequest:
-    """Everything that is known of a request."""
+def due_request(connection: Connection, transaction_uid: str, *, tenant: str = NO_TENANT) -> DueRequest:
+    """Everything that is known of a request; held is what this tenant has."""
     row = connection.execute(sa.select(commitment_request).where(is_request(transaction_uid))).one()
     items = connection.execute(
         sa.select(requested_instance)
         .where(requested_instance.c.transaction_uid == transaction_uid)
         .order_by(requested_instance.c.position)
     ).all()
-    held = _held(connection, transaction_uid)
+    held = _held(connection, transaction_uid, tenant)
     return DueRequest(
         transaction_uid=transaction_uid,
         calling_ae_title=row.calling_ae_title,
@@ -120,14 +122,20 @@ def enter_verdicts(connection: Connection, verdicts: Sequence[dict[str, Any]]) -
 def note(
     connection: Connection, transaction_uid: str, what: str, cause: str, now: datetime, *, actor: str = "deliver"
 ) -> None:
-    """A line in the history of each study of which an instance was asked for."""
-    studies = connection.scalars(
-        sa.select(instance.c.study_instance_uid)
+    """A line in the history of each study of which the archive was asked for an instance.
+
+    Of no other: an AE may ask for instances that another tenant holds, which says nothing to anybody.
+    """
+    lists = connection.scalars(
+        sa.select(archive_inquiry.c.instances).where(archive_inquiry.c.request_uid == transaction_uid)
+    )
+    asked = set(chain.from_iterable(lists))
+    held = connection.execute(
+        sa.select(instance.c.study_instance_uid, instance.c.sop_instance_uid)
         .join(requested_instance, requested_instance.c.sop_instance_uid == instance.c.sop_instance_uid)
         .where(requested_instance.c.transaction_uid == transaction_uid)
-        .distinct()
-        .order_by(instance.c.study_instance_uid)
-    ).all()
+    )
+    studies = sorted({study_uid for study_uid, uid in held if uid in asked})
     lines = [history.line(uid, "study", uid, time=now, actor=actor, what=what, cause=cause) for uid in studies]
     history.write(connection, lines)
 
@@ -161,14 +169,18 @@ def is_request(transaction_uid: str) -> sa.ColumnElement[bool]:
     return commitment_request.c.transaction_uid == transaction_uid
 
 
-def _held(connection: Connection, transaction_uid: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+def _held(connection: Connection, transaction_uid: str, tenant: str) -> dict[str, tuple[str, tuple[str, ...]]]:
     """SOP Instance UID -> SOP Class UID (of the newest content) and digests, of what is undecided and was received."""
-    rows = connection.execute(
+    found = (
         sa.select(instance.c.sop_instance_uid, instance.c.digest, instance.c.header)
         .join(requested_instance, requested_instance.c.sop_instance_uid == instance.c.sop_instance_uid)
         .where(requested_instance.c.transaction_uid == transaction_uid, sa.not_(requested_instance.c.decided))
         .order_by(instance.c.id)
     )
+    if tenant != NO_TENANT:
+        found = found.join(study, study.c.study_instance_uid == instance.c.study_instance_uid)
+        found = found.where(study.c.tenant == tenant)
+    rows = connection.execute(found)
     held: dict[str, tuple[str, tuple[str, ...]]] = {}
     for row in rows:
         _, earlier = held.get(row.sop_instance_uid, ("", ()))

@@ -25,6 +25,7 @@ from services.triage.commitment import (
     RequestState,
 )
 from services.triage.errors import LeaseLost, Reason
+from services.triage.tenant import NO_TENANT
 
 _OPEN = (RequestState.ASKED, RequestState.DECIDED)
 
@@ -63,7 +64,9 @@ class Requests:
             return False
         return True
 
-    def claim(self, calling_ae_title: str, *, now: datetime, duration: timedelta) -> DueRequest | None:
+    def claim(
+        self, calling_ae_title: str, *, now: datetime, duration: timedelta, tenant: str = NO_TENANT
+    ) -> DueRequest | None:
         """See CommitmentRequests."""
         found = _next(calling_ae_title, now)
         # a look without the write lock first: an idle process disturbs nobody
@@ -77,7 +80,7 @@ class Requests:
             this, mine = commitment_request.c.transaction_uid == uid, uuid4().hex
             values = {"claim": mine, "claim_expires_at": now + duration}
             connection.execute(sa.update(commitment_request).where(this).values(values))
-            return rows.due_request(connection, uid)
+            return rows.due_request(connection, uid, tenant=tenant)
 
     def renew(self, due: DueRequest, *, now: datetime, duration: timedelta) -> None:
         """See CommitmentRequests."""

@@ -1,13 +1,13 @@
 """The document around the tree: a Comprehensive 3D SR (PS3.3 A.35.13) of TID 1500, frozen as it is written."""
 
 from collections.abc import Iterator
-from io import BytesIO
 
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, generate_uid
 
 from services import __version__
+from services.backends.freezing import freeze
 from services.backends.image_header import TYPE_2, identity_of, name_patient
 from services.backends.references import hierarchical
 from services.backends.verdict_report import codes
@@ -35,7 +35,9 @@ def write_verdicts(subject: Subject) -> ResultObject:
     _tell_series(document, subject)
     _tell_root(document, subject)
     _tell_references(document, subject)
-    return _frozen(document)
+    document.file_meta = FileMetaDataset()
+    document.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return freeze(document)
 
 
 def _header(source: Dataset) -> Dataset:
@@ -119,18 +121,4 @@ def _named(one: Reference, study_instance_uid: str) -> Dataset:
         SeriesInstanceUID=one.series_instance_uid,
         SOPClassUID=one.sop_class_uid,
         SOPInstanceUID=one.sop_instance_uid,
-    )
-
-
-def _frozen(document: Dataset) -> ResultObject:
-    document.file_meta = FileMetaDataset()
-    document.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    content = BytesIO()
-    document.save_as(content, enforce_file_format=True)
-    return ResultObject(
-        modality=document.Modality,
-        sop_class_uid=document.SOPClassUID,
-        sop_instance_uid=document.SOPInstanceUID,
-        series_instance_uid=document.SeriesInstanceUID,
-        content=content.getvalue(),
     )

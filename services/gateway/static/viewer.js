@@ -83,10 +83,31 @@ const source = (sourceName, root) => ({
   },
 });
 
+// Opens a report of Vigie's as its text. Else OHIF draws the lines of a measurement report on the image and tells none of its
+// words; of a report whose lesions are segments it shows a black viewport. References, which are no words, are left out.
+const readReports = {
+  id: 'vigie.read-reports',
+  onModeEnter({ servicesManager }) {
+    const { displaySetService } = servicesManager.services;
+    const list = items => (items ? [items].flat() : []);
+    const isRead = ({ ValueType, ConceptNameCodeSequence: name }) =>
+      ['TEXT', 'CODE', 'NUM', 'CONTAINER'].includes(ValueType) && list(name)[0]?.CodeMeaning !== 'Image Library';
+    const words = item => ({ ...item, ContentSequence: list(item.ContentSequence).filter(isRead).map(words) });
+    const asText = sets => {
+      for (const one of sets) {
+        if (!one.isImagingMeasurementReport || one.instance.Manufacturer !== 'Vigie') continue;
+        one.isImagingMeasurementReport = false;
+        one.instances = [words(one.instance)];
+      }
+    };
+    displaySetService.subscribe(displaySetService.EVENTS.DISPLAY_SETS_ADDED, added => asText(added.displaySetsAdded));
+  },
+};
+
 window.config = {
   name: 'vigie',
   routerBasename: '/ohif',
-  extensions: [openResult, vigieBar],
+  extensions: [openResult, readReports, vigieBar],
   modes: [],
   customizationService: [{ 'ohif.tours': { $set: [] }, 'ohif.hotkeyBindings': { $apply: moved } }],
   showStudyList: false,

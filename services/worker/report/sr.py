@@ -90,6 +90,7 @@ def write_sr(subject: Subject, *, volume: Volume | None, seg: Segmentation | Non
     root.insert(len(root) - 1, image_library(images))
     words = comment(finding, model, subject.refused_series, replaces=bool(subject.predecessors))
     root.append(_evaluations(_answers(finding), words))
+    _separate(report[0])
     return _Report(
         evidence=[*images, *([seg] if seg is not None else [])],
         content=report,
@@ -99,6 +100,14 @@ def write_sr(subject: Subject, *, volume: Volume | None, seg: Segmentation | Non
         previous_versions=list(subject.predecessors) or None,
         **new_series(Kind.SR, subject.model, images[0], subject.now),
     )
+
+
+def _separate(container: Dataset) -> None:
+    """Single statements (PS3.3 C.17.3), not the flowing text that highdicom makes of them, which nobody could read."""
+    container.ContinuityOfContent = "SEPARATE"
+    for item in container.ContentSequence:
+        if item.ValueType == "CONTAINER":
+            _separate(item)
 
 
 def _answers(finding: Finding) -> list[Answer]:

@@ -3,12 +3,12 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
 
+from services.backends.freezing import freeze
 from services.backends.image_header import name_patient
 from services.triage.finding import Finding
 from services.triage.job import SeriesRefusal
@@ -104,13 +104,4 @@ def _fallbacks(marked: Marked, wanted: Collection[ObjectKind]) -> Iterator[Datas
 def frozen(data_set: Dataset, header: Dataset) -> ResultObject:
     """The bytes of a finished object, with the patient's name of an image header."""
     name_patient(data_set, header)
-    content = BytesIO()
-    data_set.save_as(content, enforce_file_format=True)
-    return ResultObject(
-        modality=data_set.Modality,
-        sop_class_uid=data_set.SOPClassUID,
-        sop_instance_uid=data_set.SOPInstanceUID,
-        series_instance_uid=data_set.SeriesInstanceUID,
-        content=content.getvalue(),
-        names=named_by(data_set) if data_set.Modality == "SR" else None,
-    )
+    return freeze(data_set, names=named_by(data_set) if data_set.Modality == "SR" else None)
