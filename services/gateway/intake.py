@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import structlog
 
 from services.backends.headers import read_instance
+from services.logs import where
 from services.triage.errors import InstanceRefused, OutOfResources
 from services.triage.ports import StudyFiles
 from services.triage.study import Instance
@@ -29,6 +30,11 @@ class Intake:
         except InstanceRefused as refusal:
             self._quarantine(content, refusal, received_from)
             raise
+        except Exception as error:  # the border: whatever a sender made, it is answered, and no byte of it is lost
+            log.error("unforeseen_error", **where(error))  # noqa: TRY400 - no values
+            refusal = InstanceRefused("internal_error", "an error that nobody foresaw; the bytes are kept for a person")
+            self._quarantine(content, refusal, received_from)
+            raise refusal from error
 
     def keep(
         self,
