@@ -9,8 +9,7 @@ LENGTHS = (0, 1, 2, 3, 0x7F, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF, 0x7FFF
 VRS = tuple(
     each.encode()
     for each in "AE AS AT CS DA DS DT FL FD IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV"
-    " ZZ \x00\x00 \xe9".replace("\xe9", "ox").split(" ")
-    if len(each) == 2
+    " ZZ ox \x00\x00".split(" ")
 )
 
 CANARY = "ZQFUZZCANARY"

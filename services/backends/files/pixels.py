@@ -44,7 +44,9 @@ def same_pixels(kept: Path, arrived: Path) -> bool:
             one is not None and other is not None and np.array_equal(one, other)
             for one, other in zip_longest(_frames(kept), _frames(arrived))
         )
-    except _UNREADABLE:
+    except FileNotFoundError:
+        raise
+    except (*_UNREADABLE, OSError):  # pydicom raises OSError where a sequence ends too early
         return False
 
 

@@ -32,7 +32,7 @@ def read_header(file: BinaryIO) -> Dataset:
     on_disk = hasattr(file, "name")
     try:
         return dcmread(file, defer_size=DEFER_BYTES if on_disk else None, force=True)
-    except UNREADABLE as error:
+    except (*UNREADABLE, OSError) as error:
         raise undecodable() from error
 
 
@@ -67,6 +67,8 @@ def _element(dataset: Dataset, tag: BaseTag, bulk_root: str | None) -> Element:
 def _plain(element: DataElement) -> Element:
     answer = element.to_json_dict(None, 0)
     if "Value" in answer:
+        if any(isinstance(each, bytes) for each in answer["Value"]):
+            raise ValueError("bytes where the VR promises text or numbers")
         answer["Value"] = [_finite(each) for each in answer["Value"]]
     return answer
 

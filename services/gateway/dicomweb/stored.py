@@ -119,7 +119,7 @@ class StoredFile:
             dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
             content = BytesIO()
             dcmwrite(content, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
-        except UNREADABLE as error:
+        except (*UNREADABLE, OSError) as error:
             raise undecodable() from error
         content.seek(0)
         return content
