@@ -15,6 +15,7 @@ from typing import Any
 from services.backends.files import FolderStudyFiles
 from tests.support.peers import free_port, listens, wait_until
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 VIGIE = Path(sys.executable).parent / "vigie"
 AE_TITLE = "FUZZ"
 MAX_INSTANCE_MB = 4
@@ -65,7 +66,7 @@ def event_of(line: str) -> dict[str, Any]:
 
 
 @contextmanager
-def running(around: Path, *, port: int | None = None) -> Iterator[Service]:
+def running(around: Path) -> Iterator[Service]:
     """Run it until the end of the block; returns once all its parts listen."""
     ports = {name: free_port() for name in ("dicom", "http", "hl7")}
     elsewhere = around / "tmp"
@@ -78,7 +79,8 @@ def running(around: Path, *, port: int | None = None) -> Iterator[Service]:
         "min_free_mb": 0,
     }
     environment = os.environ | {f"VIGIE_{name.upper()}": str(value) for name, value in settings.items()}
-    environment |= {"TMPDIR": str(elsewhere), "HOME": str(elsewhere)}
+    # it runs in another folder, and must be of this tree
+    environment |= {"TMPDIR": str(elsewhere), "HOME": str(elsewhere), "PYTHONPATH": str(REPOSITORY)}
     with (
         (around / "service.log").open("wb") as log,
         subprocess.Popen(

@@ -1,0 +1,66 @@
+"""What the fuzzing campaign has found behind the door: an instance that is kept must never break what reads it."""
+
+import struct
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from fuzz.bombs import EXPLICIT, header
+from fuzz.mutations import element
+from services.backends.files.pixels import same_pixels
+from services.backends.headers import read_instance
+from services.backends.part10 import wrap
+from services.gateway.app import create_app
+from tests.support.house import House
+from tests.support.records import NOON
+
+UID = "1.2.9.100000000000000000000"
+PIXELS = element(0x7FE00010, b"OW", bytes(64), EXPLICIT)
+ODD_DOUBLE = element(0x00189999, b"FD", bytes(7), EXPLICIT)
+ODD_DOUBLE_GEOMETRY = element(0x00181310, b"US", bytes(3), EXPLICIT)
+ENDS_EARLY = element(0x52009229, b"SQ", struct.pack("<HHI", 0xFFFE, 0xE000, 4) + bytes(4) + bytes(6), EXPLICIT)
+BYTES_AS_NUMBER = element(0x00280010, b"OB", bytes(2), EXPLICIT)
+SPOILT = {
+    "a number cut in the middle": header(UID) + ODD_DOUBLE + PIXELS,
+    "a geometry cut in the middle": header(UID) + ODD_DOUBLE_GEOMETRY + PIXELS,
+    "a sequence that ends early": header(UID) + ENDS_EARLY + PIXELS,
+    "rows as bytes": header(UID).replace(element(0x00280010, b"US", b"\x08\x00", EXPLICIT), BYTES_AS_NUMBER) + PIXELS,
+}
+
+
+def part10(data_set: bytes) -> bytes:
+    return wrap(
+        data_set,
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+        sop_instance_uid=UID,
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        source_ae_title="CT1",
+    )
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_an_instance_that_is_kept_breaks_neither_search_nor_retrieval(tmp_path: Path, name: str) -> None:
+    content = part10(SPOILT[name])
+    instance = read_instance(content)
+    house = House(tmp_path)
+    house.files.keep(content, digest=instance.digest, received_from="CT1")
+    house.store.record([(instance, "CT1")], now=NOON)
+    client = TestClient(create_app(house.settings, store=house.store, files=house.files), base_url="http://127.0.0.1")
+    study = "/dicomweb/studies/1.2.3.4.5.6.7"
+    one = f"{study}/series/1.2.3.4.5.6.8/instances/{UID}"
+    for path in (f"{one}/metadata", f"{study}/instances?includefield=all", "/dicomweb/studies?includefield=all"):
+        assert client.get(path).status_code == 200
+    decoded = 'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.1'
+    assert client.get(one, headers={"Accept": decoded}).status_code in (200, 406)
+    for path in (f"{one}/rendered", f"{one}/frames/1"):
+        assert client.get(path).status_code in (200, 406)
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_an_instance_that_cannot_be_read_shows_the_same_as_none(tmp_path: Path, name: str) -> None:
+    spoilt, other = tmp_path / "1.dcm", tmp_path / "2.dcm"
+    spoilt.write_bytes(part10(SPOILT[name]))
+    other.write_bytes(part10(header(UID) + PIXELS))
+    same_pixels(spoilt, spoilt)
+    assert not same_pixels(spoilt, other) or name == "a number cut in the middle"
