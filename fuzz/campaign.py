@@ -9,6 +9,7 @@ Case N of a seed is the same in every run on the same files. What is found is ke
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -55,6 +56,7 @@ def campaign(count: int, seed: str, targets: Sequence[str] = TARGETS) -> list[Ta
     origins = seeds()
     try:
         for target in targets:
+            print(f"{datetime.now(UTC):%H:%M:%S} {target}", file=sys.stderr)
             if target == "http":
                 tallies.append(http.run(folder / target, cases_each=max(3, count // 1000), seed=seed))
                 continue
@@ -103,4 +105,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    # an exception, so that the service is stopped and its folder removed
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

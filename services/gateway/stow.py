@@ -90,16 +90,16 @@ def stow_router(files: StudyFiles, *, max_instance_bytes: int) -> APIRouter:
         return _answer(await _store(request, intake, study_instance_uid=None))
 
     @router.post(
-        "/studies/{study_instance_uid}",
+        "/studies/{study}",
         summary="Store instances of one study",
         response_class=Response,
         responses=_ANSWERS,
     )
-    async def store_in_study(request: Request, study_instance_uid: str) -> Response:
+    async def store_in_study(request: Request, study: str) -> Response:
         """The same, for instances of this study only; others are refused one by one."""
-        if not _UID.fullmatch(study_instance_uid):
+        if not _UID.fullmatch(study):
             raise _bad_request("invalid_uid", "The Study Instance UID is not made of digits and dots, at most 64.")
-        return _answer(await _store(request, intake, study_instance_uid=study_instance_uid))
+        return _answer(await _store(request, intake, study_instance_uid=study))
 
     return router
 

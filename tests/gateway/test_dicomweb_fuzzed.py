@@ -1,6 +1,7 @@
 """What the fuzzing campaign has found behind the door: an instance that is kept must never break what reads it."""
 
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,14 @@ from fastapi.testclient import TestClient
 
 from fuzz.bombs import EXPLICIT, header
 from fuzz.mutations import element
+from services.backends.elements import Encoding
 from services.backends.files.pixels import same_pixels
 from services.backends.headers import read_instance
 from services.backends.part10 import wrap
+from services.backends.store.archive import StoredInstance
 from services.gateway.app import create_app
+from services.gateway.dicomweb.stored import StoredFile
+from services.gateway.problems import ProblemError
 from tests.support.house import House
 from tests.support.records import NOON
 
@@ -64,3 +69,30 @@ def test_an_instance_that_cannot_be_read_shows_the_same_as_none(tmp_path: Path, 
     other.write_bytes(part10(header(UID) + PIXELS))
     same_pixels(spoilt, spoilt)
     assert not same_pixels(spoilt, other) or name == "a number cut in the middle"
+
+
+def test_sequences_nested_beyond_any_stack_cost_no_memory(tmp_path: Path) -> None:
+    """In Big Endian they are written anew for each reader; pydicom's error text doubled at each level."""
+    big = Encoding(little_endian=False)
+    value = b""
+    for _ in range(1500):
+        inner = element(0x00081140, b"SQ", value, big) if value else b""
+        value = struct.pack(">HHI", 0xFFFE, 0xE000, len(inner)) + inner
+    path = tmp_path / "deep.dcm"
+    path.write_bytes(part10(element(0x00400275, b"SQ", value, big)).replace(b"1.2.840.10008.1.2.1\x00", b"1.2.840.10008.1.2.2\x00"))
+    stored = StoredFile(
+        instance=StoredInstance(
+            study_instance_uid="1.2",
+            series_instance_uid="1.3",
+            sop_instance_uid=UID,
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+            transfer_syntax_uid="1.2.840.10008.1.2.2",
+            modality="CT",
+            digest="",
+        ),
+        path=path,
+    )
+    began = time.monotonic()
+    with pytest.raises(ProblemError, match="decoded"):
+        stored.open()
+    assert time.monotonic() - began < 10

@@ -4,12 +4,15 @@ import mmap
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import pydicom.dataset
+import pydicom.filewriter
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataelem import DataElement
 from pydicom.dataset import FileMetaDataset
@@ -28,6 +31,11 @@ from services.backends.store.archive import StoredInstance
 from services.gateway.desk import Desk
 from services.gateway.problems import ProblemError
 from services.triage.errors import InstanceRefused
+
+# pydicom's own puts the traceback so far into the text of an error, at each level of nesting: the text doubles each time,
+# and a few kilobytes of nested sequences take all memory there is
+for _module in (pydicom.dataset, pydicom.filewriter):
+    vars(_module)["tag_in_exception"] = nullcontext
 
 CHUNK_BYTES = 1 << 18
 _IN_PLACE = frozenset({ExplicitVRLittleEndian, ImplicitVRLittleEndian})
