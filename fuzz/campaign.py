@@ -27,7 +27,7 @@ from fuzz.watch import Watch
 from services.logs import configure_logging
 
 TARGETS = ("hl7", "pdus", "http", "dicom")
-HL7_SHARE, PDU_SHARE = 0.1, 0.02
+HL7_SHARE, PDU_SHARE, HTTP_SHARE = 0.1, 0.01, 1 / 4000
 FOUND = Path("build/fuzz")
 _MEMORY = Path("/dev/shm")
 
@@ -58,7 +58,7 @@ def campaign(count: int, seed: str, targets: Sequence[str] = TARGETS) -> list[Ta
         for target in targets:
             print(f"{datetime.now(UTC):%H:%M:%S} {target}", file=sys.stderr)
             if target == "http":
-                tallies.append(http.run(folder / target, cases_each=max(3, count // 1000), seed=seed))
+                tallies.append(http.run(folder / target, cases_each=max(3, int(count * HTTP_SHARE)), seed=seed))
                 continue
             with running(folder / target) as service:
                 watch = Watch(service)

@@ -1,7 +1,7 @@
 """Target: instances by C-STORE and STOW-RS, in batches; after each, everything is judged and a part of it read again."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from random import Random
 from uuid import uuid4
@@ -20,6 +20,7 @@ from services.backends.headers import read_instance
 from services.triage.errors import InstanceRefused
 
 BATCH, PER_ASSOCIATION, MOST_PARTS, BY_STOW = 1000, 50, 6, 0.3
+_OF_BOMBS = ("1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.90")
 _REFERENCED, _FAILED, _OTHER, _UID, _REASON = "00081199", "00081198", "0008119A", "00081155", "00081197"
 
 
@@ -59,9 +60,7 @@ def _store(
     _send_good(service, seeds, tally)
 
 
-def _store_some(
-    service: Service, seeds: Sequence[Seed], batch: Sequence[Case], tally: Tally, dice: Random
-) -> None:
+def _store_some(service: Service, seeds: Sequence[Seed], batch: Sequence[Case], tally: Tally, dice: Random) -> None:
     at: Case | None = None
     try:
         with Scu(service.dicom_port, _syntaxes(seeds)) as scu:
@@ -160,11 +159,3 @@ def _uid(case: Case) -> str | None:
 
 def _syntaxes(seeds: Sequence[Seed]) -> list[str]:
     return sorted({each.transfer_syntax for each in seeds} | set(SYNTAXES) | set(_OF_BOMBS))
-
-
-_OF_BOMBS = ("1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.90")
-
-
-def made(seeds: Sequence[Seed], seed: str, number: int) -> Iterator[Case]:
-    """A case of a campaign once more."""
-    yield next(islice(cases(seeds, seed), number, None))

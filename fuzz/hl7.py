@@ -20,7 +20,18 @@ _MESSAGES = (
 )
 _ACCEPTED = frozenset({"AA", "CA"})
 _REFUSED = frozenset({"AE", "AR", "CE", "CR"})
-_PIECES = (*TEXTS[:-2], *CHARACTER_SETS, *NUMBERS, *DATES, b"|" * 500, b"^" * 500, b"~" * 500, b"&" * 500, b"\r\r\r", b"\x0b")
+_PIECES = (
+    *TEXTS[:-2],
+    *CHARACTER_SETS,
+    *NUMBERS,
+    *DATES,
+    b"|" * 500,
+    b"^" * 500,
+    b"~" * 500,
+    b"&" * 500,
+    b"\r\r\r",
+    b"\x0b",
+)
 
 
 def run(service: Service, watch: Watch, *, count: int, seed: str) -> Tally:
@@ -108,4 +119,3 @@ def _message(dice: Random) -> bytes:
         else:
             message[at:at] = bytes(message[at : at + 60]) * dice.choice((1, 50))
     return bytes(message) or b"\r"
-

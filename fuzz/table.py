@@ -12,7 +12,13 @@ def markdown(tallies: Sequence[Tally]) -> str:
         f"{_by_code(tally)} | {len(tally.findings)} |"
         for tally in tallies
     ]
-    return "\n".join(["| target | cases | per second | kept or answered | refused, by code | findings |", "|---|---|---|---|---|---|", *rows])
+    return "\n".join(
+        [
+            "| target | cases | per second | kept or answered | refused, by code | findings |",
+            "|---|---|---|---|---|---|",
+            *rows,
+        ]
+    )
 
 
 def _by_code(tally: Tally) -> str:
@@ -23,8 +29,8 @@ PAGE = """\
 # Fuzzing: hostile bytes at every door
 
 Made by `{command}` on {date}
-in {minutes:.0f} minutes, on a machine of {cores} cores shared with other work (load average {load:.0f} at the end): trust
-the counts, not the rates. A real `vigie gateway` listens on loopback, its data in memory; each case comes over a socket.
+in {minutes:.0f} minutes, on a machine of {cores} cores shared with other work (load average {load:.0f} at the end):
+trust the counts, not the rates. A real `vigie gateway` listens on loopback, its data in memory; each case comes over a socket.
 
 {table}
 

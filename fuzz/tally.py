@@ -25,7 +25,6 @@ class Tally:
     kept: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     def found(self, what: str, *, made: str = "", content: bytes = b"") -> None:

@@ -5,11 +5,28 @@ from random import Random
 
 from services.backends.elements import Encoding
 
-LENGTHS = (0, 1, 2, 3, 0x7F, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
-VRS = tuple(
-    each.encode()
-    for each in "AE AS AT CS DA DS DT FL FD IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV"
-    " ZZ ox \x00\x00".split(" ")
+LENGTHS = (
+    0,
+    1,
+    2,
+    3,
+    0x7F,
+    0xFF,
+    0x100,
+    0x7FFF,
+    0x8000,
+    0xFFFE,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFE,
+    0xFFFFFFFF,
+)
+VRS = (
+    *b"AE AS AT CS DA DS DT FL FD IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split(),
+    b"ZZ",
+    b"ox",
+    b"\x00\x00",
 )
 
 CANARY = "ZQFUZZCANARY"

@@ -79,7 +79,9 @@ def test_sequences_nested_beyond_any_stack_cost_no_memory(tmp_path: Path) -> Non
         inner = element(0x00081140, b"SQ", value, big) if value else b""
         value = struct.pack(">HHI", 0xFFFE, 0xE000, len(inner)) + inner
     path = tmp_path / "deep.dcm"
-    path.write_bytes(part10(element(0x00400275, b"SQ", value, big)).replace(b"1.2.840.10008.1.2.1\x00", b"1.2.840.10008.1.2.2\x00"))
+    path.write_bytes(
+        part10(element(0x00400275, b"SQ", value, big)).replace(b"1.2.840.10008.1.2.1\x00", b"1.2.840.10008.1.2.2\x00")
+    )
     stored = StoredFile(
         instance=StoredInstance(
             study_instance_uid="1.2",

@@ -11,10 +11,10 @@ from pydicom import Dataset
 
 from services.gateway import upper_layer
 from services.gateway.upper_layer import _WaitingSocket
+from tests.support.ct import ct_series
 from tests.support.peers import wait_until
 from tests.support.scu import Door, associate, encode, open_door, store
 from tests.support.wire import echo_association_request, p_data, read_pdu, release_request
-from tests.support.ct import ct_series
 
 
 @pytest.fixture(scope="module")

@@ -32,8 +32,8 @@ from services.gateway.desk import Desk
 from services.gateway.problems import ProblemError
 from services.triage.errors import InstanceRefused
 
-# pydicom's own puts the traceback so far into the text of an error, at each level of nesting: the text doubles each time,
-# and a few kilobytes of nested sequences take all memory there is
+# pydicom's own puts the traceback so far into the text of an error: with each level of nesting the text doubles, and a
+# few kilobytes of nested sequences take all memory there is
 for _module in (pydicom.dataset, pydicom.filewriter):
     vars(_module)["tag_in_exception"] = nullcontext
 
