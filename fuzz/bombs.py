@@ -1,4 +1,4 @@
-"""Small inputs that cost much, and inputs made to leave their place; each is a data set and the syntax it is sent in."""
+"""Small inputs that cost much, and inputs made to leave their place: each a data set, and the syntax it is sent in."""
 
 import struct
 import zlib

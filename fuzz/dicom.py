@@ -1,4 +1,4 @@
-"""Target: instances by C-STORE and STOW-RS, in batches; after each, everything is judged and a part of it read again."""
+"""Target: instances by C-STORE and STOW-RS, in batches; after each all is judged, and a part of it read again."""
 
 import time
 from collections.abc import Sequence
@@ -35,10 +35,13 @@ def run(service: Service, seeds: Sequence[Seed], watch: Watch, *, count: int, se
         watch.begin()
         while (done := by_store.cases + by_stow.cases) < count:
             batch = list(islice(stream, min(BATCH, count - done)))
-            for tally, send, share in ((by_store, _store, 1 - BY_STOW), (by_stow, _stow, 1.0)):
+            for tally, share in ((by_store, 1 - BY_STOW), (by_stow, 1.0)):
                 mine, batch = batch[: round(len(batch) * share)], batch[round(len(batch) * share) :]
                 began = time.monotonic()
-                send(service, seeds, mine, tally, dice, client)
+                if tally is by_store:
+                    _store(service, seeds, mine, tally, dice)
+                else:
+                    _stow(client, mine, tally, dice)
                 kept.settle(service, tally)
                 kept.judge(service, mine, tally)
                 tally.seconds += time.monotonic() - began
@@ -51,9 +54,7 @@ def run(service: Service, seeds: Sequence[Seed], watch: Watch, *, count: int, se
     return [by_store, by_stow, reading]
 
 
-def _store(
-    service: Service, seeds: Sequence[Seed], batch: Sequence[Case], tally: Tally, dice: Random, _: httpx.Client
-) -> None:
+def _store(service: Service, seeds: Sequence[Seed], batch: Sequence[Case], tally: Tally, dice: Random) -> None:
     """Each association ends with a good instance, and so does the batch on one of its own."""
     for start in range(0, len(batch), PER_ASSOCIATION):
         _store_some(service, seeds, batch[start : start + PER_ASSOCIATION], tally, dice)
@@ -100,9 +101,7 @@ def _store_good(scu: Scu, seeds: Sequence[Seed], dice: Random) -> None:
         raise ConnectionError(f"a good instance ({seed.name}) was answered by 0x{status:04X}")
 
 
-def _stow(
-    service: Service, _seeds: Sequence[Seed], batch: Sequence[Case], tally: Tally, dice: Random, client: httpx.Client
-) -> None:
+def _stow(client: httpx.Client, batch: Sequence[Case], tally: Tally, dice: Random) -> None:
     waiting = list(batch)
     while waiting:
         many = dice.choice((1, 1, 1, dice.randint(2, MOST_PARTS)))

@@ -1,4 +1,4 @@
-"""Whether each answer was true: what was accepted is kept byte for byte, what was refused is in quarantine with a code."""
+"""Whether each answer was true: what was accepted is kept byte for byte, what was refused is in quarantine."""
 
 import json
 import re

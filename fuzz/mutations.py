@@ -1,4 +1,4 @@
-"""What is done to a data set: bits, bytes, lengths, value representations, values, nesting. All by dice, all repeatable.
+"""What is done to a data set: bits, bytes, lengths, value representations, values, nesting; by dice, repeatable.
 
 Each takes the bytes and answers others; those that need to know where an element lies look for it anew, since the
 mutation before may have moved it.

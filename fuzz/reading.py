@@ -1,4 +1,4 @@
-"""What the later stages make of kept instances: searched, described, decoded, rendered, shown; never an error of ours."""
+"""What the later stages make of kept instances: searched, described, decoded, rendered, shown; no error of ours."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -3,6 +3,7 @@
 import socket
 import struct
 from io import BytesIO
+from itertools import pairwise
 from random import Random
 from typing import Self
 
@@ -115,7 +116,7 @@ def _fragments(data_set: bytes, dice: Random | None) -> list[bytes]:
     if dice is None or dice.random() < 0.7:
         return [data_set] if data_set else []
     cuts = sorted({0, len(data_set), *(dice.randrange(len(data_set) + 1) for _ in range(dice.randrange(6)))})
-    return [data_set[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [data_set[start:end] for start, end in pairwise(cuts)]
 
 
 def _value(context: int, control: int, content: bytes) -> bytes:

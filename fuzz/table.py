@@ -30,7 +30,8 @@ PAGE = """\
 
 Made by `{command}` on {date}
 in {minutes:.0f} minutes, on a machine of {cores} cores shared with other work (load average {load:.0f} at the end):
-trust the counts, not the rates. A real `vigie gateway` listens on loopback, its data in memory; each case comes over a socket.
+trust the counts, not the rates. A real `vigie gateway` listens on loopback, its data in memory; each case
+comes over a socket.
 
 {table}
 
