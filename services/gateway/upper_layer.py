@@ -122,6 +122,9 @@ class _Reactor(DULServiceProvider):
             log.warning("association_out_of_turn", **where(error))
             self.assoc.is_aborted, self.assoc.is_established = True, False
             self.assoc._kill = self._kill_thread = True
+        finally:
+            # whoever still waits for an association request need not wait on: none can come any more
+            self.to_user_queue.put(None)
 
     def _read_pdu_data(self) -> None:
         connection = cast(_WaitingSocket, self.socket)

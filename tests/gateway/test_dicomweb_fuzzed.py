@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from pydicom.uid import RLELossless
 
 from fuzz.bombs import EXPLICIT, header
 from fuzz.mutations import element
@@ -34,12 +35,12 @@ SPOILT = {
 }
 
 
-def part10(data_set: bytes) -> bytes:
+def part10(data_set: bytes, transfer_syntax: str = "1.2.840.10008.1.2.1") -> bytes:
     return wrap(
         data_set,
         sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
         sop_instance_uid=UID,
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        transfer_syntax_uid=transfer_syntax,
         source_ae_title="CT1",
     )
 
@@ -79,22 +80,36 @@ def test_sequences_nested_beyond_any_stack_cost_no_memory(tmp_path: Path) -> Non
         inner = element(0x00081140, b"SQ", value, big) if value else b""
         value = struct.pack(">HHI", 0xFFFE, 0xE000, len(inner)) + inner
     path = tmp_path / "deep.dcm"
-    path.write_bytes(
-        part10(element(0x00400275, b"SQ", value, big)).replace(b"1.2.840.10008.1.2.1\x00", b"1.2.840.10008.1.2.2\x00")
-    )
-    stored = StoredFile(
-        instance=StoredInstance(
-            study_instance_uid="1.2",
-            series_instance_uid="1.3",
-            sop_instance_uid=UID,
-            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
-            transfer_syntax_uid="1.2.840.10008.1.2.2",
-            modality="CT",
-            digest="",
-        ),
-        path=path,
-    )
+    path.write_bytes(part10(element(0x00400275, b"SQ", value, big), "1.2.840.10008.1.2.2"))
     began = time.monotonic()
     with pytest.raises(ProblemError, match="decoded"):
-        stored.open()
+        stored(path, "1.2.840.10008.1.2.2").open()
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.filterwarnings("ignore:The decoded RLE segment")
+def test_where_a_decoder_panics_the_next_is_asked(tmp_path: Path) -> None:
+    """Two segments of 16 bits, the first of which has more bytes than the frame has pixels."""
+    frame = struct.pack("<16I", 2, 64, 66, *[0] * 13) + b"\x81\x00" * 3
+    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) + struct.pack("<HHI", 0xFFFE, 0xE000, len(frame)) + frame
+    pixels = (
+        struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF) + items + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    )
+    told = {0x00280010: 1, 0x00280011: 1, 0x00280100: 16, 0x00280101: 16, 0x00280102: 15}
+    path = tmp_path / "rle.dcm"
+    path.write_bytes(part10(header(UID, pixels=told) + pixels, RLELossless))
+    assert stored(path, RLELossless).explicit_little_endian().read().endswith(b"\x00" * 2)
+    assert same_pixels(path, path)
+
+
+def stored(path: Path, transfer_syntax: str) -> StoredFile:
+    instance = StoredInstance(
+        study_instance_uid="1.2",
+        series_instance_uid="1.3",
+        sop_instance_uid=UID,
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+        transfer_syntax_uid=transfer_syntax,
+        modality="CT",
+        digest="",
+    )
+    return StoredFile(instance=instance, path=path)

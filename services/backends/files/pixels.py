@@ -12,6 +12,8 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.utils import iter_pixels
 
+from services.backends import rle  # noqa: F401 - its decoder is pydicom's from here on
+
 # Acquisition, relationship, image pixel and functional groups: what turns stored values into a volume in the patient.
 _GEOMETRY_AND_SCALE = (0x0018, 0x0020, 0x0028, 0x5200)
 _MAX_FRAME_PIXELS = 1 << 26  # a header may lie about its size: 64 million pixels is beyond any real frame

@@ -26,7 +26,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from services.backends import part10
+from services.backends import part10, rle  # noqa: F401 - rle: its decoder is pydicom's from here on
 from services.backends.store.archive import StoredInstance
 from services.gateway.desk import Desk
 from services.gateway.problems import ProblemError
