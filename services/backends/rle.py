@@ -4,10 +4,8 @@ It is written in Rust: what it did not foresee it raises as a `PanicException`, 
 would end a thread or a process that is ready for any broken frame. Import this module before anything is decoded.
 """
 
-from typing import cast
-
-from pydicom.pixels.decoders import RLELosslessDecoder, pylibjpeg
-from pydicom.pixels.decoders.base import DecodeRunner
+from pydicom.pixels.decoders import pylibjpeg
+from pydicom.pixels.decoders.base import DecodeRunner, RLELosslessDecoder
 
 DECODER_DEPENDENCIES = pylibjpeg.DECODER_DEPENDENCIES
 is_available = pylibjpeg.is_available
@@ -16,7 +14,7 @@ is_available = pylibjpeg.is_available
 def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
     """One frame. Raises ValueError too, where the decoder panics."""
     try:
-        return cast(bytearray, pylibjpeg._decode_frame(source, runner))
+        return pylibjpeg._decode_frame(source, runner)
     except BaseException as error:
         if isinstance(error, Exception) or type(error).__name__ != "PanicException":
             raise

@@ -113,8 +113,8 @@ class _Reactor(DULServiceProvider):
     def run(self) -> None:
         """Take care of the connection to its end.
 
-        pynetdicom's state machine raises where a PDU comes that it does not foresee (another while it waits for the
-        peer to hang up), and the association would wait for its dead reactor for ever.
+        pynetdicom's state machine raises where something comes that it does not foresee, such as more PDUs after one
+        that it has aborted for; and whoever waits for an association request waits on when the peer has gone already.
         """
         try:
             super().run()
@@ -123,7 +123,7 @@ class _Reactor(DULServiceProvider):
             self.assoc.is_aborted, self.assoc.is_established = True, False
             self.assoc._kill = self._kill_thread = True
         finally:
-            # whoever still waits for an association request need not wait on: none can come any more
+            # no association request can come any more
             self.to_user_queue.put(None)
 
     def _read_pdu_data(self) -> None:
