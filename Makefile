@@ -147,6 +147,11 @@ SEED ?= 1
 chaos: setup triton-setup system ## kills, cuts, pauses and fills the real set while studies come in; exit 1 if any is lost or doubled
 	$(BIN)/python -m chaos.campaign --rounds $(ROUNDS) --seed $(SEED) $(if $(WRITE),--write $(WRITE))
 
+CASES ?= 100000
+.PHONY: fuzz
+fuzz: setup ## hostile bytes at every door of a running gateway; exit 1 at the first finding (about half an hour)
+	$(BIN)/python -m fuzz.campaign --cases $(CASES) --seed $(SEED) $(if $(WRITE),--write $(WRITE))
+
 .PHONY: train
 train: setup ## the demonstration model again, from nothing (hours; goes on where it was stopped, in build/training)
 	cd models/ct_lung_lesion/scripts && PATH="$(CURDIR)/$(BIN):$$PATH" sh reproduce.sh "$(CURDIR)/build/training"

@@ -12,7 +12,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Literal
 
-from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.charset import convert_encodings, decode_bytes, default_encoding, python_encoding
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -27,8 +27,9 @@ from services.triage.errors import InstanceRefused
 from services.triage.study import Instance, InstanceHeader, StudyAttributes
 
 MAX_INFLATED_BYTES = 1 << 30
-_UID = re.compile(r"[0-9.]{1,64}")
+_UID = re.compile(r"(?=\.*[0-9])[0-9.]{1,64}")  # dots alone are a way to another folder or address
 _DELIMITERS = PN_DELIMS | TEXT_VR_DELIMS | {0x3D}
+_CODECS = frozenset(python_encoding.values())
 _ENCODINGS = {
     ImplicitVRLittleEndian: Encoding(explicit_vr=False),
     "1.2.840.10008.1.20": Encoding(explicit_vr=False),
@@ -118,7 +119,7 @@ class _Values:
         self._syntax = syntax
         self._elements = reader.read()
         character_sets = self._ascii(self._elements.get(_CHARACTER_SET)).split("\\")
-        self._encodings = convert_encodings([name.strip() for name in character_sets])
+        self._encodings = _encodings([name.strip() for name in character_sets])
         self._byte_order: Literal["little", "big"] = "little" if reader.encoding.little_endian else "big"
 
     def header(self) -> InstanceHeader:
@@ -227,6 +228,15 @@ class _Values:
         except ValueError:
             return None
         return numbers if all(map(math.isfinite, numbers)) else None
+
+
+def _encodings(character_sets: list[str]) -> list[str]:
+    """Python's names of character sets; pydicom takes any codec of Python's for one, such as zlib_codec and idna."""
+    try:
+        found = convert_encodings(character_sets)
+    except (LookupError, ValueError):
+        return [default_encoding]
+    return [name if name in _CODECS else default_encoding for name in found]
 
 
 def _is_known_image_syntax(syntax: str) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import structlog
 
 from services.backends.headers import read_instance
+from services.logs import where
 from services.triage.errors import InstanceRefused, OutOfResources
 from services.triage.ports import StudyFiles
 from services.triage.study import Instance
@@ -23,12 +24,22 @@ class Intake:
     def understand(self, content: bytes, *, received_from: str) -> Instance:
         """Read one instance's header. Raises InstanceRefused; the bytes are then in quarantine."""
         try:
-            if len(content) > self.max_instance_bytes:
-                raise too_large(self.max_instance_bytes)
-            return read_instance(content)
+            return self._read(content)
         except InstanceRefused as refusal:
             self._quarantine(content, refusal, received_from)
             raise
+
+    def _read(self, content: bytes) -> Instance:
+        if len(content) > self.max_instance_bytes:
+            raise too_large(self.max_instance_bytes)
+        try:
+            return read_instance(content)
+        except InstanceRefused:
+            raise
+        except Exception as error:  # the border: whatever a sender made, it is answered, and no byte of it is lost
+            log.error("unforeseen_error", **where(error))  # noqa: TRY400 - no values
+            text = "an error that nobody foresaw; the bytes are kept for a person"
+            raise InstanceRefused("internal_error", text) from error
 
     def keep(
         self,

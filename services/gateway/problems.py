@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from services.gateway.language import noted
 from services.gateway.templates import pages
@@ -88,6 +89,16 @@ STORE_UNAVAILABLE = Problem(
 )
 
 
+def _methods(request: Request) -> list[str]:
+    """All that the path of a request takes (RFC 9110 10.2.1); Starlette names those of its first route alone."""
+    taken: set[str] = set()
+    for method in ("DELETE", "GET", "HEAD", "POST", "PUT"):
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
+            taken.add(method)
+    return sorted(taken)
+
+
 def install_problem_handlers(app: FastAPI, not_here: Callable[[str, str, int], Problem | None]) -> None:
     """Answer every error of the API with a problem; none echoes what was sent, which may be patient data.
 
@@ -128,7 +139,10 @@ def install_problem_handlers(app: FastAPI, not_here: Callable[[str, str, int], P
             detail=f"The server answered {error.status_code} ({error.detail}) to this path and method.",
             way_out=noted("/openapi.json lists every path and its methods; the work list is at /."),
         )
-        return problem_response(request, problem, dict(error.headers) if error.headers else None)
+        headers = dict(error.headers) if error.headers else None
+        if error.status_code == 405:
+            headers = {"Allow": ", ".join(_methods(request))}
+        return problem_response(request, problem, headers)
 
     @app.exception_handler(Exception)
     def _unexpected(request: Request, _error: Exception) -> Response:

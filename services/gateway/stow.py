@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from services.gateway.intake import Intake, too_large
 from services.gateway.multipart import MEDIA_TYPE, MalformedBody, Part, PartReader
-from services.gateway.problems import ProblemError
+from services.gateway.problems import Problem, ProblemError
 from services.gateway.tenant_paths import tenant_of
 from services.triage.errors import InstanceRefused, OutOfResources
 from services.triage.ports import StudyFiles
@@ -25,6 +25,16 @@ DICOM_JSON = "application/dicom+json"
 RETRY_AFTER_S = 30
 _OUT_OF_RESOURCES = 0xA700
 _UID = re.compile(r"[0-9.]{1,64}")
+_OUTCOMES = {200: "All stored.", 202: "Some stored.", 409: "None stored.", 413: "None stored: too large."}
+_PROBLEMS = {400: "The request cannot be understood.", 415: "Only application/dicom is taken."}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    **{status: {"description": text, "content": {DICOM_JSON: {}}} for status, text in _OUTCOMES.items()},
+    **{
+        status: {"description": text, "content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
+        for status, text in _PROBLEMS.items()
+    },
+    503: {"description": "No space is left; see Retry-After.", "content": {DICOM_JSON: {}}},
+}
 _RETRIEVE_URL, _FAILED, _REFERENCED, _OTHER_FAILURES = "00081190", "00081198", "00081199", "0008119A"
 
 
@@ -74,17 +84,22 @@ def stow_router(files: StudyFiles, *, max_instance_bytes: int) -> APIRouter:
     router = APIRouter(tags=["dicomweb"])
     intake = Intake(files=files, max_instance_bytes=max_instance_bytes)
 
-    @router.post("/studies", summary="Store instances (STOW-RS)", response_class=JSONResponse)
+    @router.post("/studies", summary="Store instances (STOW-RS)", response_class=Response, responses=_ANSWERS)
     async def store(request: Request) -> Response:
         """Keep the instances of a multipart/related body; success only once they are on disk."""
         return _answer(await _store(request, intake, study_instance_uid=None))
 
-    @router.post("/studies/{study_instance_uid}", summary="Store instances of one study", response_class=JSONResponse)
-    async def store_in_study(request: Request, study_instance_uid: str) -> Response:
+    @router.post(
+        "/studies/{study}",
+        summary="Store instances of one study",
+        response_class=Response,
+        responses=_ANSWERS,
+    )
+    async def store_in_study(request: Request, study: str) -> Response:
         """The same, for instances of this study only; others are refused one by one."""
-        if not _UID.fullmatch(study_instance_uid):
+        if not _UID.fullmatch(study):
             raise _bad_request("invalid_uid", "The Study Instance UID is not made of digits and dots, at most 64.")
-        return _answer(await _store(request, intake, study_instance_uid=study_instance_uid))
+        return _answer(await _store(request, intake, study_instance_uid=study))
 
     return router
 

@@ -18,14 +18,22 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Any, cast
 
+import structlog
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.fsm import InvalidEventError
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
+from services.logs import where
+
+log = structlog.get_logger(__name__)
+
 _CHUNK_BYTES = 1 << 20
+_PATIENCE_S = 30.0  # for the bytes of a PDU that have begun to come, beside what they take at the slowest
+_SLOWEST_BYTES_PER_S = 1000.0
 _LOOK_UP_S = 0.01  # timers, and a release while waiting for a message, are seen so late
 _P_DATA_TF, _DATA_TRANSFER = 0x04, "Sta6"
 _CONNECTION_CLOSED, _INVALID_PDU = "Evt17", "Evt19"
@@ -74,12 +82,15 @@ class _WaitingSocket(AssociationSocket):
         return self.socket in readable
 
     def recv(self, nr_bytes: int) -> bytearray:
-        """Exactly so many bytes, or fewer if the peer has gone. Memory grows with what comes, not with what is said."""
+        """Exactly so many bytes, or fewer if the peer has gone. Memory grows with what comes, not with what is said.
+
+        Raises TimeoutError, too, where they come so slowly that the peer only means to hold its place.
+        """
         connection = cast(socket.socket, self.socket)
         if self.ahead:
             known, self.ahead = self.ahead, bytearray()
             return known + self.recv(nr_bytes - len(known))
-        received, count = bytearray(min(_CHUNK_BYTES, nr_bytes)), 0
+        received, count, began = bytearray(min(_CHUNK_BYTES, nr_bytes)), 0, time.monotonic()
         while count < nr_bytes:
             if count == len(received):
                 received.extend(bytes(min(_CHUNK_BYTES, nr_bytes - count)))
@@ -88,6 +99,8 @@ class _WaitingSocket(AssociationSocket):
             if not arrived:
                 break
             count += arrived
+            if time.monotonic() > began + _PATIENCE_S + count / _SLOWEST_BYTES_PER_S:
+                raise TimeoutError("the peer is too slow")
             # a sender with Nagle's algorithm waits for our acknowledgement, which the kernel would hold back 40 ms
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         del received[count:]
@@ -96,6 +109,22 @@ class _WaitingSocket(AssociationSocket):
 
 class _Reactor(DULServiceProvider):
     """Hands the fragments of an instance straight to DIMSE (PS3.8 9.3.5); all other PDUs go pynetdicom's way."""
+
+    def run(self) -> None:
+        """Take care of the connection to its end.
+
+        pynetdicom's state machine raises where something comes that it does not foresee, such as more PDUs after one
+        that it has aborted for; and whoever waits for an association request waits on when the peer has gone already.
+        """
+        try:
+            super().run()
+        except InvalidEventError as error:
+            log.warning("association_out_of_turn", **where(error))
+            self.assoc.is_aborted, self.assoc.is_established = True, False
+            self.assoc._kill = self._kill_thread = True
+        finally:
+            # no association request can come any more
+            self.to_user_queue.put(None)
 
     def _read_pdu_data(self) -> None:
         connection = cast(_WaitingSocket, self.socket)

@@ -1,5 +1,6 @@
 """What OpenAPI promises, what every answer carries, and what is answered while the store is away."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,19 @@ def test_openapi_has_a_summary_a_tag_and_problems_for_every_operation(client: Te
         for operation in item.values():
             assert "application/problem+json" in operation["responses"]["503"]["content"]
     assert "application/dicom" in api["/api/results/{sop_instance_uid}"]["get"]["responses"]["200"]["content"]
+
+
+def test_openapi_tells_every_answer_of_stow_and_no_path_twice(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"200", "202", "400", "409", "413", "415", "503"} <= set(paths["/dicomweb/studies"]["post"]["responses"])
+    without_names = [re.sub("{.*?}", "{}", path) for path in paths]
+    assert len(set(without_names)) == len(without_names), "templates that differ in names alone are the same path"
+
+
+@pytest.mark.parametrize("path", ["/dicomweb/studies", "/dicomweb/studies/1.2", "/dicomweb/workitems/1.2"])
+def test_a_method_that_a_path_has_not_is_answered_with_all_that_it_has(client: TestClient, path: str) -> None:
+    answer = client.delete(path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, POST")
 
 
 def test_openapi_examples_hold_what_the_schemas_say(client: TestClient) -> None:

@@ -85,5 +85,8 @@ class Mllp:
         self.send(b"".join(map(framed, messages)))
         return [self.answer() for _ in messages]
 
+    def end_of_sending(self) -> None:
+        self._socket.shutdown(socket.SHUT_WR)
+
     def close(self) -> None:
         self._socket.close()

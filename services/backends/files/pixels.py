@@ -1,5 +1,7 @@
 """Whether two files of one instance show the same: a resend in another compression needs no new analysis."""
 
+import struct
+import zlib
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
@@ -7,14 +9,31 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset, dcmread
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.utils import iter_pixels
+
+from services.backends import rle  # noqa: F401 - its decoder is pydicom's from here on
 
 # Acquisition, relationship, image pixel and functional groups: what turns stored values into a volume in the patient.
 _GEOMETRY_AND_SCALE = (0x0018, 0x0020, 0x0028, 0x5200)
 _MAX_FRAME_PIXELS = 1 << 26  # a header may lie about its size: 64 million pixels is beyond any real frame
 
 # What pydicom and its decoders raise for broken files.
-_UNREADABLE = (ArithmeticError, AttributeError, EOFError, LookupError, NotImplementedError, RuntimeError, ValueError)
+_UNREADABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BytesLengthException,
+    EOFError,
+    InvalidDicomError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 
 
 def same_pixels(kept: Path, arrived: Path) -> bool:
@@ -27,7 +46,9 @@ def same_pixels(kept: Path, arrived: Path) -> bool:
             one is not None and other is not None and np.array_equal(one, other)
             for one, other in zip_longest(_frames(kept), _frames(arrived))
         )
-    except _UNREADABLE:
+    except FileNotFoundError:
+        raise
+    except (*_UNREADABLE, OSError):  # pydicom raises OSError where a sequence ends too early
         return False
 
 

@@ -1,7 +1,6 @@
 """A data set in the DICOM JSON Model (PS3.18 F.2): bulk data by URI, and a value nobody can understand left out."""
 
 import math
-import struct
 from typing import Any, BinaryIO
 
 from pydicom import Dataset, dcmread
@@ -33,7 +32,7 @@ def read_header(file: BinaryIO) -> Dataset:
     on_disk = hasattr(file, "name")
     try:
         return dcmread(file, defer_size=DEFER_BYTES if on_disk else None, force=True)
-    except UNREADABLE as error:
+    except (*UNREADABLE, OSError) as error:
         raise undecodable() from error
 
 
@@ -60,7 +59,7 @@ def _element(dataset: Dataset, tag: BaseTag, bulk_root: str | None) -> Element:
             return _plain(element)
         root = bulk_root and f"{bulk_root}{tag:08X}/"
         items = [dicom_json(item, bulk_root=root and f"{root}{number}/") for number, item in enumerate(element.value)]
-    except (*UNREADABLE, OSError, struct.error):
+    except (*UNREADABLE, OSError):
         return {"vr": vr}
     return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
 
@@ -68,6 +67,8 @@ def _element(dataset: Dataset, tag: BaseTag, bulk_root: str | None) -> Element:
 def _plain(element: DataElement) -> Element:
     answer = element.to_json_dict(None, 0)
     if "Value" in answer:
+        if any(isinstance(each, bytes) for each in answer["Value"]):
+            raise ValueError("bytes where the VR promises text or numbers")
         answer["Value"] = [_finite(each) for each in answer["Value"]]
     return answer
 

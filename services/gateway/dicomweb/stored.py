@@ -1,16 +1,22 @@
 """The bytes of a stored instance: as they came, or in Explicit VR Little Endian."""
 
 import mmap
+import struct
+import zlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import pydicom.dataset
+import pydicom.filewriter
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataelem import DataElement
 from pydicom.dataset import FileMetaDataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     UID,
@@ -20,11 +26,16 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from services.backends import part10
+from services.backends import part10, rle  # noqa: F401 - rle: its decoder is pydicom's from here on
 from services.backends.store.archive import StoredInstance
 from services.gateway.desk import Desk
 from services.gateway.problems import ProblemError
 from services.triage.errors import InstanceRefused
+
+# pydicom's own puts the traceback so far into the text of an error: with each level of nesting the text doubles, and a
+# few kilobytes of nested sequences take all memory there is
+for _module in (pydicom.dataset, pydicom.filewriter):
+    vars(_module)["tag_in_exception"] = nullcontext
 
 CHUNK_BYTES = 1 << 18
 _IN_PLACE = frozenset({ExplicitVRLittleEndian, ImplicitVRLittleEndian})
@@ -35,12 +46,16 @@ UNREADABLE = (
     ArithmeticError,
     AssertionError,
     AttributeError,
+    BytesLengthException,
     EOFError,
+    InvalidDicomError,
     LookupError,
     NotImplementedError,
     RuntimeError,
     TypeError,
     ValueError,
+    struct.error,
+    zlib.error,
 )
 
 
@@ -112,7 +127,7 @@ class StoredFile:
             dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
             content = BytesIO()
             dcmwrite(content, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
-        except UNREADABLE as error:
+        except (*UNREADABLE, OSError) as error:
             raise undecodable() from error
         content.seek(0)
         return content

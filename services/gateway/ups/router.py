@@ -90,7 +90,13 @@ def ups_router() -> APIRouter:
         status=202,
         told=data_set_or_none,
     )
-    router.add_api_route("/workitems", _created_by_us_alone, methods=["POST"], include_in_schema=False)
+    router.add_api_route(
+        "/workitems",
+        _created_by_us_alone,
+        methods=["POST"],
+        summary="Create a workitem: always refused",
+        **described("/workitems", media_types=[], status=403, problems={403: "They are made by us alone."}),
+    )
     for path in _SUBSCRIBERS:
         router.add_api_route(path, _no_events, methods=["GET", "POST", "DELETE"], include_in_schema=False)
     return router

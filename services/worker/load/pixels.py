@@ -16,6 +16,7 @@ from pydicom.errors import BytesLengthException
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import RLELossless
 
+from services.backends import rle  # noqa: F401 - its decoder is pydicom's from here on
 from services.triage.errors import NotAnalysed
 from services.worker.load.codestream import declared_shape, is_whole
 from services.worker.load.planes import Plane, open_dataset
