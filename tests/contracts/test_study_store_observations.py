@@ -15,6 +15,7 @@ from services.backends.store.result_traits import age_years
 from services.observatory.figures import Scope, observe
 from services.observatory.history import history_of
 from services.observatory.record import Record, Traits
+from services.triage.blind import BlindPolicy, BlindRule
 from services.triage.finding import Outcome
 from services.triage.result import Energy, EnergySource
 from services.triage.verdict import Answer, RejectReason, Shown, Truth, Verdict
@@ -69,14 +70,17 @@ def test_a_record_tells_what_was_said_answered_and_of_whom(store: SqlStudyStore)
     energy = Energy(joules=812.5, source=EnergySource.MEASURED)
     result, sha256s = a_result(lesions=(lesion(1, score=0.9),))
     frozen = replace(result, energy=energy, timings_s={"load": 2.0, "load.x": 1.0})
-    store.freeze(lease, frozen, sha256s=sha256s, destinations=[PACS], now=after(30))
+    every_one = BlindPolicy(rules=(BlindRule(share=1.0),), key="a key of sixteen")
+    store.freeze(lease, frozen, sha256s=sha256s, destinations=[PACS], now=after(30), blind=every_one)
+    assert records(store, replace(ALWAYS, until=after(90))) == []
     (row,) = records(store)
-    say(store, row.result_id, Answer.ABSENT, shown=Shown(page="study", blind=True))
+    say(store, row.result_id, Answer.ABSENT)
     say(store, row.result_id, Answer.REJECT, reason=RejectReason.VESSEL, tracking_uid="2.25.1")
     (row,) = records(store)
     assert row.traits == Traits(
         sex="F", age_years=63, device="ACME Alpha", kernel="Br40", slice_thickness_mm=1.0, site=""
     )
+    assert row.held
     assert (row.outcome, row.model, row.model_version) == (Outcome.FOUND, MODEL.name, MODEL.version)
     assert (row.judgement.truth, row.judgement.own) == (Truth.ABSENT, Truth.ABSENT)
     assert [one.correct for one in row.judgement.lesions] == [False]

@@ -6,6 +6,7 @@ import pytest
 
 from services.backends.store import ShownState, SqlStudyStore
 from services.backends.store.board import AiSays
+from services.backends.store.sight import Sight
 from services.backends.store.views import SavedView
 from services.backends.store.work_list import NOBODY, Waiting, WorkListFilter
 from services.triage.errors import ReadingRefused
@@ -148,7 +149,8 @@ def test_each_filter_narrows_the_list(store: SqlStudyStore) -> None:
     assert listed(store, reader="A") == ["1.2"]
     assert listed(store, reader=NOBODY) == ["1.3", "1.4"]
     assert listed(store, states=[ShownState.QUEUED], priorities=[OrderPriority.STAT]) == ["1.3"]
-    assert listed(store, search="doe", only_uids=True) == []
+    assert listed(store, search="doe")
+    assert listed(store.seen_by(Sight(pseudonyms=b"key")), search="doe") == []
     assert store.board.waiting() == Waiting(everything=3, stat=1, urgent=0, unseen=0)
     assert store.board.waiting(tenant="north") == Waiting(everything=0, stat=0, urgent=0, unseen=0)
     assert store.board.model_names() == ("lung",)

@@ -134,9 +134,11 @@ def test_another_models_flag_goes_on_to_count_and_leads(store: SqlStudyStore) ->
     analyse(store, study="1.7", at=-100)
     both = replace(one_job(), jobs=(*one_job().jobs, *one_job(model="liver").jobs))
     complete_study(store, plan=both)
-    for flag, score in ((Flag.URGENT, 0.9), (Flag.ELEVATED, 0.7)):
+    said = {MODEL.name: (Flag.URGENT, 0.9), "liver": (Flag.ELEVATED, 0.7)}
+    for _ in said:
         lease, job = lease_next(store)
-        result, sha256s = a_result(flag=flag if job.plan.model_name == MODEL.name else Flag.ELEVATED, score=score)
+        flag, score = said[job.plan.model_name]
+        result, sha256s = a_result(flag=flag, score=score)
         result = replace(result, model=replace(result.model, name=job.plan.model_name))
         store.freeze(lease, result, sha256s=sha256s, destinations=[], now=after(30))
     off(store)

@@ -58,7 +58,8 @@ def client(ward: Ward) -> TestClient:
 
 def test_the_page_says_what_is_wrong_and_for_whom(client: TestClient) -> None:
     page = client.get(f"/observatory?{WINDOW}").text
-    alarms = page[page.index('<ul class="alarms">') : page.index("</ul>")]
+    begin = page.index('<ul class="alarms">')
+    alarms = page[begin : page.index("</ul>", begin)]
     assert "Sex female: Sensitivity, answered" in alarms
     assert "Scanner" in alarms
     assert " style=" not in page

@@ -52,7 +52,7 @@ def test_a_recall_is_shown_in_the_api_the_work_list_and_the_study(house: House) 
     assert (study["summary"]["flag"], study["summary"]["outcome"]) == (None, None)
     assert study["versions"][0]["jobs"][0]["result"]["recall"] == answer.json()
     assert "AI result recalled" in desk.get("/").text
-    assert "Urgent" not in desk.get("/").text
+    assert "saying-urgent" not in desk.get("/").text
     assert f"by local: {WHY}" in desk.get(f"/studies/{uid}").text
     assert desk.post(f"/api/results/{result_id}/recall", json={"reason": "again"}).json() == answer.json()
 

@@ -26,7 +26,7 @@ from services.backends.store.tables import (
 )
 from services.backends.store.verdicts import verdict_of
 from services.backends.store.versions import attributes_of
-from services.backends.store.withheld import is_held
+from services.backends.store.withheld import runs
 from services.observatory.figures import Figures
 from services.observatory.record import Record, Traits, judge
 from services.triage.finding import Flag, Outcome
@@ -209,7 +209,7 @@ def _analyses(span: Span, after: tuple[datetime, str] | None) -> sa.Select[Any]:
         .outerjoin(result_traits, result_traits.c.result_id == result.c.result_id)
         .where(result.c.frozen_at >= span.since, result.c.frozen_at < span.until)
         # what is still withheld must not be told by a figure either
-        .where(job.c.reconciles.is_(None), ~superseded, ~is_held(result.c.result_id, span.until))
+        .where(job.c.reconciles.is_(None), ~superseded, _is_told(span.until))
         .order_by(result.c.frozen_at, result.c.result_id)
     )
     if span.model is not None:
@@ -219,6 +219,11 @@ def _analyses(span: Span, after: tuple[datetime, str] | None) -> sa.Select[Any]:
     if after is not None:
         query = query.where(sa.tuple_(result.c.frozen_at, result.c.result_id) > sa.tuple_(*_bound(after)))
     return query
+
+
+def _is_told(at: datetime) -> sa.ColumnElement[bool]:
+    """Of a result and its hold, if it has one: it was not withheld at this time."""
+    return sa.or_(blind_hold.c.result_id.is_(None), sa.not_(sa.and_(*runs(at))))
 
 
 def _bound(after: tuple[datetime, str]) -> tuple[Any, Any]:
