@@ -99,7 +99,8 @@ def test_no_endpoint_tells_what_is_withheld(held: Held) -> None:
     for address in asked:
         for accept in ("*/*", "text/html", "multipart/related; type=application/dicom; transfer-syntax=*"):
             answer = held.client.get(address, headers={"Accept": accept})
-            told = [name for name, secret in held.secrets.items() if secret.encode() in answer.content]
+            content = answer.content.replace(address.encode(), b"")  # what was asked is no secret
+            told = [name for name, secret in held.secrets.items() if secret.encode() in content]
             assert told == [], f"{address} tells {told}"
             assert answer.status_code != 500, address
             if answer.status_code == 200:
