@@ -149,7 +149,7 @@ chaos: setup triton-setup system ## kills, cuts, pauses and fills the real set w
 
 CASES ?= 100000
 .PHONY: fuzz
-fuzz: setup ## hostile bytes at every door of a running gateway; exit 1 at the first finding (about half an hour)
+fuzz: setup ## hostile bytes at every door of a running gateway; exit 1 at the first finding (a quarter of an hour)
 	$(BIN)/python -m fuzz.campaign --cases $(CASES) --seed $(SEED) $(if $(WRITE),--write $(WRITE))
 
 .PHONY: train

@@ -18,14 +18,14 @@ _RLE, _JPEG_BASELINE = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50"
 _JPEG_HEAD = bytes.fromhex("ffd8ffc0001108ffffffff03012200021101031101ffda000c03010002110311003f00")
 
 
-def header(uid: str, *, study: bytes = b"1.2.3.4.5.6.7", pixels: dict[int, int] | None = None) -> bytes:
-    """The elements of an image up to its pixels; `pixels`: values of US attributes."""
+def header(uid: str, *, study: bytes = b"", pixels: dict[int, int] | None = None) -> bytes:
+    """The elements of an image up to its pixels, in a study of its own; `pixels`: values of US attributes."""
     values = {0x00280002: 1, 0x00280010: 8, 0x00280011: 8, 0x00280100: 8, 0x00280101: 8, 0x00280102: 7, 0x00280103: 0}
     elements = {
         0x00080016: (b"UI", CTImageStorage.encode()),
         0x00080018: (b"UI", uid.encode()),
-        0x0020000D: (b"UI", study),
-        0x0020000E: (b"UI", b"1.2.3.4.5.6.8"),
+        0x0020000D: (b"UI", study or f"{uid}.1".encode()),
+        0x0020000E: (b"UI", f"{uid}.2".encode()),
         0x00280004: (b"CS", b"MONOCHROME2 "),
     }
     elements |= {tag: (b"US", struct.pack("<H", each)) for tag, each in (values | (pixels or {})).items()}
@@ -60,7 +60,7 @@ def many(dice: Random) -> tuple[bytes, str]:
 
 def elsewhere(dice: Random) -> tuple[bytes, str]:
     """A study whose UID is a way out of the folder."""
-    return header(new_uid(dice), study=dice.choice(UIDS)), ExplicitVRLittleEndian
+    return header(new_uid(dice), study=dice.choice(UIDS) or b" "), ExplicitVRLittleEndian
 
 
 def huge_frame(dice: Random) -> tuple[bytes, str]:

@@ -53,8 +53,8 @@ def test_an_instance_that_is_kept_breaks_neither_search_nor_retrieval(tmp_path: 
     house.files.keep(content, digest=instance.digest, received_from="CT1")
     house.store.record([(instance, "CT1")], now=NOON)
     client = TestClient(create_app(house.settings, store=house.store, files=house.files), base_url="http://127.0.0.1")
-    study = "/dicomweb/studies/1.2.3.4.5.6.7"
-    one = f"{study}/series/1.2.3.4.5.6.8/instances/{UID}"
+    study = f"/dicomweb/studies/{UID}.1"
+    one = f"{study}/series/{UID}.2/instances/{UID}"
     for path in (f"{one}/metadata", f"{study}/instances?includefield=all", "/dicomweb/studies?includefield=all"):
         assert client.get(path).status_code == 200
     decoded = 'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.1'
