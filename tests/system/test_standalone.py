@@ -90,7 +90,7 @@ def test_a_stop_while_a_study_is_analysed_loses_no_work(tmp_path, number):
         assert vigie.stop(number) == 0
     assert is_frozen(house, uid_of(series))
     stopped = [event["part"] for event in vigie.events("part_stopped")]
-    assert stopped == ["door", "desk", "dispatcher", "worker", "deliver"]
+    assert stopped == ["door", "desk", "observing", "dispatcher", "worker", "deliver"]
     assert {event["exit_code"] for event in vigie.events("part_stopped")} == {0}
 
 
@@ -129,7 +129,7 @@ def test_wrong_usage_is_exit_code_2(tmp_path, flags):
     assert flags[0].strip("-").replace("-", "_") in refused.stderr.replace("-", "_") or "destination" in refused.stderr
 
 
-@pytest.mark.parametrize("part", ["door", "desk", "dispatcher", "worker", "deliver"])
+@pytest.mark.parametrize("part", ["door", "desk", "observing", "dispatcher", "worker", "deliver"])
 def test_a_part_that_is_killed_is_started_again_and_the_study_still_comes_back(tmp_path, part):
     series = chest_with_ball()
     house = House(data=tmp_path / "data", send_to=(str(tmp_path / "out"),))
@@ -157,7 +157,7 @@ def test_when_the_supervisor_is_killed_its_parts_end(tmp_path):
         vigie.process.kill()
         vigie.process.wait()
         wait_until(lambda: not any(_runs(pid) for pid in pids), timeout_s=5)
-    assert len(pids) == 5
+    assert len(pids) == 6
 
 
 def _runs(pid):
