@@ -134,7 +134,7 @@ def test_a_part_that_is_killed_is_started_again_and_the_study_still_comes_back(t
     series = chest_with_ball()
     house = House(data=tmp_path / "data", send_to=(str(tmp_path / "out"),))
     with standalone(house.data, send_to=house.send_to, fake_segmenter_s=1, lease_s=5) as vigie:
-        if part in ("door", "desk", "dispatcher"):
+        if part in ("door", "desk", "observing", "dispatcher"):
             first = vigie.pid_of(part)
             subprocess.run(["kill", "-9", str(first)], check=True)
             wait_until(lambda: vigie.pid_of(part) != first)
