@@ -10,9 +10,10 @@ from PIL import Image
 from pydicom import Dataset
 from pydicom.pixels.processing import apply_modality_lut
 
+from services.backends.files.pixels import UNREADABLE
 from services.gateway.dicomweb.frames import PixelData
 from services.gateway.dicomweb.rendered import grey_of
-from services.gateway.dicomweb.stored import UNREADABLE, StoredFile
+from services.gateway.dicomweb.stored import StoredFile
 from services.triage.lesion import Lesion
 
 SIDE = 160

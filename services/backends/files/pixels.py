@@ -18,8 +18,8 @@ from services.backends import rle  # noqa: F401 - its decoder is pydicom's from 
 _GEOMETRY_AND_SCALE = (0x0018, 0x0020, 0x0028, 0x5200)
 _MAX_FRAME_PIXELS = 1 << 26  # a header may lie about its size: 64 million pixels is beyond any real frame
 
-# What pydicom and its decoders raise for broken files.
-_UNREADABLE = (
+# What pydicom and its decoders raise for broken or unknown data sets.
+UNREADABLE = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -48,7 +48,7 @@ def same_pixels(kept: Path, arrived: Path) -> bool:
         )
     except FileNotFoundError:
         raise
-    except (*_UNREADABLE, OSError):  # pydicom raises OSError where a sequence ends too early
+    except (*UNREADABLE, OSError):  # pydicom raises OSError where a sequence ends too early
         return False
 
 

@@ -9,8 +9,9 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.tag import Tag
 
 from services.backends.elements import PIXEL_DATA
+from services.backends.files.pixels import UNREADABLE
 from services.gateway.dicomweb.json_model import BULK_VRS, read_header
-from services.gateway.dicomweb.stored import CHUNK_BYTES, UNREADABLE, StoredFile
+from services.gateway.dicomweb.stored import CHUNK_BYTES, StoredFile
 from services.gateway.problems import ProblemError
 
 PIXEL_PLACES = frozenset(f"{tag:08X}" for tag in PIXEL_DATA)

@@ -10,9 +10,10 @@ from pydicom.pixels.utils import get_expected_length, iter_pixels, pack_bits
 from pydicom.uid import ExplicitVRLittleEndian
 
 from services.backends.elements import PIXEL_DATA
+from services.backends.files.pixels import UNREADABLE
 from services.gateway.dicomweb.json_model import read_header
 from services.gateway.dicomweb.negotiate import OCTET_STREAM, Offer
-from services.gateway.dicomweb.stored import UNREADABLE, StoredFile, undecodable
+from services.gateway.dicomweb.stored import StoredFile, undecodable
 from services.gateway.problems import ProblemError
 
 # PS3.18 8.7.3: by the last parts of the transfer syntax, below 1.2.840.10008.1.2

@@ -9,7 +9,8 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.tag import BaseTag
 
 from services.backends.elements import PIXEL_DATA
-from services.gateway.dicomweb.stored import UNREADABLE, undecodable
+from services.backends.files.pixels import UNREADABLE
+from services.gateway.dicomweb.stored import undecodable
 
 Element = dict[str, Any]
 """{"vr": ..., "Value" | "BulkDataURI" | "InlineBinary": ...}"""

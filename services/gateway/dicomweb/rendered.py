@@ -13,10 +13,11 @@ from pydicom import Dataset
 from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi, apply_windowing
 
+from services.backends.files.pixels import UNREADABLE
 from services.gateway.dicomweb.frames import PixelData
 from services.gateway.dicomweb.negotiate import JPEG
 from services.gateway.dicomweb.resource import bad_request
-from services.gateway.dicomweb.stored import UNREADABLE, StoredFile, undecodable
+from services.gateway.dicomweb.stored import StoredFile, undecodable
 
 MAX_SIDE = 4096
 _FUNCTIONS = {"linear": "LINEAR", "linear-exact": "LINEAR_EXACT", "sigmoid": "SIGMOID"}

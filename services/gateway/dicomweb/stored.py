@@ -1,8 +1,6 @@
 """The bytes of a stored instance: as they came, or in Explicit VR Little Endian."""
 
 import mmap
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,7 +14,6 @@ import pydicom.filewriter
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataelem import DataElement
 from pydicom.dataset import FileMetaDataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     UID,
@@ -27,6 +24,7 @@ from pydicom.uid import (
 )
 
 from services.backends import part10, rle  # noqa: F401 - rle: its decoder is pydicom's from here on
+from services.backends.files.pixels import UNREADABLE
 from services.backends.store.archive import StoredInstance
 from services.gateway.desk import Desk
 from services.gateway.problems import ProblemError
@@ -41,22 +39,6 @@ CHUNK_BYTES = 1 << 18
 _IN_PLACE = frozenset({ExplicitVRLittleEndian, ImplicitVRLittleEndian})
 _NATIVE = _IN_PLACE | {ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
 _WORD_BYTES = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
-# What pydicom and its decoders raise for broken or unknown data sets.
-UNREADABLE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    BytesLengthException,
-    EOFError,
-    InvalidDicomError,
-    LookupError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

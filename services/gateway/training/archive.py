@@ -13,12 +13,13 @@ from fastapi import APIRouter, Depends
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import ExplicitVRLittleEndian
 
+from services.backends.files.pixels import UNREADABLE
 from services.backends.store import SqlStudyStore
 from services.backends.store.archive import StoredInstance, StoredStudy, StudyFilter
 from services.backends.store.training import Case
 from services.gateway.desk import Desk, TheDesk
 from services.gateway.dicomweb import dicomweb_router
-from services.gateway.dicomweb.stored import UNREADABLE, StoredFile, undecodable
+from services.gateway.dicomweb.stored import StoredFile, undecodable
 from services.gateway.people import ThePerson, only
 from services.gateway.training.deidentify import NAME, deidentified
 from services.triage.study import StudyAttributes

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from pydicom import Dataset, dcmread
 
+from services.backends.files.pixels import UNREADABLE
 from services.backends.store.archive import StoredInstance
 from services.gateway.desk import Desk
-from services.gateway.dicomweb.stored import UNREADABLE
 from services.triage.training import MAY_BE_BURNED_IN, Candidate, ImageFacts, exclusion
 
 LOOKS_PER_REQUEST = 40

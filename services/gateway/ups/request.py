@@ -8,10 +8,10 @@ from fastapi import Request
 from pydicom import Dataset
 from python_multipart.multipart import parse_options_header
 
+from services.backends.files.pixels import UNREADABLE
 from services.gateway.dicomweb.json_model import DicomJson, dicom_json
 from services.gateway.dicomweb.negotiate import DICOM_JSON, JSON
 from services.gateway.dicomweb.resource import bad_request
-from services.gateway.dicomweb.stored import UNREADABLE
 from services.gateway.problems import ProblemError
 
 TRANSACTION_UID = "00081195"
