@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from services.triage.audit import AuditEvent
 from services.triage.blind import NOT_BLIND, BlindPolicy
 from services.triage.commitment import (
     CommitmentReport,
@@ -526,6 +527,14 @@ class CommitmentRequests(Protocol):
 
     def awaited(self, sop_instance_uids: Collection[str]) -> set[str]:
         """Which of these someone waits for a decision on: whatever deletes instances must keep them until then."""
+
+
+class AuditTrail(Protocol):
+    """Who did what (PS3.15 A.5), in an order that cannot be altered unseen."""
+
+    def record(self, event: AuditEvent, *, now: datetime) -> None:
+        """Add an event. Raises StoreUnavailable."""
+        ...
 
 
 class CommitmentReporter(Protocol):

@@ -22,7 +22,7 @@ from services.triage.errors import StoreUnavailable
 
 _BUSY_TIMEOUT_S = 30
 _BUSY_PAUSE_S = 0.02
-_PLACES = 7_216_001  # an advisory lock of PostgreSQL; no other has this number
+_PLACES, _AUDIT = 7_216_001, 7_216_002  # advisory locks of PostgreSQL; no others have these numbers
 _READ_ONLY_SERVER = "25006"  # after a failover we may still talk to the one that became the standby
 _READ_ONLY: dict[str, dict[str, Any]] = {
     "sqlite": {"vigie_read_only": True},
@@ -82,6 +82,12 @@ def places_held(connection: Connection, *, alone: bool = False) -> None:
     if connection.dialect.name == "postgresql":
         shared = "" if alone else "_shared"
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock{shared}({_PLACES})")
+
+
+def audit_held(connection: Connection) -> None:
+    """Until the transaction ends nobody else adds to the audit trail. On SQLite writers are alone."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_AUDIT})")
 
 
 def insert_new(connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:

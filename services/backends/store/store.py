@@ -25,6 +25,7 @@ from services.backends.store import (
 )
 from services.backends.store.announcements import Announcements
 from services.backends.store.archive import Archive
+from services.backends.store.audit import Audit
 from services.backends.store.backlog import backlog
 from services.backends.store.blind import Holds
 from services.backends.store.campaigns import Campaigns
@@ -81,6 +82,7 @@ class SqlStudyStore:
     `observations`: for the observatory. `training`: what learners are shown and answer. `holds`: what is withheld until
     a reader has assessed the study; `clock` tells the reads whether it still is.
     `switches`, `campaigns`: models that are switched off, recalls of a period. `sessions`: of who signed in.
+    `audit`: `services.triage.ports.AuditTrail`.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class SqlStudyStore:
         self.switches = Switches(engine)
         self.campaigns = Campaigns(engine)
         self.sessions = Sessions(engine)
+        self.audit = Audit(engine)
         self.inquiries = Inquiries(engine)
         self.announcements = Announcements(engine)
         self.reconciliations = Reconciliations(engine)

@@ -681,3 +681,13 @@ board = sa.Table(
     Index(None, "model_name", "is_read", "rank", "study_instance_uid"),
     Index("ix_board_waiting", "is_read", "state", "ai_says", "priority"),
 )
+
+# document: the event as JSON; digest: SHA-256 of the previous record's and of it. Rows are only ever added.
+audit_record = sa.Table(
+    "audit_record",
+    metadata,
+    Column("sequence", sa.BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("recorded_at", UtcTime, nullable=False, index=True),
+    Column("document", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
+)
