@@ -56,6 +56,7 @@ from tests.support.worklist import lesion
 
 ENGINES = ("SQLite", "PostgreSQL")
 TARGET_MS = 200.0
+FIRST_PAGE = "the list"
 CHUNK = 2000
 SAMPLE = 60  # studies that the store derives again
 DEEP = 0.9  # so far down the list the deep page is
@@ -290,7 +291,7 @@ def requests(store: SqlStudyStore, count: int) -> dict[str, tuple[str, str, dict
         "six at once": "reading=unread&priority=high&ai=elevated&modality=MR&model=mr_brain_lesion&tenant=south",
     }
     return {
-        "the list": ("GET", "/", None),
+        FIRST_PAGE: ("GET", "/", None),
         f"deep page (behind {DEEP:.0%})": ("GET", f"/?after={place}", None),
         **{f"filter: {name}": ("GET", f"/?{query}", None) for name, query in filters.items()},
         "search: a family name": ("POST", "/", {"search": "family17^"}),
@@ -347,13 +348,14 @@ def table(found: dict[str, dict[str, list[float]]]) -> str:
 
 
 def verdicts(found: dict[str, dict[str, list[float]]]) -> str:
-    """The target, and whether this run met it."""
+    """The target, which is the first page's, whether this run met it, and what takes longest."""
     lines = []
     for engine in ENGINES:
-        worst, what = max((float(np.percentile(times[engine], 95)), what) for what, times in found.items())
-        met = "met" if worst < TARGET_MS else "NOT met"
+        of_engine = {what: float(np.percentile(times[engine], 95)) for what, times in found.items()}
+        first, slowest = of_engine[FIRST_PAGE], max(of_engine, key=of_engine.__getitem__)
         lines.append(
-            f"- {met}: with {engine} the slowest p95 is {worst:.0f} ms ({what}); wanted: below {TARGET_MS:.0f}"
+            f"- {'met' if first < TARGET_MS else 'NOT met'}: with {engine} the first page has a p95 of {first:.0f} ms; "
+            f"wanted: below {TARGET_MS:.0f}. The slowest is {of_engine[slowest]:.0f} ms ({slowest})"
         )
     return "\n".join(lines)
 

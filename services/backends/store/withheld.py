@@ -15,6 +15,9 @@ from services.triage.switch import EVERY
 LOOKED = tuple(outcome for outcome in Outcome if outcome.analysed)
 """Outcomes of a model that looked."""
 
+# made once: an alias takes longer to make than a small query to answer
+_SAID, _OWNER = result.alias("said"), study.alias("owner")
+
 
 def is_held(result_id: Any, now: datetime) -> sa.ColumnElement[bool]:
     """Of a column of result ids: its result is withheld until a reader has assessed the study, or its time is up."""
@@ -34,16 +37,15 @@ def may_leave(now: datetime, of: Any = delivery) -> sa.ColumnElement[bool]:
 
 def kept_back(result_id: Any) -> sa.ColumnElement[bool]:
     """Of a result, by a column with its id: its model is switched off, or it is about to be recalled."""
-    said = result.alias()
     # asked once for a query, not for each row: hardly ever is anything
     anything = sa.or_(
         sa.exists(sa.select(model_off.c.model_name)),
         sa.exists(sa.select(recall_campaign.c.campaign_id).where(recall_campaign.c.finished_at.is_(None))),
     )
     this = sa.exists().where(
-        said.c.result_id == result_id,
-        said.c.outcome.in_(LOOKED),
-        sa.or_(switched_off(said), _about_to_be_recalled(said)),
+        _SAID.c.result_id == result_id,
+        _SAID.c.outcome.in_(LOOKED),
+        sa.or_(switched_off(_SAID), _about_to_be_recalled(_SAID)),
     )
     return sa.and_(anything, this)
 
@@ -74,6 +76,5 @@ def _in_scope(of: sa.FromClause, scope: sa.Table) -> tuple[sa.ColumnElement[bool
 
 def tenant_of(of: sa.FromClause) -> sa.ScalarSelect[str]:
     """Of a row that names a study: whose it is."""
-    owner = study.alias()
-    mine = owner.c.study_instance_uid == of.c.study_instance_uid
-    return sa.select(owner.c.tenant).where(mine).correlate(of).scalar_subquery()
+    mine = _OWNER.c.study_instance_uid == of.c.study_instance_uid
+    return sa.select(_OWNER.c.tenant).where(mine).correlate(of).scalar_subquery()

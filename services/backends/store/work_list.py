@@ -1,5 +1,6 @@
 """The query of the work list: filters, search, order, and pages that begin behind a study."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,9 @@ from services.triage.finding import Flag, Outcome
 from services.triage.job import OrderPriority
 from services.triage.reading import ReadingState
 from services.triage.workitem import ProcedureStepState
+
+# made once: an alias takes longer to make than a small query to answer
+_LINE, _LEADING, _HELD = board.alias("line"), result.alias("leading"), result.alias("held")
 
 _LINES = (
     sa.select(
@@ -55,28 +59,25 @@ def lines(now: datetime) -> sa.Select[Any]:
 
 def _holds(leading: sa.FromClause, now: datetime) -> sa.Select[Any]:
     """What withholds a result of the version that a leading result is of."""
-    held = result.alias()
     return sa.select(blind_hold).where(
-        blind_hold.c.result_id == held.c.result_id,
-        held.c.study_instance_uid == leading.c.study_instance_uid,
-        held.c.version == leading.c.version,
+        blind_hold.c.result_id == _HELD.c.result_id,
+        _HELD.c.study_instance_uid == leading.c.study_instance_uid,
+        _HELD.c.version == leading.c.version,
         *runs(now),
     )
 
 
 def _is_off() -> sa.ColumnElement[bool]:
     """Of a line of the board: the model whose result leads is switched off, so that what it said does not count."""
-    leading = result.alias()
-    off = sa.exists().where(leading.c.result_id == board.c.result_id, switched_off(leading))
+    off = sa.exists().where(_LEADING.c.result_id == board.c.result_id, switched_off(_LEADING))
     # asked once for a query, not for each line: hardly ever is one
     return sa.and_(sa.exists(sa.select(model_off.c.model_name)), off)
 
 
 def _is_withheld(now: datetime) -> sa.ColumnElement[bool]:
     """Of a line of the board, by the few holds that run."""
-    line, leading = board.alias(), result.alias()
-    studies = _holds(leading, now).where(line.c.result_id == leading.c.result_id)
-    return board.c.study_instance_uid.in_(studies.with_only_columns(line.c.study_instance_uid))
+    studies = _holds(_LEADING, now).where(_LINE.c.result_id == _LEADING.c.result_id)
+    return board.c.study_instance_uid.in_(studies.with_only_columns(_LINE.c.study_instance_uid))
 
 
 _APART = "\n"  # nothing that is searched for has it
@@ -175,28 +176,39 @@ def page(
 
 def waiting(connection: Connection, tenant: str | None, *, now: datetime, sight: Sight) -> Waiting:
     """Counted over the list as it is without a filter."""
-
-    def how_many(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
-        return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
-
-    counted = sa.select(
-        sa.func.count().label("everything"),
-        how_many(board.c.priority == OrderPriority.STAT).label("stat"),
-        how_many(_of_ai({AiSays.URGENT}, now)).label("urgent"),
-        how_many(_of_ai({AiSays.UNSEEN}, now)).label("unseen"),
-    ).where(sa.not_(board.c.is_read), board.c.state.in_(sorted(LISTED)))
     of_whom = [*sight.conditions(), *([study.c.tenant == tenant] if tenant is not None else [])]
-    if of_whom:
-        of_study = board.c.study_instance_uid == study.c.study_instance_uid
-        counted = counted.join_from(board, study, of_study).where(*of_whom)
-    row = connection.execute(counted).one()
-    return Waiting(everything=row.everything, stat=row.stat, urgent=row.urgent, unseen=row.unseen)
+
+    def counted(*conditions: sa.ColumnElement[bool]) -> Counter[tuple[int, str]]:
+        """By priority and by what the AI said. Without conditions the index alone tells."""
+        keys = (board.c.priority, board.c.ai_says)
+        unread = (sa.not_(board.c.is_read), board.c.state.in_(sorted(LISTED)), *conditions)
+        query = sa.select(*keys, sa.func.count().label("lines")).where(*unread).group_by(*keys)
+        if of_whom:
+            of_study = board.c.study_instance_uid == study.c.study_instance_uid
+            query = query.join_from(board, study, of_study).where(*of_whom)
+        return Counter({(row.priority, row.ai_says): row.lines for row in connection.execute(query)})
+
+    def said(lines: Counter[tuple[int, str]], what: AiSays) -> int:
+        return sum(count for (_, ai_says), count in lines.items() if ai_says == what)
+
+    lines, withheld = counted(), _is_withheld(now)
+    off = counted(_is_off(), sa.not_(withheld))
+    told = lines - counted(withheld) - off
+    return Waiting(
+        everything=lines.total(),
+        stat=sum(count for (priority, _), count in lines.items() if priority == OrderPriority.STAT),
+        urgent=said(told, AiSays.URGENT),
+        unseen=said(told, AiSays.UNSEEN) + off.total(),
+    )
 
 
 def model_names(connection: Connection) -> tuple[str, ...]:
     """Of the models whose result leads any study."""
-    names = sa.select(board.c.model_name).distinct().where(board.c.model_name.is_not(None))
-    return tuple(sorted(connection.scalars(names)))
+    # from one name in the index to the next: DISTINCT would read every line of the board
+    first = sa.select(sa.func.min(board.c.model_name).label("name")).cte("name", recursive=True)
+    following = sa.select(sa.func.min(board.c.model_name)).where(board.c.model_name > first.c.name).scalar_subquery()
+    names = first.union_all(sa.select(following).where(first.c.name.is_not(None)))
+    return tuple(sorted(connection.scalars(sa.select(names.c.name).where(names.c.name.is_not(None)))))
 
 
 def _conditions(wanted: WorkListFilter, now: datetime, sight: Sight) -> list[sa.ColumnElement[bool]]:
