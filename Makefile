@@ -133,13 +133,14 @@ objects: setup system ## the objects of every outcome before every validator: do
 	$(BIN)/python -m benchmarks.objects --write docs/measurements/objects.md
 
 .PHONY: bench
-bench: setup triton-setup system ## ingest beside its peers, pipeline without its model, SEG writing, jobs through both queues, the Triton wire, the work list: docs/measurements
+bench: setup triton-setup system ## ingest beside its peers, pipeline without its model, SEG writing, jobs through both queues, the Triton wire, the work list, the audit trail: docs/measurements
 	$(BIN)/python -m benchmarks.ingest --write docs/measurements/ingest.md
 	$(BIN)/python -m benchmarks.pipeline
 	$(BIN)/python -m benchmarks.seg --write docs/measurements/seg.md
 	$(BIN)/python -m benchmarks.jobs --write docs/measurements/jobs.md
 	$(BIN)/python -m benchmarks.wire --write docs/measurements/wire.md
 	$(BIN)/python -m benchmarks.worklist --write docs/measurements/worklist.md
+	$(BIN)/python -m benchmarks.audit --write docs/measurements/audit.md
 
 ROUNDS ?= 100
 SEED ?= 1

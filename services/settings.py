@@ -224,6 +224,32 @@ class Settings(BaseSettings):
     )
     delivery_retry_s: float = Field(30.0, gt=0, description="First pause before a delivery is tried again; doubles.")
     delivery_retry_max_s: float = Field(300.0, gt=0, description="Longest pause between two tries of a delivery.")
+    audit_window_min: float = Field(
+        10.0,
+        gt=0,
+        description="One event of the audit trail stands for all accesses of a person to a study in so long.",
+    )
+    audit_syslog: str | None = Field(
+        None,
+        pattern=r"^.+:\d{1,5}$",
+        description="HOST:PORT of the syslog server over TLS (RFC 5425; 6514 is usual) that gets the audit trail "
+        "(docs/audit.md); default: none.",
+    )
+    audit_syslog_ca: Path | None = Field(
+        None, description="CA certificates (PEM) that its certificate is checked by; default: those of the machine."
+    )
+    audit_syslog_certificate: Path | None = Field(None, description="Our client certificate for it (PEM).")
+    audit_syslog_key: Path | None = Field(None, description="The key of that certificate (PEM).")
+    audit_source: str = Field(
+        "Vigie", max_length=64, description="Audit Source ID: what this installation calls itself in audit messages."
+    )
+    audit_site: str = Field("", max_length=64, description="Audit Enterprise Site ID in audit messages.")
+    audit_anchors: Path | None = Field(
+        None,
+        description="File to which the digest of the trail's head is added (a line of JSON each); put it where nobody "
+        "who writes the database writes. Default: audit/anchors.jsonl in the data folder.",
+    )
+    audit_anchor_interval_s: float = Field(3600.0, gt=0, description="So often, while the trail grows.")
     threads: int = Field(os.cpu_count() or 1, ge=1, description="CPU threads of the embedded segmenter.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
@@ -231,6 +257,12 @@ class Settings(BaseSettings):
     def _tls_is_complete(self) -> "Settings":
         if self.dicom_tls and not (self.dicom_tls_certificate and self.dicom_tls_key):
             raise ValueError("VIGIE_DICOM_TLS needs VIGIE_DICOM_TLS_CERTIFICATE and VIGIE_DICOM_TLS_KEY")
+        return self
+
+    @model_validator(mode="after")
+    def _syslog_certificate_has_its_key(self) -> "Settings":
+        if (self.audit_syslog_certificate is None) != (self.audit_syslog_key is None):
+            raise ValueError("VIGIE_AUDIT_SYSLOG_CERTIFICATE and VIGIE_AUDIT_SYSLOG_KEY go together")
         return self
 
     @field_validator("send_to", "ae_priorities", "dicomweb_origins", "calling_ae_titles", mode="before")
@@ -272,6 +304,10 @@ class Settings(BaseSettings):
     def dicom_addresses(self) -> tuple[str, ...]:
         """HOST:PORT of each place where the DICOM listener listens."""
         return (self.dicom, self.dicom_tls) if self.dicom_tls else (self.dicom,)
+
+    def audit_anchors_file(self) -> Path:
+        """Where anchors of the audit trail are kept."""
+        return self.audit_anchors or self.data / "audit" / "anchors.jsonl"
 
     def store_url(self) -> str:
         """The SQLAlchemy URL in force."""

@@ -15,6 +15,7 @@ from multiprocessing.context import ForkProcess
 
 import structlog
 
+from services.auditing import in_the_trail
 from services.lifetime import exit_on_signals, stop_on_signals
 from services.logs import where
 from services.settings import Settings
@@ -126,7 +127,8 @@ def run_part(part: Part, settings: Settings) -> None:
     """Run a part in this process. Raises SystemExit (1) when it fails; the log says why."""
     exit_on_signals()
     try:
-        part(settings)
+        with in_the_trail(part.__name__, settings):
+            part(settings)
     except VigieError as error:
         log.error("part_failed", part=part.__name__, error=str(error))  # noqa: TRY400 - our own texts hold no values
         sys.exit(1)

@@ -6,6 +6,7 @@ import typer
 
 from services import __version__
 from services.cli import (
+    audit,
     commitments,
     db,
     deliver,
@@ -43,6 +44,7 @@ app.command("process")(process.process)
 app.command("send")(send.send)
 app.command("probe")(probe.probe)
 app.command("reconcile")(reconcile.reconcile)
+app.add_typer(audit.app, name="audit")
 app.add_typer(commitments.app, name="commitments")
 app.add_typer(db.app, name="db")
 app.add_typer(deliveries.app, name="deliveries")

@@ -1,6 +1,7 @@
 """Delivery: results to destinations, notifications to receivers; a thread for each, none waits for another.
 
-And one that writes what readers answered as documents, which then are delivered as results are.
+And one that writes what readers answered as documents, which then are delivered as results are; and one that brings the
+audit trail to those who keep it elsewhere.
 """
 
 import threading
@@ -21,6 +22,7 @@ from services.backends.senders import (
 )
 from services.backends.senders.destinations import DICOM
 from services.backends.store import SqlStudyStore, open_store
+from services.deliver.auditing import Auditing, auditing
 from services.deliver.commitment import Committing
 from services.deliver.documenting import Documenting
 from services.deliver.lane import Lane
@@ -39,7 +41,8 @@ def run_deliver(settings: Settings) -> None:
     store = wait_for("database", lambda: open_store(settings.store_url()))
     stop = stop_on_signals()
     files = FolderStudyFiles(settings.data)
-    lanes: list[Lane | Documenting] = [
+    lanes: list[Lane | Documenting | Auditing] = [
+        auditing(store, settings, stop),
         Documenting(
             store=store,
             files=files,
@@ -47,7 +50,7 @@ def run_deliver(settings: Settings) -> None:
             quiet_s=settings.verdict_quiet_s,
             organization=settings.organization,
             stop=stop,
-        )
+        ),
     ]
     lanes += [lane for route in ways for lane in _lanes(route, settings, store, files, stop)]
     lanes += [_telling(receiver, settings, store, files, stop) for receiver in told]

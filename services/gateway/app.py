@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from services import __version__
+from services.backends.audit_spool import AuditSpool
 from services.backends.files import FolderStudyFiles
 from services.backends.senders import tenants_in_force
 from services.backends.store import SqlStudyStore, connect, never_the_same, open_store
@@ -39,6 +40,10 @@ from services.gateway.access.middleware import Access
 from services.gateway.access.scope import within_tenants
 from services.gateway.access.session import Sessions
 from services.gateway.access.sign_in import SignIn
+from services.gateway.audit import page as audit_page
+from services.gateway.audit.changing import file_changed
+from services.gateway.audit.recorder import Recorder
+from services.gateway.audit.watching import Watching
 from services.gateway.desk import Desk
 from services.gateway.dicomweb import dicomweb_router
 from services.gateway.dicomweb.cors import DicomWebCors
@@ -112,7 +117,10 @@ def create_app(
     app.state.desk = desk = Desk(settings=settings, store=store, files=files, role=role, clock=clock, tenants=tenants)
     app.state.metrics = metrics.new_registry(desk)
     app.state.changes = Changes(store.board.newest_event)
-    app.state.sign_in = sign_in = _sign_in(settings, store, tenants, clock)
+    app.state.audit = recorder = Recorder(
+        store.audit, AuditSpool(settings.data), clock, window=timedelta(minutes=settings.audit_window_min)
+    )
+    app.state.sign_in = sign_in = _sign_in(settings, store, tenants, clock, recorder)
     install_problem_handlers(app, partial(not_here, role))
     if role.is_desk:
         for documented in (api, verdicts, models_api):
@@ -125,6 +133,7 @@ def create_app(
         app.include_router(training.training_dicomweb())
         for page in (
             login,
+            audit_page,
             worklist,
             study,
             blind,
@@ -142,6 +151,7 @@ def create_app(
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(Access, sign_in=sign_in, clock=clock)
     app.add_middleware(NotCrossSite, origins=settings.dicomweb_origins)
+    app.add_middleware(Watching, recorder=recorder)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings.http), www_redirect=False)
     if settings.dicomweb_origins:
         app.add_middleware(DicomWebCors, origins=settings.dicomweb_origins)
@@ -152,13 +162,13 @@ def create_app(
 
 
 def _sign_in(
-    settings: Settings, store: SqlStudyStore, tenants: Tenants, clock: Callable[[], datetime]
+    settings: Settings, store: SqlStudyStore, tenants: Tenants, clock: Callable[[], datetime], recorder: Recorder
 ) -> SignIn | None:
     """None where no people are set up. Raises PeopleRefused."""
     if settings.people is None:
         return None
-    people = People(settings.people, [one.name for one in tenants.tenants])
-    return SignIn(people, Sessions(settings, store.sessions), clock)
+    people = People(settings.people, [one.name for one in tenants.tenants], changed=partial(file_changed, recorder))
+    return SignIn(people, Sessions(settings, store.sessions), clock, recorder)
 
 
 def _serve_dicomweb(
@@ -173,7 +183,12 @@ def _serve_dicomweb(
                 check = [Depends(known(tenants))]
                 app.include_router(router, prefix=PREFIX + root, include_in_schema=told, dependencies=check)
     if role.is_door:
-        stow = stow_router(files, max_instance_bytes=settings.max_instance_mb * 1_000_000)
+        stow = stow_router(
+            files,
+            max_instance_bytes=settings.max_instance_mb * 1_000_000,
+            audit=AuditSpool(settings.data),
+            ae_title=settings.ae_title,
+        )
         if tenants:
             check = [Depends(sending(tenants))]
             app.include_router(stow, prefix=PREFIX + root, include_in_schema=told, dependencies=check)

@@ -12,6 +12,7 @@ from itertools import islice
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from services.backends.audit_spool import AuditSpool
 from services.backends.blind_file import load_blind
 from services.backends.files import FolderStudyFiles
 from services.backends.headers import read_instance
@@ -20,6 +21,7 @@ from services.backends.queue import open_queue
 from services.backends.routing_file import load_rules
 from services.backends.senders import tenants_in_force
 from services.backends.store import open_store
+from services.gateway.audit.settling import settling
 from services.gateway.recalling import Recalling
 from services.lifetime import stop_on_signals
 from services.logs import Conditions, where
@@ -61,7 +63,8 @@ def run_dispatcher(settings: Settings) -> None:
     recalling = Recalling(store, files, notes=settings.recall_notes, stop=stop)
     beside = threading.Thread(target=recalling.run, name="recalling")
     beside.start()
-    dispatcher = Dispatcher(store, files, queue, load_rules(settings.routing), settings, tenants)
+    audit = settling(AuditSpool(settings.data), store.audit)
+    dispatcher = Dispatcher(store, files, queue, load_rules(settings.routing), settings, tenants, audit=audit.turn)
     log.info("dispatcher_started")
     while not stop.is_set():
         dispatcher.turn(datetime.now(UTC))
@@ -82,7 +85,10 @@ class Dispatcher:
         rules: Sequence[Rule],
         settings: Settings,
         tenants: Tenants = NO_TENANTS,
+        *,
+        audit: Callable[[datetime], int] = lambda _now: 0,
     ) -> None:
+        self._settle_audit = audit
         self._is_blind = bool(load_blind(settings.blind, tenants))
         self._store = store
         self._files = files
@@ -104,16 +110,16 @@ class Dispatcher:
         """Settle what was kept, complete what is quiet, reissue what was abandoned, publish what is queued, look on."""
         self._set_aside = {name: until for name, until in self._set_aside.items() if until > now}
         self._since = self._since or now
-        steps: tuple[Callable[[datetime], None], ...] = (
-            self._settle,
-            self._complete,
-            self._reissue,
-            self._publish,
-            self._end_holds,
-            self._watch,
-        )
-        for step in steps:
-            name = step.__name__.strip("_")
+        steps: dict[str, Callable[[datetime], object]] = {
+            "settle": self._settle,
+            "settle_audit": self._settle_audit,
+            "complete": self._complete,
+            "reissue": self._reissue,
+            "publish": self._publish,
+            "end_holds": self._end_holds,
+            "watch": self._watch,
+        }
+        for name, step in steps.items():
             try:
                 step(now)
             except TransientError as error:

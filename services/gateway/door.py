@@ -10,7 +10,7 @@ others are not.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import structlog
@@ -19,17 +19,21 @@ from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import VerificationPresentationContexts
 
+from services.backends.audit_spool import AuditSpool
 from services.backends.files import FolderStudyFiles
 from services.backends.senders import requesters
 from services.backends.storage_commitment import STORAGE_COMMITMENT, answer_report, answer_request
 from services.backends.store import SqlStudyStore, open_store
 from services.gateway.admission import Admission, admission
+from services.gateway.audit.importing import Imports
+from services.gateway.audit.rejecting import association_rejected
 from services.gateway.intake import Intake
 from services.gateway.scp import Listener
 from services.gateway.signals import SIGNALS, signal_handlers
 from services.gateway.storing import SUCCESS, take_in
 from services.gateway.tls import listener_tls
 from services.settings import Settings
+from services.triage.audit import AuditActor
 from services.triage.commitment import CommitmentReport, CommitmentRequest
 
 log = structlog.get_logger(__name__)
@@ -42,16 +46,20 @@ def run_door(settings: Settings) -> None:
     files = FolderStudyFiles(settings.data, min_free_mb=settings.min_free_mb)
     files.recover()
     intake = Intake(files=files, max_instance_bytes=settings.max_instance_mb * 1_000_000)
-    admitted = admission(settings)
+    admitted, importing = admission(settings), Importing(AuditSpool(settings.data))
     ae = AE(ae_title=settings.ae_title)
     ae.maximum_pdu_size = 0  # unlimited
     ae.supported_contexts = VerificationPresentationContexts
     may_ask = MayAsk(admitted, {name: one.tenant for name, one in requesters(settings).items()})
     handlers = [
         (evt.EVT_REQUESTED, admitted.admit),
+        (evt.EVT_REQUESTED, _note_rejection, [settings]),
         (evt.EVT_REQUESTED, _offer_commitment, [may_ask]),
         (evt.EVT_C_ECHO, _echo),
-        (evt.EVT_C_STORE, _store, [intake, admitted]),
+        (evt.EVT_C_STORE, _store, [intake, admitted, importing]),
+        (evt.EVT_RELEASED, importing.released),
+        (evt.EVT_ABORTED, importing.closed),
+        (evt.EVT_CONN_CLOSE, importing.closed),
         (evt.EVT_N_EVENT_REPORT, _committed, [settings]),
         (evt.EVT_N_ACTION, _asked, [settings, may_ask]),
     ]
@@ -80,14 +88,59 @@ class MayAsk:
         return self.tenants.get(calling_ae_title) == self.admitted.tenant(event)
 
 
+def _note_rejection(event: evt.Event, settings: Settings) -> None:
+    """After who may open an association was asked."""
+    if event.assoc.is_rejected:
+        request = cast(A_ASSOCIATE, event.assoc.requestor.primitive)
+        association_rejected(
+            AuditSpool(settings.data),
+            calling=request.calling_ae_title.strip(),
+            called=request.called_ae_title.strip(),
+            address=str(event.assoc.requestor.address or ""),
+            reason="ae_title_not_recognized",
+            window=timedelta(minutes=settings.audit_window_min),
+        )
+
+
 def _echo(_event: evt.Event) -> int:
     return SUCCESS
 
 
-def _store(event: evt.Event, intake: Intake, admitted: Admission) -> int | Dataset:
+def _store(event: evt.Event, intake: Intake, admitted: Admission, importing: "Importing") -> int | Dataset:
     """Answer one C-STORE request."""
-    received_from = event.assoc.requestor.ae_title or str(event.assoc.requestor.address)
-    return take_in(event, intake, received_from=received_from, tenant=admitted.tenant(event))
+    received_from = _sender(event)
+    imports = importing.of(event)
+    return take_in(event, intake, received_from=received_from, tenant=admitted.tenant(event), imports=imports)
+
+
+def _sender(event: evt.Event) -> str:
+    return event.assoc.requestor.ae_title or str(event.assoc.requestor.address)
+
+
+@dataclass
+class Importing:
+    """What the association of this process brings, for the audit trail."""
+
+    spool: AuditSpool
+    imports: Imports | None = None
+
+    def of(self, event: evt.Event) -> Imports:
+        """From the first instance on."""
+        if self.imports is None:
+            source = AuditActor(name=_sender(event), address=str(event.assoc.requestor.address or ""))
+            called = cast(A_ASSOCIATE, event.assoc.requestor.primitive).called_ae_title.strip()
+            self.imports = Imports(self.spool, source=source, destination=called, way="C-STORE")
+        return self.imports
+
+    def released(self, _event: evt.Event) -> None:
+        """In order."""
+        if self.imports:
+            self.imports.end()
+
+    def closed(self, _event: evt.Event) -> None:
+        """However it ended."""
+        if self.imports:
+            self.imports.end(whole=False)
 
 
 def _offer_commitment(event: evt.Event, may_ask: MayAsk) -> None:

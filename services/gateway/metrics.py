@@ -11,9 +11,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from services import __version__
+from services.backends.audit_spool import AuditSpool
 from services.backends.store import SqlStudyStore
 from services.backends.store.board import Counts, FlagTimes, ShownState
 from services.backends.store.reconciliations import Reconciled
+from services.gateway.audit.gauges import AuditCollector
 from services.gateway.desk import Desk
 from services.gateway.observatory.gauges import ObservatoryCollector
 from services.gateway.readiness import checks
@@ -59,6 +61,7 @@ def new_registry(desk: Desk) -> CollectorRegistry:
     registry.register(CheckCollector(desk))
     registry.register(StoreCollector(desk.store, desk.clock))
     registry.register(DiskCollector(desk.settings.data))
+    registry.register(AuditCollector(desk.store, AuditSpool(desk.settings.data), desk.clock))
     registry.register(ObservatoryCollector(desk.store.observations))
     return registry
 

@@ -27,6 +27,7 @@ NAV_ITEMS: list[NavItem] = [
     NavItem(path="/training", words=noted("Training"), may=lambda who: who.learns and not who.tenants),
     NavItem(path="/models", words=noted("Models"), may=lambda who: who.works),
     NavItem(path="/observatory", words=noted("Observatory"), may=lambda who: who.observes and not who.tenants),
+    NavItem(path="/audit", words=noted("Audit"), may=lambda who: who.observes and not who.tenants),
 ]
 """In their order."""
 

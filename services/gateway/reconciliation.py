@@ -12,15 +12,18 @@ from functools import partial
 
 import structlog
 
+from services.backends.audit_spool import AuditSpool
 from services.backends.headers import is_uid
 from services.backends.pacs import Fetch, Pacs, Retrieved, get, move, questions
 from services.backends.senders import tenants_in_force
 from services.backends.store import SqlStudyStore
 from services.backends.store.reconciliations import Reconciled, Reconciliations
+from services.gateway.audit.importing import Imports
 from services.gateway.intake import Intake
 from services.gateway.storing import take_in
 from services.keeping import keeping
 from services.settings import Settings
+from services.triage.audit import AuditActor
 from services.triage.errors import DestinationRefused, RejectedError, StoreUnavailable, TransientError
 from services.triage.pacs import claimable, missing_here
 from services.triage.ports import PacsQuestions
@@ -200,14 +203,20 @@ class Reconciliation:
         if tenants and tenant is None:
             text = f"{calling} is no tenant's: name it in the file of VIGIE_TENANTS, as one that calls {called}"
             raise DestinationRefused("no_tenant", text)
-        return get(
-            pacs,
-            one.study_instance_uid,
-            series,
-            sop_class_uids=sop_classes,
-            store=lambda event: take_in(event, self.intake, received_from=calling, tenant=owner),
-            stopped=self.stop.is_set,
-        )
+        source = AuditActor(name=pacs.name, address=pacs.address, requests=False)
+        spool = AuditSpool(self.settings.data)
+        imports = Imports(spool, source=source, destination=self.settings.ae_title, way="C-GET")
+        try:
+            return get(
+                pacs,
+                one.study_instance_uid,
+                series,
+                sop_class_uids=sop_classes,
+                store=lambda event: take_in(event, self.intake, received_from=calling, tenant=owner, imports=imports),
+                stopped=self.stop.is_set,
+            )
+        finally:
+            imports.end()
 
 
 def _alarm(report: Report) -> None:

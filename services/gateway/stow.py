@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
@@ -10,10 +11,14 @@ from fastapi.responses import JSONResponse
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 
+from services.backends.audit_spool import AuditSpool
+from services.gateway.access.caller import LOCAL, caller_of
+from services.gateway.audit.importing import Imports
 from services.gateway.intake import Intake, too_large
 from services.gateway.multipart import MEDIA_TYPE, MalformedBody, Part, PartReader
 from services.gateway.problems import Problem, ProblemError
 from services.gateway.tenant_paths import tenant_of
+from services.triage.audit import AuditActor
 from services.triage.errors import InstanceRefused, OutOfResources
 from services.triage.ports import StudyFiles
 from services.triage.study import Instance
@@ -79,15 +84,16 @@ class Outcome:
         return answer
 
 
-def stow_router(files: StudyFiles, *, max_instance_bytes: int) -> APIRouter:
+def stow_router(files: StudyFiles, *, max_instance_bytes: int, audit: AuditSpool, ae_title: str) -> APIRouter:
     """The routes of STOW-RS on these files."""
     router = APIRouter(tags=["dicomweb"])
     intake = Intake(files=files, max_instance_bytes=max_instance_bytes)
+    importing = partial(_imports, audit, ae_title)
 
     @router.post("/studies", summary="Store instances (STOW-RS)", response_class=Response, responses=_ANSWERS)
     async def store(request: Request) -> Response:
         """Keep the instances of a multipart/related body; success only once they are on disk."""
-        return _answer(await _store(request, intake, study_instance_uid=None))
+        return _answer(await _store(request, intake, importing(request), study_instance_uid=None))
 
     @router.post(
         "/studies/{study}",
@@ -99,12 +105,12 @@ def stow_router(files: StudyFiles, *, max_instance_bytes: int) -> APIRouter:
         """The same, for instances of this study only; others are refused one by one."""
         if not _UID.fullmatch(study):
             raise _bad_request("invalid_uid", "The Study Instance UID is not made of digits and dots, at most 64.")
-        return _answer(await _store(request, intake, study_instance_uid=study))
+        return _answer(await _store(request, intake, importing(request), study_instance_uid=study))
 
     return router
 
 
-async def _store(request: Request, intake: Intake, *, study_instance_uid: str | None) -> Outcome:
+async def _store(request: Request, intake: Intake, imports: Imports, *, study_instance_uid: str | None) -> Outcome:
     reader = PartReader(_boundary(request), max_part_bytes=intake.max_instance_bytes)
     sender = Sender(address=request.client.host if request.client else "unknown", tenant=tenant_of(request))
     outcome, parts = Outcome(), 0
@@ -112,15 +118,32 @@ async def _store(request: Request, intake: Intake, *, study_instance_uid: str | 
         async for chunk in request.stream():
             for part in reader.feed(chunk):
                 parts += 1
-                await run_in_threadpool(_take, part, intake, sender, study_instance_uid, outcome)
+                await run_in_threadpool(_take, part, intake, sender, study_instance_uid, outcome, imports)
     except MalformedBody as error:
         raise _bad_request("malformed_body", str(error)) from error
+    finally:
+        # not awaited: a request that was cut off has no time left to wait
+        imports.end(whole=reader.complete)
     if not reader.complete or not parts:
         raise _bad_request("malformed_body", "The body ends before its closing boundary, or holds no part.")
     return outcome
 
 
-def _take(part: Part, intake: Intake, sender: Sender, study_instance_uid: str | None, outcome: Outcome) -> None:
+def _imports(spool: AuditSpool, ae_title: str, request: Request) -> Imports:
+    caller, address = caller_of(request), request.client.host if request.client else "unknown"
+    name = address if caller is None or caller is LOCAL else caller.name
+    source = AuditActor(name=name, address=address)
+    return Imports(spool, source=source, destination=ae_title, way="STOW-RS")
+
+
+def _take(
+    part: Part,
+    intake: Intake,
+    sender: Sender,
+    study_instance_uid: str | None,
+    outcome: Outcome,
+    imports: Imports,
+) -> None:
     """Keep one part, and note what became of it."""
     received_from = sender.address
     content = bytes(part.content)
@@ -130,8 +153,10 @@ def _take(part: Part, intake: Intake, sender: Sender, study_instance_uid: str | 
         instance = intake.understand(content, received_from=received_from)
     except InstanceRefused as refusal:
         outcome.not_understood.append((refusal.reason.code, refusal.status))
+        imports.failed(None, refusal.reason.code)
         return
     try:
+        imports.begins(instance)
         intake.keep(
             content,
             instance,
@@ -141,11 +166,14 @@ def _take(part: Part, intake: Intake, sender: Sender, study_instance_uid: str | 
         )
     except InstanceRefused as refusal:
         outcome.failed.append((instance, refusal.status))
+        imports.failed(instance, refusal.reason.code)
     except OutOfResources as error:
         log.warning("out_of_resources", received_from=received_from, error=str(error))
         outcome.failed.append((instance, _OUT_OF_RESOURCES))
+        imports.failed(instance, error.reason.code)
     else:
         outcome.stored.append(instance)
+        imports.kept(instance)
 
 
 def _boundary(request: Request) -> bytes:

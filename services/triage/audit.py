@@ -1,10 +1,12 @@
 """What is written down of who did what, so that it can be answered for: events of the audit trail (PS3.15 A.5).
 
 Article 12 of the EU's AI Act (2024/1689) asks for it, too: which input, which model and which reader a result had.
-An event carries no name, birth date or ID of a patient: who is meant is found by the study.
+An event carries no name, birth date or ID of a patient: who is meant is found by the study, and by a keyed digest that
+the trail adds. What types of events there are: `services.triage.audit_types`.
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -53,6 +55,7 @@ class AuditObjectKind(StrEnum):
     """What a thing is that an event is about."""
 
     STUDY = "study"
+    PATIENT = "patient"
     INSTANCE = "instance"
     RESULT = "result"
     JOB = "job"
@@ -61,6 +64,9 @@ class AuditObjectKind(StrEnum):
     SETTINGS = "settings"
     FILE = "file"
     ADDRESS = "address"
+    QUERY = "query"
+    CASE = "case"
+    RECORD = "record"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +92,10 @@ class AuditObject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditEvent:
-    """type: what it was in a word of ours (docs/audit.md), such as `sign_in` or `verdict`; reason: why it failed."""
+    """type: what it was in a word of ours (docs/audit.md), such as `sign_in` or `verdict`; reason: why it failed.
+
+    happened_at: where that is not the moment of recording. key: of two events with one key the trail takes the first.
+    """
 
     kind: AuditKind
     type: str
@@ -95,6 +104,17 @@ class AuditEvent:
     objects: tuple[AuditObject, ...] = ()
     outcome: AuditOutcome = AuditOutcome.SUCCESS
     reason: str = ""
+    happened_at: datetime | None = None
+    key: str = ""
+
+    def first(self, kind: AuditObjectKind) -> str | None:
+        """The id of its first object of a kind."""
+        return next((one.object_id for one in self.objects if one.kind is kind), None)
+
+    @property
+    def asked_by(self) -> str | None:
+        """The name of who wanted it."""
+        return next((one.name for one in self.actors if one.requests), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,3 +130,22 @@ class AuditRecord:
     recorded_at: datetime
     document: str
     digest: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditAnchor:
+    """That at a time the record of this sequence number had this digest: kept elsewhere, it shows what is missing."""
+
+    sequence: int
+    digest: str
+    at: datetime
+
+
+def digest_over(digests: Iterable[str]) -> str:
+    """One SHA-256 (hexadecimal) over many, in whatever order they come: of them sorted, a line each."""
+    return hashlib.sha256("".join(f"{one}\n" for one in sorted(digests)).encode()).hexdigest()
+
+
+def key_of(*parts: str) -> str:
+    """A key of an event that is the same for the same parts, and tells none of them that cannot be guessed."""
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()

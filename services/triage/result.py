@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from services.triage.errors import Reason
 from services.triage.finding import Finding, Occasion
-from services.triage.model import ModelIdentity
+from services.triage.model import ModelIdentity, Thresholds
 from services.triage.tenant import NO_TENANT
 
 
@@ -102,6 +102,7 @@ class Result:
     """One model's answer for one study version: the finding, and the objects that carry it to the PACS.
 
     series_instance_uid: the analysed series, None when none would do. timings_s: wall-clock seconds per stage.
+    thresholds: by which the finding was decided; None: nothing was, or by those of an earlier result.
     """
 
     model: ModelIdentity
@@ -111,6 +112,7 @@ class Result:
     timings_s: dict[str, float]
     peak_memory_mb: float | None = None
     energy: Energy | None = None
+    thresholds: Thresholds | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

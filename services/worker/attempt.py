@@ -138,9 +138,10 @@ class Attempts:
             )
         theirs = [one for one in self.destinations if job.tenant in one.tenants]
         spent = self.energy.begin()
+        model = self._model(job)
         result = analyse(
             job,
-            self._model(job),
+            model,
             path_of=self.files.path,
             predecessors=predecessors,
             segmenter=self.segmenter,
@@ -151,7 +152,7 @@ class Attempts:
             progress=progress,
             cancelled=lost.is_set,
         )
-        return replace(result, energy=spent(result))
+        return replace(result, energy=spent(result), thresholds=model.thresholds)
 
     def _conclude(self, pipeline: Future[Result], lease: Lease, job: Job) -> None:
         """Give the verdict on an ended pipeline. Raises LeaseLost, TransientError (the store does not answer)."""

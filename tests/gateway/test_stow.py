@@ -11,6 +11,7 @@ from dicomweb_client import DICOMwebClient
 from fastapi import FastAPI
 from pydicom import Dataset
 
+from services.backends.audit_spool import AuditSpool
 from services.backends.files import FolderStudyFiles
 from services.backends.headers import read_instance
 from services.gateway.problems import install_problem_handlers
@@ -42,10 +43,12 @@ def files(tmp_path: Path) -> Files:
 
 
 @pytest.fixture
-def url(files: Files) -> Iterator[str]:
+def url(files: Files, tmp_path: Path) -> Iterator[str]:
     app, port = FastAPI(), free_port()
     install_problem_handlers(app, lambda _method, _path, _status: None)
-    app.include_router(stow_router(files, max_instance_bytes=100_000), prefix="/dicomweb")
+    app.include_router(
+        stow_router(files, max_instance_bytes=100_000, audit=AuditSpool(tmp_path), ae_title="VIGIE"), prefix="/dicomweb"
+    )
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()

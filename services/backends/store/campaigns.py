@@ -12,6 +12,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
+from services.backends.store import audit_events
 from services.backends.store.engine import reading, writing
 from services.backends.store.tables import delivery, recall, recall_campaign, result
 from services.backends.store.withheld import LOOKED, tenant_of
@@ -121,7 +122,9 @@ def ask(
             trouble="",
         )
     )
-    return _campaign(connection, connection.execute(_row(campaign_id)).one())
+    campaign = _campaign(connection, connection.execute(_row(campaign_id)).one())
+    audit_events.recalling(connection, campaign)
+    return campaign
 
 
 def _row(campaign_id: str) -> sa.Select[Any]:

@@ -12,7 +12,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import history
+from services.backends.store import audit_events, history
 from services.backends.store.columns import UtcTime
 from services.backends.store.notifications import in_turn
 from services.backends.store.tables import delivery, result_object, verdict_document
@@ -114,9 +114,11 @@ def delivered(connection: Connection, delivery_id: str, *, now: datetime, ask_co
         .values(state=DeliveryState.SENT, next_at=asked_at, transaction_uid=None, taken=None, **UNCLAIMED)
     )
     if done.rowcount:
-        went = kinds_of(sop_class for sop_class, _, _ in uncommitted(connection, row))
+        objects = uncommitted(connection, row)
+        went = kinds_of(sop_class for sop_class, _, _ in objects)
         told = "the withdrawal of the result" if row.note else "the result"
         note(connection, row, now, DeliveryState.SENT, ", ".join(kind.upper() for kind in went) or told)
+        audit_events.went_out(connection, row, objects, now=now)
 
 
 def failed(
@@ -163,7 +165,10 @@ def put_off(
     )
     if done.rowcount:
         what = unchanged if state is was else state
-        note(connection, _row(connection, claimed.delivery_id), now, what, f"{reason.text} [{reason.code}]")
+        row = _row(connection, claimed.delivery_id)
+        note(connection, row, now, what, f"{reason.text} [{reason.code}]")
+        if state is DeliveryState.GIVEN_UP:
+            audit_events.went_out(connection, row, going(connection, row), now=now, failed=reason)
 
 
 def bring_forward(connection: Connection, destination_name: str, *, now: datetime) -> int:
@@ -221,6 +226,8 @@ def resend(connection: Connection, delivery_ids: Sequence[str], *, actor: str, n
         if connection.execute(sa.update(delivery).where(*given_up).values(values)).rowcount:
             note(connection, _row(connection, delivery_id), now, DeliveryState.PENDING, "asked for again", actor=actor)
             done.append(delivery_id)
+    for delivery_id in done:
+        audit_events.asked_again(connection, _row(connection, delivery_id), actor=actor, now=now)
     return done
 
 

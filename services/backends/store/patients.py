@@ -10,9 +10,10 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import history, summary, versions
+from services.backends.store import audit_events, history, summary, versions
 from services.backends.store.engine import add_one, insert_new, locked, put
 from services.backends.store.tables import adt_count, instance, patient, study, study_patient, study_version
+from services.triage.audit_types import AuditType
 from services.triage.completeness import is_routable
 from services.triage.identity import identity
 from services.triage.patient import (
@@ -70,12 +71,16 @@ def reconcile(connection: Connection, message: AdtMessage, *, default_issuer: st
     put(connection, patient, [_row(one) for one in changed])
     uids = _studies(connection, concerned, default_issuer=default_issuer) if changed else []
     locked(connection, uids)
-    moved = sum(_reconcile_study(connection, uid, register, message, now) for uid in uids)
+    moved = [uid for uid in uids if _reconcile_study(connection, uid, register, message, now)]
     outcome = AdtOutcome.APPLIED if changed else AdtOutcome.UNCHANGED
     count(connection, message.trigger_event, outcome)
     keys = [key for change in message.changes for key in change.keys]
+    for uid in moved:
+        told = {"message": f"ADT^{message.trigger_event}", "control_id": message.control_id}
+        actor = message.stamp.sender
+        audit_events.of_a_study(connection, AuditType.PATIENT_DATA, uid, actor=actor, now=now, **told)
     return Reconciled(
-        outcome=outcome, studies=moved, retired=any(register.survivor(key) != register.key(key) for key in keys)
+        outcome=outcome, studies=len(moved), retired=any(register.survivor(key) != register.key(key) for key in keys)
     )
 
 

@@ -5,10 +5,11 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
-from services.backends.store import history, reviews, summary
+from services.backends.store import audit_events, history, reviews, summary
 from services.backends.store.engine import locked, writing
 from services.backends.store.reading_state import state_of
 from services.backends.store.tables import assignment, board, workitem
+from services.triage.audit_types import AuditType
 from services.triage.errors import ReadingRefused
 from services.triage.reading import ReadingAction, ReadingState, ReadingStep
 from services.triage.workitem import ProcedureStepState
@@ -42,6 +43,9 @@ class Readings:
             line = history.line(uid, "study", "study", time=step.at, actor=step.reader, what=step.action)
             history.write(connection, [line])
             settle(connection, uid, actor=step.reader, now=step.at)
+            audit_events.of_a_study(
+                connection, AuditType.READING, uid, actor=step.reader, now=step.at, action=step.action.value
+            )
         return True
 
 

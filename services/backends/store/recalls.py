@@ -5,7 +5,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import deliveries, history, notifications, reviews, summary
+from services.backends.store import audit_events, deliveries, history, notifications, reviews, summary
 from services.backends.store.engine import locked
 from services.backends.store.frozen import recall_of
 from services.backends.store.owed import may_have_arrived, owe, same
@@ -49,6 +49,7 @@ def enter(
     reviews.withdraw(connection, result_id, f"recalled: {reason}", actor=actor, now=now)
     _cancel(connection, result_id, actor=actor, now=now)
     summary.refresh(connection, uid)
+    audit_events.recalled(connection, result_id, uid, reason=reason, actor=actor, now=now)
     return Recall(recalled_at=now, actor=actor, reason=reason)
 
 

@@ -8,9 +8,8 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import blind as holds
-from services.backends.store import deliveries as deliveries_of
 from services.backends.store import (
+    audit_events,
     history,
     notifications,
     result_traits,
@@ -19,6 +18,8 @@ from services.backends.store import (
     tenancy,
     verdict_documents,
 )
+from services.backends.store import blind as holds
+from services.backends.store import deliveries as deliveries_of
 from services.backends.store.engine import locked
 from services.backends.store.jobs import guarded_update, study_of
 from services.backends.store.owed import owe
@@ -117,6 +118,16 @@ def freeze(
         connection, result_id, frozen.finding, receivers, priority=owner.priority, actor=actor, now=now
     )
     summary.refresh(connection, uid)
+    audit_events.frozen(
+        connection,
+        lease,
+        frozen,
+        result_id=result_id,
+        study_instance_uid=uid,
+        version=owner.version,
+        sha256s=sha256s,
+        now=now,
+    )
     return result_id
 
 

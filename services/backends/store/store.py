@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from services.backends.store import (
     announcements,
     arrivals,
+    audit_pruning,
     commitments,
     deliveries,
     frozen,
@@ -26,6 +27,7 @@ from services.backends.store import (
 from services.backends.store.announcements import Announcements
 from services.backends.store.archive import Archive
 from services.backends.store.audit import Audit
+from services.backends.store.audit_feed import AuditFeeds
 from services.backends.store.backlog import backlog
 from services.backends.store.blind import Holds
 from services.backends.store.campaigns import Campaigns
@@ -43,6 +45,7 @@ from services.backends.store.verdict_documents import VerdictDocuments
 from services.backends.store.verdicts import Verdicts
 from services.backends.store.views import SavedViews
 from services.backends.store.workitems import Workitems
+from services.triage.audit import AuditAnchor
 from services.triage.blind import NOT_BLIND, BlindPolicy
 from services.triage.commitment import CommitmentReport
 from services.triage.completeness import Evidence
@@ -82,7 +85,7 @@ class SqlStudyStore:
     `observations`: for the observatory. `training`: what learners are shown and answer. `holds`: what is withheld until
     a reader has assessed the study; `clock` tells the reads whether it still is.
     `switches`, `campaigns`: models that are switched off, recalls of a period. `sessions`: of who signed in.
-    `audit`: `services.triage.ports.AuditTrail`.
+    `audit`: `services.triage.ports.AuditTrail`; `audit_feeds`: how far who gets it has come.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class SqlStudyStore:
         self.campaigns = Campaigns(engine)
         self.sessions = Sessions(engine)
         self.audit = Audit(engine)
+        self.audit_feeds = AuditFeeds(engine)
         self.inquiries = Inquiries(engine)
         self.announcements = Announcements(engine)
         self.reconciliations = Reconciliations(engine)
@@ -212,6 +216,10 @@ class SqlStudyStore:
                 traceparent=traceparent,
                 said=said,
             )
+
+    def prune_audit(self, *, before: datetime, actor: str, now: datetime) -> AuditAnchor | None:
+        """See `audit_pruning.prune`."""
+        return audit_pruning.prune(self._engine, before=before, actor=actor, now=now)
 
     def unpublished(self, *, limit: int) -> list[JobMessage]:
         with reading(self._engine) as connection:

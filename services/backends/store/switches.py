@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
-from services.backends.store import campaigns
+from services.backends.store import audit_events, campaigns
 from services.backends.store.engine import reading, writing
 from services.backends.store.places import recount
 from services.backends.store.tables import job, model_off, model_switch, result, study
@@ -35,9 +35,11 @@ class Switches:
         with writing(self._engine) as connection:
             if _since(connection, scope, lock=True) is not None:
                 return False
-            _enter(connection, Switch(scope=scope, on=False, at=now, actor=actor, reason=reason))
+            switch = Switch(scope=scope, on=False, at=now, actor=actor, reason=reason)
+            _enter(connection, switch)
             connection.execute(sa.insert(model_off).values(**key(scope), since=now, actor=actor, reason=reason))
             recount(connection, scope)
+            audit_events.switched(connection, switch)
         return True
 
     def switch_on(self, scope: ModelScope, *, kept: Kept, reason: str, actor: str, now: datetime) -> Campaign | None:
@@ -49,9 +51,11 @@ class Switches:
             since = _since(connection, scope, lock=True)
             if since is None:
                 return None
-            _enter(connection, Switch(scope=scope, on=True, at=now, actor=actor, reason=reason, kept=kept))
+            switch = Switch(scope=scope, on=True, at=now, actor=actor, reason=reason, kept=kept)
+            _enter(connection, switch)
             connection.execute(sa.delete(model_off).where(*_is(scope)))
             recount(connection, scope)
+            audit_events.switched(connection, switch)
             if kept is Kept.SEND:
                 return None
             period = Period(since=since, until=now, kept=True)

@@ -34,6 +34,7 @@ WORD = String(32)
 PATIENT_ID = String(MAX_ID_CHARACTERS)
 PERSON = String(200)
 _SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER PRIMARY KEY
+_AUDIT_SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
 
 
 def _scope(*, primary_key: bool = False) -> tuple[Column[str], ...]:
@@ -686,8 +687,38 @@ board = sa.Table(
 audit_record = sa.Table(
     "audit_record",
     metadata,
-    Column("sequence", sa.BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("sequence", _AUDIT_SEQUENCE, primary_key=True, autoincrement=False),
     Column("recorded_at", UtcTime, nullable=False, index=True),
     Column("document", Text, nullable=False),
-    Column("digest", String(64), nullable=False),
+    Column("digest", HEX, nullable=False),
+    # what records are searched by, drawn from the document
+    Column("type", WORD),
+    Column("asked_by", Words),
+    Column("study_instance_uid", UID),
+    Column("patient", HEX),
+    Column("event_key", HEX),
+    Index(None, "asked_by", "sequence"),
+    Index(None, "study_instance_uid", "sequence"),
+    Index(None, "patient", "sequence"),
+    Index(None, "event_key", unique=True),
+)
+
+# Where the trail was shortened: the last record that was taken away each time. Triggers let no others be deleted.
+audit_pruned = sa.Table(
+    "audit_pruned",
+    metadata,
+    Column("sequence", _AUDIT_SEQUENCE, primary_key=True, autoincrement=False),
+    Column("digest", HEX, nullable=False),
+    Column("pruned_at", UtcTime, nullable=False),
+)
+
+# How far each receiver of the trail has come; one process at a time sends to it.
+audit_feed = sa.Table(
+    "audit_feed",
+    metadata,
+    Column("name", WORD, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("told_at", UtcTime, nullable=False),
+    Column("claim", WORD),
+    Column("claim_expires_at", UtcTime),
 )

@@ -6,9 +6,10 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import deliveries, history, summary
+from services.backends.store import audit_events, deliveries, history, summary
 from services.backends.store.engine import locked
 from services.backends.store.tables import result, study
+from services.triage.audit_types import AuditType
 from services.triage.result import MOVED
 from services.triage.tenant import NO_TENANT, Tenant
 
@@ -51,6 +52,8 @@ def move(connection: Connection, study_instance_uid: str, tenant: Tenant, *, act
     deliveries.withdraw_verdicts(connection, study_instance_uid, MOVED, actor=actor, now=now)
     # a model may be switched off for the one tenant and not for the other
     summary.refresh(connection, study_instance_uid)
+    told = {"from": before, "to": tenant.name}
+    audit_events.of_a_study(connection, AuditType.STUDY_MOVED, study_instance_uid, actor=actor, now=now, **told)
     return True
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
-from services.backends.store import history, tenancy
+from services.backends.store import audit_events, history, tenancy
 from services.backends.store.engine import insert_new, locked, put, reading, writing
 from services.backends.store.owed import owe as owe_delivery
 from services.backends.store.tables import board, verdict, verdict_document
@@ -84,6 +84,7 @@ class VerdictDocuments:
             )
             history.write(connection, [line])
             _owe_deliveries(connection, written, destinations, actor=actor)
+            audit_events.documented(connection, written, actor=actor)
         return True
 
     def of_study(self, study_instance_uid: str) -> tuple[VerdictDocument, ...]:

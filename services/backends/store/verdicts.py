@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
-from services.backends.store import blind, history, verdict_documents
+from services.backends.store import audit_events, blind, history, verdict_documents
 from services.backends.store.engine import locked, reading, writing
 from services.backends.store.readings import settle
 from services.backends.store.tables import result, study, verdict
@@ -48,6 +48,7 @@ class Verdicts:
             history.write(connection, [line])
             settle(connection, given.study_instance_uid, actor=given.reader, now=given.given_at)
             verdict_documents.owe(connection, given.study_instance_uid, given.reader, now=given.given_at)
+            audit_events.answered(connection, given)
         return True
 
     def of_study(self, study_instance_uid: str) -> tuple[Verdict, ...]:

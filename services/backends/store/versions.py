@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.person_name import index_of
-from services.backends.store import corrections, history, summary
+from services.backends.store import audit_events, corrections, history, summary
 from services.backends.store.engine import locked
 from services.backends.store.tables import instance, job, study, study_version
+from services.triage.audit_types import AuditType
 from services.triage.errors import Reason
 from services.triage.identity import NOT_AGREED, agree
 from services.triage.job import JobPlan, JobState, OrderPriority, Plan, rank
@@ -109,6 +110,9 @@ def ask_completion(
         history.write(connection, [line])
     asked = priority if row.priority is None else min(priority, row.priority)
     connection.execute(sa.update(study_version).where(*receiving).values(completion_asked=True, priority=asked))
+    if not row.completion_asked:
+        type_, told = AuditType.COMPLETION_ASKED, {"priority": asked.name.lower()}
+        audit_events.of_a_study(connection, type_, study_instance_uid, actor=actor, now=now, **told)
     return True
 
 
@@ -133,6 +137,7 @@ def ask_analysis(connection: Connection, study_instance_uid: str, *, actor: str,
         rerun=True,
     )
     summary.refresh(connection, study_instance_uid)
+    audit_events.of_a_study(connection, AuditType.ANALYSIS_ASKED, study_instance_uid, actor=actor, now=now)
     return True
 
 

@@ -5,7 +5,7 @@ import os
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from threading import Lock
 
@@ -25,11 +25,19 @@ _KNOWN_KEYS = 1000
 class People:
     """Reads the file again when it has changed; a change that cannot be used leaves the last good one in force.
 
+    changed: is told what was in force, and what is.
+
     Raises PeopleRefused when the file cannot be used at the start.
     """
 
-    def __init__(self, path: Path, tenants: Collection[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        tenants: Collection[str],
+        changed: Callable[[Accounts, Accounts], None] = lambda _before, _after: None,
+    ) -> None:
         self._path = path
+        self._changed = changed
         self._tenants = tenants
         self._lock = Lock()
         self._conditions = Conditions(log)
@@ -76,6 +84,7 @@ class People:
         state = _state(self._path)
         if state == self._seen:
             return
+        before = self._accounts
         try:
             self._accounts = load_people(self._path, self._tenants)
         except PeopleRefused as error:
@@ -84,6 +93,7 @@ class People:
         self._seen = state
         self._conditions.ends("people_refused", "people")
         log.info("people_read", accounts=len(self._accounts))
+        self._changed(before, self._accounts)
 
 
 def _state(path: Path) -> tuple[int, ...]:

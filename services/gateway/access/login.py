@@ -8,6 +8,7 @@ from starlette.responses import RedirectResponse
 
 from services.gateway.access.caller import caller_of
 from services.gateway.access.sign_in import SignIn, TooManyAttemptsError, address_of
+from services.gateway.audit.signing import signed_in, signed_out
 from services.gateway.desk import TheDesk
 from services.gateway.language import translated as _
 from services.gateway.templates import pages
@@ -54,6 +55,7 @@ def sign_in(
     answer = RedirectResponse(_local(wanted), status_code=303)
     signing.sessions.give(answer, session, request)
     log.info("signed_in", name=account.who.name, address=address_of(request))
+    signed_in(signing.recorder, account.who.name, address_of(request))
     return answer
 
 
@@ -66,6 +68,7 @@ def sign_out(request: Request, desk: TheDesk) -> Response:
     if signing is not None and session is not None:
         signing.sessions.end(session, answer, request, now=desk.clock())
         log.info("signed_out", name=session.name, address=address_of(request))
+        signed_out(signing.recorder, session.name, address_of(request))
     return answer
 
 

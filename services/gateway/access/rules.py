@@ -36,6 +36,7 @@ SEES_PATIENTS = Need(of_person=lambda who: who.sees_patients)
 # figures and cases are of all tenants alike
 LEARNS = Need(of_person=lambda who: who.learns and not who.tenants)
 OBSERVES = Need(of_person=lambda who: who.observes and not who.tenants)
+AUDITS = OBSERVES  # the trail is of all tenants
 VIEWS = Need(of_person=lambda who: who.sees_patients or who.learns)
 LEADS = Need(of_person=lambda who: who.leads)
 COMPLETES = Need(of_person=lambda who: who.reads or who.operates)
@@ -86,6 +87,7 @@ RULES = (
     Rule(methods="GET POST", path="/training/**", need=LEARNS),
     Rule(methods="GET", path="/observatory/**", need=OBSERVES),
     Rule(methods="GET", path="/observatory.csv", need=OBSERVES),
+    Rule(methods="GET POST", path="/audit", need=AUDITS),
     Rule(methods="GET", path="/models", need=ANY_PERSON),
     Rule(methods="POST", path="/models/**", need=LEADS),
     Rule(methods="POST", path="/logout", need=ANY_PERSON),

@@ -17,6 +17,8 @@ from services.backends.people_file import Account
 from services.gateway.access.accounts import People
 from services.gateway.access.attempts import Attempts
 from services.gateway.access.session import Session, Sessions
+from services.gateway.audit.recorder import Recorder
+from services.gateway.audit.signing import key_taken, sign_in_failed
 from services.triage.person import Caller, Person
 
 log = structlog.get_logger(__name__)
@@ -41,7 +43,8 @@ class Found:
 class SignIn:
     """Of one application. Raises StoreUnavailable, and TooManyAttemptsError where a key is shown."""
 
-    def __init__(self, people: People, sessions: Sessions, clock: Callable[[], datetime]) -> None:
+    def __init__(self, people: People, sessions: Sessions, clock: Callable[[], datetime], recorder: Recorder) -> None:
+        self.recorder = recorder
         self.people = people
         self.sessions = sessions
         self._clock = clock
@@ -67,6 +70,7 @@ class SignIn:
         if account is None:
             self._attempts.failed(known, address, now=now)
             log.warning("sign_in_failed", name=known, address=address)
+            sign_in_failed(self.recorder, known, address)
             return None
         self._attempts.succeeded(name, address)
         return account
@@ -81,7 +85,10 @@ class SignIn:
         else:
             return None
         account = self.by_key(name, key, address)
-        return Found(caller=account.who) if account else None
+        if account is None:
+            return None
+        key_taken(self.recorder, account.who.name, address)
+        return Found(caller=account.who)
 
     def _by_session(self, request: HTTPConnection) -> Found | None:
         session = self.sessions.read(request, now=self._clock())

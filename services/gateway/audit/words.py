@@ -1,0 +1,46 @@
+"""The types of events in the audit trail, in words of the page. The trail itself and its messages are in English."""
+
+from services.gateway.language import noted
+from services.triage.audit_types import AuditType
+
+TYPE_WORDS = {
+    AuditType.APPLICATION_START: noted("Process started"),
+    AuditType.APPLICATION_STOP: noted("Process stopped"),
+    AuditType.CONFIGURATION_CHANGED: noted("Configuration file changed"),
+    AuditType.TRAIL_READ: noted("Audit trail read"),
+    AuditType.TRAIL_PRUNED: noted("Audit trail shortened"),
+    AuditType.EVENTS_DROPPED: noted("Events lost"),
+    AuditType.SIGN_IN: noted("Signed in"),
+    AuditType.SIGN_OUT: noted("Signed out"),
+    AuditType.ACCESS_REFUSED: noted("Access refused"),
+    AuditType.ASSOCIATION_REJECTED: noted("Association rejected"),
+    AuditType.BEGIN_RECEIVING: noted("Instances begin to arrive"),
+    AuditType.RECEIVED: noted("Instances received"),
+    AuditType.WORK_LIST: noted("Work list shown"),
+    AuditType.SEARCH: noted("Search (QIDO-RS, UPS-RS)"),
+    AuditType.PACS_ASKED: noted("PACS asked about a study"),
+    AuditType.STUDY_PAGE: noted("Page of a study opened"),
+    AuditType.KEY_IMAGE: noted("Key image shown"),
+    AuditType.VIEWER: noted("Study opened in the viewer"),
+    AuditType.API: noted("Study read by the API"),
+    AuditType.RESULT_OBJECT: noted("Result object read by the API"),
+    AuditType.RETRIEVE: noted("Retrieved (WADO-RS), or searched within"),
+    AuditType.TRAINING: noted("Training case opened, without identity"),
+    AuditType.WORKITEM: noted("Review read or changed (UPS-RS)"),
+    AuditType.ANALYSIS: noted("Result of a model frozen"),
+    AuditType.VERDICT: noted("Verdict of a reader"),
+    AuditType.VERDICT_DOCUMENT: noted("Document of a reader's verdicts frozen"),
+    AuditType.READING: noted("Study taken, given back, read or opened again"),
+    AuditType.COMPLETION_ASKED: noted("Completion of a study asked for"),
+    AuditType.ANALYSIS_ASKED: noted("New analysis asked for"),
+    AuditType.RECALL: noted("Result recalled"),
+    AuditType.RECALL_OF_PERIOD: noted("Recall of a period asked for"),
+    AuditType.MODEL_SWITCHED_OFF: noted("Model switched off"),
+    AuditType.MODEL_SWITCHED_ON: noted("Model switched on"),
+    AuditType.STUDY_MOVED: noted("Study moved to a tenant"),
+    AuditType.PATIENT_DATA: noted("Patient data of a study corrected (ADT)"),
+    AuditType.SENT: noted("Sent to a destination"),
+    AuditType.EXPORTED: noted("Written to a folder, or told to a receiver"),
+    AuditType.SEND_AGAIN: noted("Delivery asked for again"),
+}
+"""By type; a test compares them with `triage.audit_types.MEANINGS`."""
