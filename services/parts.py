@@ -66,6 +66,13 @@ def asking(settings: Settings) -> None:
     run_asking(settings)
 
 
+def retention(settings: Settings) -> None:
+    """Deletes what nobody needs here any more."""
+    from services.gateway.retention import run_retention
+
+    run_retention(settings)
+
+
 def worker(settings: Settings) -> None:
     """Analyses; where the model runs, the settings say."""
     from services.backends.inference import open_segmenter
@@ -83,21 +90,25 @@ def deliver(settings: Settings) -> None:
     run_deliver(settings)
 
 
-STANDALONE: tuple[Part, ...] = (door, adt, desk, asking, observing, dispatcher, worker, deliver)
+STANDALONE: tuple[Part, ...] = (door, adt, desk, asking, observing, dispatcher, retention, worker, deliver)
 """In the order in which they are stopped: first who takes in, last who gives out."""
 
 GATEWAY: dict[Role, tuple[Part, ...]] = {
     # the dispatcher goes with the door: it settles the files that the door has kept, and must see the same folder
-    # so does asking: what it fetches by C-GET it keeps there
-    Role.DOOR: (door, adt, stow, asking, dispatcher),
+    # so do asking, for what it fetches by C-GET it keeps there, and retention
+    Role.DOOR: (door, adt, stow, asking, dispatcher, retention),
     Role.DESK: (worklist, observing),
-    Role.ALL: (door, adt, desk, asking, observing, dispatcher),
+    Role.ALL: (door, adt, desk, asking, observing, dispatcher, retention),
 }
 
 
 def in_service(parts: Sequence[Part], settings: Settings) -> tuple[Part, ...]:
     """Those of the parts that the settings ask for."""
-    asked_for: dict[Part, bool] = {adt: settings.hl7 is not None, asking: settings.pacs is not None}
+    asked_for: dict[Part, bool] = {
+        adt: settings.hl7 is not None,
+        asking: settings.pacs is not None,
+        retention: settings.retention().is_on,
+    }
     return tuple(part for part in parts if asked_for.get(part, True))
 
 

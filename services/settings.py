@@ -2,6 +2,7 @@
 
 import os
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.triage.job import OrderPriority
+from services.triage.retention import Retention
 from services.triage.volume import MAX_VOXELS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -19,7 +21,12 @@ WATTS_PER_CORE = 12.0
 GRID_G_PER_KWH = 21.7
 """Grams of CO2 equivalent per kWh produced in France in 2024 (RTE, Bilan electrique 2024)."""
 
+_DAYS = re.compile(r"[0-9]{1,5}(?:\.[0-9]+)?")
 _ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+
+def _days(days: float | None) -> timedelta | None:
+    return None if days is None else timedelta(days=days)
 
 
 class Settings(BaseSettings):
@@ -200,6 +207,42 @@ class Settings(BaseSettings):
         False,
         description="Reject recalled results at the destinations that have them, by a Key Object Selection (IHE IOCM).",
     )
+    retention_days: float | None = Field(
+        None,
+        ge=1,
+        description="Source images go so many days after something of their study last came, was found, answered or "
+        "read, unless something still needs them (docs/operations/retention.md). Default: never.",
+    )
+    retention_tenant_days: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="The same for single tenants: NAME=DAYS, comma-separated."
+    )
+    retention_unread_days: float | None = Field(
+        None,
+        ge=1,
+        description="After so many days images go even if nobody has marked their study as read here. Default: never.",
+    )
+    retention_free_percent: float | None = Field(
+        None,
+        gt=0,
+        lt=90,
+        description="With less free space (percent of the disk), images go VIGIE_RETENTION_PRESSED_DAYS after, the "
+        "oldest first, until there is more. Default: their age alone counts.",
+    )
+    retention_pressed_days: float = Field(
+        2.0, ge=1, description="So long images are kept whatever the disk (days), where VIGIE_RETENTION_DAYS is set."
+    )
+    retention_results_days: float | None = Field(
+        None,
+        ge=183,
+        description="The whole record of a study, its results and verdicts among it, goes so many days after anybody "
+        "last did something with it; 183 at least (EU AI Act, article 26). Default: never.",
+    )
+    retention_quarantine_days: float | None = Field(
+        None, ge=1, description="Refused files in quarantine go after so many days. Default: never."
+    )
+    retention_interval_s: float = Field(
+        3600.0, gt=0, description="So often retention looks at all studies, in one process of all."
+    )
     stow_ca: Path | None = Field(None, description="CA certificates (PEM) that a STOW-RS server is checked by.")
     stow_credentials: Path | None = Field(
         None,
@@ -265,7 +308,14 @@ class Settings(BaseSettings):
             raise ValueError("VIGIE_AUDIT_SYSLOG_CERTIFICATE and VIGIE_AUDIT_SYSLOG_KEY go together")
         return self
 
-    @field_validator("send_to", "ae_priorities", "dicomweb_origins", "calling_ae_titles", mode="before")
+    @field_validator(
+        "send_to",
+        "ae_priorities",
+        "dicomweb_origins",
+        "calling_ae_titles",
+        "retention_tenant_days",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -277,6 +327,15 @@ class Settings(BaseSettings):
             ae_title, _, priority = entry.rpartition("=")
             if not ae_title.strip() or priority.strip().upper() not in OrderPriority.__members__:
                 raise ValueError(f"'{entry}' gives no priority: write AE_TITLE=stat, =high or =routine")
+        return value
+
+    @field_validator("retention_tenant_days")
+    @classmethod
+    def _are_days(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            name, _, days = entry.rpartition("=")
+            if not name.strip() or not _DAYS.fullmatch(days.strip()) or float(days) < 1:
+                raise ValueError(f"'{entry}' tells no days: write TENANT=14")
         return value
 
     @field_validator("dicomweb_origins")
@@ -300,6 +359,19 @@ class Settings(BaseSettings):
         """AE title -> priority of the orders whose images it sends."""
         parts = (entry.rpartition("=") for entry in self.ae_priorities)
         return {ae_title.strip(): OrderPriority[priority.strip().upper()] for ae_title, _, priority in parts}
+
+    def retention(self) -> Retention:
+        """What goes after how long."""
+        entries = (entry.rpartition("=") for entry in self.retention_tenant_days)
+        return Retention(
+            images=_days(self.retention_days),
+            of_tenant={name.strip(): timedelta(days=float(days)) for name, _, days in entries},
+            unread=_days(self.retention_unread_days),
+            free_fraction=self.retention_free_percent / 100 if self.retention_free_percent is not None else None,
+            pressed=_days(self.retention_pressed_days) if self.retention_free_percent is not None else None,
+            results=_days(self.retention_results_days),
+            quarantine=_days(self.retention_quarantine_days),
+        )
 
     def dicom_addresses(self) -> tuple[str, ...]:
         """HOST:PORT of each place where the DICOM listener listens."""

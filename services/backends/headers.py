@@ -78,7 +78,12 @@ def _read(content: memoryview) -> Instance:
         data = _inflated(stored) if syntax in _DEFLATED else stored
         syntax, encoding = _checked_encoding(data, syntax)
         values = _Values(ElementReader(data, encoding), syntax)
-        return Instance(header=values.header(), study=values.study(), digest=hashlib.sha256(stored).hexdigest())
+        return Instance(
+            header=values.header(),
+            study=values.study(),
+            digest=hashlib.sha256(stored).hexdigest(),
+            size_bytes=len(content),
+        )
 
 
 def _inflated(stored: Buffer) -> bytes:

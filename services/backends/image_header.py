@@ -53,10 +53,41 @@ LAST_GROUP = 0x4FFF
 
 
 def header_of(image: Instance, path_of: PathOf) -> Dataset:
-    """The data set of an image without its pixels, with the patient data that hold. path_of: the file of a digest."""
-    (header,) = read_headers([path_of(image.digest)])
+    """The data set of an image without its pixels, with the patient data that hold. path_of: the file of a digest.
+
+    Of an image that is not kept here any more, what the store knows: patient, study and the image's UIDs.
+    """
+    try:
+        (header,) = read_headers([path_of(image.digest)])
+    except FileNotFoundError:
+        return _as_stored(image)
     if image.as_received is not None:
         correct_patient(header, image.study)
+    return header
+
+
+def _as_stored(image: Instance) -> Dataset:
+    told = {
+        "SpecificCharacterSet": UTF_8,
+        "SOPClassUID": image.header.sop_class_uid,
+        "SOPInstanceUID": image.header.sop_instance_uid,
+        "SeriesInstanceUID": image.header.series_instance_uid,
+        "StudyInstanceUID": image.header.study_instance_uid,
+        "Modality": image.header.modality,
+        "Manufacturer": image.header.manufacturer,
+        "SeriesNumber": image.header.series_number,
+        "InstanceNumber": image.header.instance_number,
+        "StudyDate": image.study.study_date,
+        "StudyTime": image.study.study_time,
+        "StudyID": image.study.study_id,
+        "StudyDescription": image.study.study_description,
+        "AccessionNumber": image.study.accession_number,
+        "PatientAge": image.study.patient_age,
+    }
+    header = Dataset()
+    for keyword, value in told.items():
+        setattr(header, keyword, value)
+    correct_patient(header, image.study)
     return header
 
 

@@ -7,6 +7,7 @@ import typer
 from services import __version__
 from services.cli import (
     audit,
+    backup,
     commitments,
     db,
     deliver,
@@ -15,12 +16,15 @@ from services.cli import (
     models,
     notifications,
     observatory,
+    patient,
     people,
     probe,
     process,
     queue,
     reconcile,
+    restore,
     results,
+    retention,
     send,
     settings,
     standalone,
@@ -45,15 +49,19 @@ app.command("send")(send.send)
 app.command("probe")(probe.probe)
 app.command("reconcile")(reconcile.reconcile)
 app.add_typer(audit.app, name="audit")
+app.command("restore")(restore.restore)
+app.add_typer(backup.app, name="backup")
 app.add_typer(commitments.app, name="commitments")
 app.add_typer(db.app, name="db")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(models.app, name="models")
 app.add_typer(notifications.app, name="notifications")
 app.add_typer(observatory.app, name="observatory")
+app.add_typer(patient.app, name="patient")
 app.add_typer(people.app, name="people")
 app.add_typer(queue.app, name="queue")
 app.add_typer(results.app, name="results")
+app.add_typer(retention.app, name="retention")
 app.add_typer(tenants.app, name="tenants")
 app.command("settings")(settings.settings)
 

@@ -135,15 +135,24 @@ def complete_study(
     tags=["studies"],
     summary="Have the models of today look at the study again",
     status_code=202,
-    responses=_problems(s404="No instance of this study was kept.", s409="The study will be analysed anyway."),
+    responses=_problems(s404="No instance of this study was kept.", s409="A job is ahead, or images are gone."),
     response_model=AnalysisOut,
 )
 def analyse_study(desk: TheDesk, person: ThePerson, uid: UidInPath) -> AnalysisOut:
     """A new version of the study, new results that name their predecessors; the study keeps its place in the list."""
     if desk.store.ask_analysis(uid, actor=person.name, now=desk.clock()):
         return AnalysisOut(study_instance_uid=uid)
-    if desk.store.board.study(uid) is None:
+    detail = desk.store.board.study(uid)
+    if detail is None:
         raise unknown_study()
+    if any(one.deleted_count for one in detail.series):
+        raise ProblemError(
+            409,
+            "images_not_kept",
+            "Images no longer kept here",
+            detail="Vigie keeps images for a while only; images of this study have been deleted.",
+            way_out="Have the PACS send the whole study again, then ask once more.",
+        )
     raise ProblemError(
         409,
         "analysis_ahead",

@@ -19,6 +19,7 @@ from services.gateway.audit.gauges import AuditCollector
 from services.gateway.desk import Desk
 from services.gateway.observatory.gauges import ObservatoryCollector
 from services.gateway.readiness import checks
+from services.gateway.retention_gauges import RetentionCollector
 from services.triage.errors import StoreUnavailable
 from services.triage.job import JobState
 from services.triage.switch import Switch
@@ -63,6 +64,7 @@ def new_registry(desk: Desk) -> CollectorRegistry:
     registry.register(DiskCollector(desk.settings.data))
     registry.register(AuditCollector(desk.store, AuditSpool(desk.settings.data), desk.clock))
     registry.register(ObservatoryCollector(desk.store.observations))
+    registry.register(RetentionCollector(desk.store.retaining))
     return registry
 
 

@@ -146,6 +146,9 @@ class StudyOut(_Schema):
         "this: nothing of it is told here. null: nothing is withheld.",
     )
     switched_off: bool = Field(description="The model of this result is switched off: its flag does not count.")
+    images_deleted_at: datetime | None = Field(
+        None, description="Since when its images are not kept here any more (retention); null: they are, or some are."
+    )
     pseudonym: str | None = Field(
         description="Of the patient, for who sees no identities: then all of the study but its UID is empty."
     )
@@ -328,6 +331,7 @@ class SeriesOut(_Schema):
     series_description: str
     instance_count: int
     conflicts: list[str]
+    deleted_count: int = Field(0, description="Of these, instances whose images are not kept here any more.")
 
 
 class PatientOut(_Schema):

@@ -67,7 +67,7 @@ def show_study(request: Request, desk: TheDesk, person: ThePerson, uid: UidInPat
         "detail": detail,
         "series_names": _series_names(detail),
         "now": desk.clock(),
-        "viewer_link": link_to if is_installed(desk.settings) else None,
+        "viewer_link": link_to if is_installed(desk.settings) and not detail.row.images_deleted_at else None,
         "person": person,
         "asked": {one.result_id for one in asked},
         "targets": {one.result_id: _targets(detail, one, stands) for one in detail.results},

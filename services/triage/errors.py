@@ -23,6 +23,8 @@ VigieError
 │   ├── TenantsRefused          a file of tenants cannot be used
 │   ├── BlindRefused            a file of blind-first mode cannot be used
 │   ├── PeopleRefused           a file of people cannot be used
+│   ├── ErasureRefused          a study that cannot be erased at this moment
+│   ├── BackupRefused           a copy that cannot be made, is not whole, or is not to be put here
 │   ├── CertificatesRefused     a certificate or key of ours cannot be used
 │   ├── MessageRefused          an HL7 message cannot be understood, or is of a kind that is not taken
 │   ├── ListenerRefused         a listener cannot be set up as it is told
@@ -168,6 +170,14 @@ class PacsRefused(RejectedError):
 
 class RequestersRefused(RejectedError):
     """A file of those who may ask for storage commitment cannot be used: the text names file, AE title and field."""
+
+
+class ErasureRefused(RejectedError):
+    """A study that cannot be erased at this moment: the code says why."""
+
+
+class BackupRefused(RejectedError):
+    """A copy that cannot be made, is not whole, or is not to be put here: the code says why."""
 
 
 class CertificatesRefused(RejectedError):

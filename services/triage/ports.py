@@ -42,6 +42,14 @@ class KeptFile:
     tenant: str = NO_TENANT
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deleted:
+    """What became of files that were to go. came_again: those that stay, by digest, with the time when they came."""
+
+    size_bytes: int
+    came_again: Mapping[str, datetime]
+
+
 class StudyFiles(Protocol):
     """Keeps received instances and result objects, by digest. File names are digests, never words from the wire."""
 
@@ -54,8 +62,8 @@ class StudyFiles(Protocol):
     def keep(self, content: bytes, *, digest: str, received_from: str, tenant: str = NO_TENANT) -> KeptFile:
         """Keep one Part 10 file; when this returns, file and directory entry are on disk (fsync).
 
-        A digest already kept is stored once. Of a tenant it is pending again: what the store has it may not have of
-        this tenant. Raises OutOfResources; then nothing is left behind.
+        A digest already kept is stored once, and counts as kept now. Of a tenant it is pending again: what the store
+        has it may not have of this tenant. Raises OutOfResources; then nothing is left behind.
         """
 
     def pending(self) -> Iterator[KeptFile]:
@@ -81,6 +89,39 @@ class StudyFiles(Protocol):
 
     def result_path(self, sha256: str) -> Path:
         """A local file with the bytes of a result object. Raises FileNotFoundError."""
+
+    def delete(self, digests: Iterable[str], *, not_newer_than: datetime) -> Deleted:
+        """Delete settled files; those that came after that time, or were sent again after it, stay. Idempotent.
+
+        Whoever is answered that an instance is kept (`keep`) while it is deleted finds it kept. Durable on return.
+        """
+
+    def erase(self, digests: Iterable[str]) -> int:
+        """Delete these, pending or settled, whenever they came; answers how many bytes they had. Idempotent."""
+
+    def erase_results(self, sha256s: Iterable[str]) -> int:
+        """Delete result objects; answers how many bytes they had. Idempotent."""
+
+    def size(self, digest: str) -> int:
+        """Bytes of a kept file, 0 where it is not there."""
+
+    def settled(self) -> Iterator[str]:
+        """Digests of all settled files."""
+
+    def unsettle(self, digests: Iterable[str], *, received_from: str) -> None:
+        """The store does not know these settled files: they are `pending`, of the tenant that has their study."""
+
+    def results(self, *, not_newer_than: datetime) -> Iterator[str]:
+        """SHA-256 of each result object that was kept no later than that."""
+
+    def quarantined(self) -> Iterator[Path]:
+        """What lies in quarantine; beside each file lies the reason, as JSON."""
+
+    def erase_quarantined(self, paths: Iterable[Path]) -> int:
+        """Delete some of it, with the reasons; answers how many bytes. Idempotent."""
+
+    def disown(self, study_instance_uid: str) -> None:
+        """The study is nobody's: the next that sends of it has it."""
 
 
 class Arrival(StrEnum):
@@ -229,7 +270,8 @@ class StudyStore(Protocol):
     def ask_analysis(self, study_instance_uid: str, *, actor: str, now: datetime) -> bool:
         """Have the models look again at images that did not change: the next version, complete at the next turn.
 
-        False: no such study, or one that is receiving or has a job still open and will be analysed anyway.
+        False: no such study, or one that is receiving or has a job still open and will be analysed anyway, or images
+        of it are not kept here any more.
         """
 
     def complete(

@@ -4,7 +4,7 @@ Attribute names are the DICOM keywords of PS3.6 in snake_case; lengths are in mi
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -77,12 +77,14 @@ class Instance:
     """One kept instance: its header, the patient and study that it is of, and its name in `StudyFiles`.
 
     as_received: what it tells of them itself, where a patient registry knows better (`patient.Register`); else None.
+    size_bytes: of its file; 0 where that was not looked at.
     """
 
     header: InstanceHeader
     study: StudyAttributes
     digest: str
     as_received: StudyAttributes | None = None
+    size_bytes: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,6 +19,7 @@ from services.triage.job import Job
 from services.triage.model import Model
 from services.triage.ports import Segmenter
 from services.triage.result import ObjectKind, Result, ResultObject
+from services.triage.retention import IMAGES_GONE
 from services.triage.study import Instance
 from services.triage.switch import MODEL_SWITCHED_OFF, is_off
 from services.triage.tracking import keep_identities
@@ -105,7 +106,10 @@ def _load(job: Job, model: Model, path_of: PathOf, max_voxels: int) -> Volume:
         raise NotAnalysed(MODEL_SWITCHED_OFF.code, MODEL_SWITCHED_OFF.text)
     if job.plan.refusal is not None:
         raise NotAnalysed(job.plan.refusal.code, job.plan.refusal.text)
-    volume = load_volume([path_of(one.digest) for one in images_of(job).values()], max_voxels=max_voxels)
+    try:
+        volume = load_volume([path_of(one.digest) for one in images_of(job).values()], max_voxels=max_voxels)
+    except FileNotFoundError as error:
+        raise NotAnalysed(IMAGES_GONE.code, IMAGES_GONE.text) from error
     slices = volume.voxels.shape[0]
     if slices < model.min_slices:
         raise NotAnalysed("too_few_slices", f"{slices} slices, and {model.identity.name} needs {model.min_slices}")

@@ -9,12 +9,15 @@ import promql_parser
 import pytest
 
 from deploy.chart import CHART
+from services.backends.files import FolderStudyFiles
 from services.backends.store.reconciliations import Reconciled
 from services.gateway.observatory.observing import turn
+from services.gateway.retention import Keeper
 from services.settings import Settings
 from services.triage.commitment import CommitmentRequest
 from services.triage.finding import Flag
 from services.triage.patient import AdtOutcome
+from services.triage.retention import KEEP_EVERYTHING
 from services.triage.switch import ModelScope
 from tests.helm.conftest import Render, profile
 from tests.support.worklist import MODEL, Ward, found
@@ -62,6 +65,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     claim = ward.store.reconciliations.claim("archive", now=ward.now, duration=timedelta(minutes=1))
     assert claim
     ward.store.reconciliations.finish(claim, Reconciled(studies=3, missing=1, incomplete=1, fetched=0), now=ward.now)
+    keep = {"rules": KEEP_EVERYTHING, "space": lambda: (1, 2), "interval": timedelta(hours=1)}
+    assert Keeper(store=ward.store, files=FolderStudyFiles(ward.folder), **keep).run()
     ward.now += timedelta(days=1)
     assert turn(ward.store, Settings(data=ward.folder), now=ward.now)
     ward.store.switches.switch_off(ModelScope(model_name=MODEL.name), reason="x", actor="x", now=ward.now)

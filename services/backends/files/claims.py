@@ -31,6 +31,18 @@ class Claims:
         """See `StudyFiles.assign`."""
         durable.replace(tenant.encode(), self._path(study_instance_uid), via=self._via)
 
+    def owner(self, study_instance_uid: str) -> str:
+        """Whose a study is; '' for nobody's."""
+        path = self._path(study_instance_uid)
+        return path.read_text() if path.exists() else ""
+
+    def forget(self, study_instance_uid: str) -> None:
+        """See `StudyFiles.disown`."""
+        path = self._path(study_instance_uid)
+        path.unlink(missing_ok=True)
+        if path.parent.exists():
+            durable.sync_folder(path.parent)
+
     def _path(self, study_instance_uid: str) -> Path:
         name = hashlib.sha256(study_instance_uid.encode()).hexdigest()
         return self._folder / name[:2] / name

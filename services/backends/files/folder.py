@@ -6,6 +6,7 @@
     instances/<ab>/<digest>.dcm        settled: the store knows them
     results/<ab>/<sha256>.dcm          result objects
     quarantine/<sha256>.bin, .json     bytes nobody understood, or that came from the wrong tenant, and why
+    deleting/<digest>.dcm              about to go: see deletion.py
     tenants/                           whose the studies are: see claims.py
 
 Sender and tenant lie in the file's name so that they survive a kill with no further write. Moving a file from the inbox
@@ -20,16 +21,17 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 from services.backends import part10
-from services.backends.files import durable
+from services.backends.files import deletion, durable
 from services.backends.files.claims import Claims
 from services.backends.files.pixels import same_pixels
+from services.backends.headers import read_instance
 from services.triage.errors import InstanceRefused, OutOfResources, Reason
-from services.triage.ports import KeptFile
+from services.triage.ports import Deleted, KeptFile
 from services.triage.tenant import NO_TENANT
 
 ROOM_BYTES = 64_000_000
@@ -51,7 +53,8 @@ class FolderStudyFiles:
         self._instances = root / "instances"
         self._results = root / "results"
         self._quarantine = root / "quarantine"
-        for folder in (self._inbox, self._instances, self._results, self._quarantine):
+        self._deleting = root / "deleting"
+        for folder in (self._inbox, self._instances, self._results, self._quarantine, self._deleting):
             folder.mkdir(parents=True, exist_ok=True)
         durable.sync_folder(root)
         self._claims = Claims(root / "tenants", via=self._inbox)
@@ -75,7 +78,7 @@ class FolderStudyFiles:
         kept = KeptFile(digest=_checked(digest), size_bytes=len(content), received_from=received_from, tenant=tenant)
         target = self._inbox / _name(kept)
         # what is settled may be another tenant's: the store has the last word on each instance of a tenant
-        if tenant != NO_TENANT or not self._settled(digest).exists():
+        if tenant != NO_TENANT or not deletion.again(self._settled(digest)):
             self._require_free(self._min_free_bytes)
             unfinished = target.with_suffix(f".{uuid4().hex}{durable.UNFINISHED}")
             durable.write_self_told(content, target, unfinished=unfinished)
@@ -155,15 +158,68 @@ class FolderStudyFiles:
     def keep_result(self, content: bytes) -> str:
         """Keep a result object; answers its SHA-256. Raises OutOfResources."""
         sha256 = hashlib.sha256(content).hexdigest()
-        durable.write(content, self._results / sha256[:2] / f"{sha256}.dcm", via=self._results)
+        durable.write(content, self._result(sha256), via=self._results)
         return sha256
 
     def result_path(self, sha256: str) -> Path:
         """A local file with the bytes of a result object. Raises FileNotFoundError."""
-        path = self._results / _checked(sha256)[:2] / f"{sha256}.dcm"
+        path = self._result(_checked(sha256))
         if not path.exists():
             raise FileNotFoundError(sha256)
         return path
+
+    def delete(self, digests: Iterable[str], *, not_newer_than: datetime) -> Deleted:
+        """See `StudyFiles.delete`."""
+        checked = map(_checked, digests)
+        return deletion.delete(checked, self._settled, self._deleting, not_newer_than=not_newer_than)
+
+    def erase(self, digests: Iterable[str]) -> int:
+        """See `StudyFiles.erase`."""
+        wanted = set(map(_checked, digests))
+        waiting = [path for path in self._inbox.iterdir() if path.name[:64] in wanted]
+        settled = [place for digest in wanted for place in (self._settled(digest), self._deleting / f"{digest}.dcm")]
+        return deletion.unlink([*waiting, *settled])
+
+    def erase_results(self, sha256s: Iterable[str]) -> int:
+        """See `StudyFiles.erase_results`."""
+        return deletion.unlink(self._result(_checked(sha256)) for sha256 in sha256s)
+
+    def size(self, digest: str) -> int:
+        """See `StudyFiles.size`."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def results(self, *, not_newer_than: datetime) -> Iterator[str]:
+        """See `StudyFiles.results`."""
+        return (name for name, _ in deletion.names(self._results, not_newer_than=not_newer_than))
+
+    def quarantined(self) -> Iterator[Path]:
+        """See `StudyFiles.quarantined`."""
+        return iter(sorted(self._quarantine.glob("*.bin")))
+
+    def erase_quarantined(self, paths: Iterable[Path]) -> int:
+        """See `StudyFiles.erase_quarantined`."""
+        # the reason goes last: bytes without one would not be found by whoever looks for what is left
+        return deletion.unlink(each for path in paths for each in (path, path.with_suffix(".json")))
+
+    def unsettle(self, digests: Iterable[str], *, received_from: str) -> None:
+        """Have settled files wait to be recorded again, with whose their study is: the store does not know them."""
+        for digest in digests:
+            path = self._settled(_checked(digest))
+            tenant = self._claims.owner(read_instance(path).header.study_instance_uid)
+            kept = KeptFile(digest=digest, size_bytes=0, received_from=received_from, tenant=tenant)
+            durable.move(path, self._inbox / _name(kept))
+        durable.sync_folder(self._inbox)
+
+    def settled(self) -> Iterator[str]:
+        """Digests of all that is settled."""
+        return (name for name, _ in deletion.names(self._instances))
+
+    def disown(self, study_instance_uid: str) -> None:
+        """See `StudyFiles.disown`."""
+        self._claims.forget(study_instance_uid)
 
     def recover(self, *, older_than: timedelta = timedelta(hours=1)) -> int:
         """Take in or remove unfinished files that a killed process left; answers how many were removed.
@@ -184,6 +240,9 @@ class FolderStudyFiles:
 
     def _settled(self, digest: str) -> Path:
         return self._instances / digest[:2] / f"{digest}.dcm"
+
+    def _result(self, sha256: str) -> Path:
+        return self._results / sha256[:2] / f"{sha256}.dcm"
 
 
 def _is_whole(unfinished: Path, digest: str) -> bool:

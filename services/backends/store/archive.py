@@ -136,10 +136,13 @@ class Archive:
     ) -> list[StoredInstance]:
         """Of a study, a series, or one: by Series and Instance Number, then UID. Of two contents the newest.
 
+        Images that are not kept here any more are left out (`gone`).
+
         A result that came back from a PACS is the result as it was frozen.
         """
         seen = sa.exists().where(study.c.study_instance_uid == study_instance_uid, *self._sight.conditions())
-        sources = sa.select(instance).where(instance.c.id.in_(_newest([study_instance_uid], sop_instance_uid)), seen)
+        newest = instance.c.id.in_(_newest([study_instance_uid], sop_instance_uid))
+        sources = sa.select(instance).where(newest, instance.c.deleted_at.is_(None), seen)
         result_object = _shown(self._clock())
         results = sa.select(result_object).where(result_object.c.study_instance_uid == study_instance_uid, seen)
         if sop_instance_uid is not None:
@@ -148,6 +151,17 @@ class Archive:
             stored = {row.sop_instance_uid: _source(row) for row in connection.execute(sources)}
             stored |= {row.sop_instance_uid: _result(row, study_instance_uid) for row in connection.execute(results)}
         return _in_order([one for one in stored.values() if series_instance_uid in (None, one.series_instance_uid)])
+
+    def gone(
+        self, study_instance_uid: str, series_instance_uid: str | None = None, sop_instance_uid: str | None = None
+    ) -> bool:
+        """Whether there were images, of a study, a series, or one, that are not kept here any more."""
+        names = {"series_instance_uid": series_instance_uid, "sop_instance_uid": sop_instance_uid}
+        narrowed = [instance.c[name] == uid for name, uid in names.items() if uid is not None]
+        seen = sa.exists().where(study.c.study_instance_uid == study_instance_uid, *self._sight.conditions())
+        mine = instance.c.study_instance_uid == study_instance_uid, instance.c.deleted_at.is_not(None)
+        with reading(self._engine) as connection:
+            return bool(connection.scalar(sa.select(sa.exists().where(*mine, *narrowed), seen).where(seen)))
 
 
 def conditions_of(narrowed: StudyFilter, now: datetime) -> list[sa.ColumnElement[bool]]:
@@ -218,7 +232,8 @@ def _counts(connection: Connection, uids: Sequence[str], now: datetime) -> dict[
     """Study -> (series, instances); a UNION, for a result that came back is in both tables."""
     result_object = _shown(now)
     names = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
-    sources = sa.select(*(instance.c[name] for name in names)).where(instance.c.id.in_(_newest(uids)))
+    here = instance.c.id.in_(_newest(uids)), instance.c.deleted_at.is_(None)
+    sources = sa.select(*(instance.c[name] for name in names)).where(*here)
     results = sa.select(*(result_object.c[name] for name in names)).where(result_object.c.study_instance_uid.in_(uids))
     both = sa.union(sources, results).subquery()
     study_uid, series_uid, sop_uid = (both.c[name] for name in names)

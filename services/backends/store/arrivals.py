@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import history, patients, summary, tenancy
+from services.backends.store import history, patients, retaining, summary, tenancy
 from services.backends.store.columns import storable
 from services.backends.store.engine import insert_new, locked
 from services.backends.store.frozen import own_objects
@@ -18,6 +18,7 @@ from services.backends.store.versions import attributes_of, cancel_jobs, columns
 from services.triage.completeness import is_routable
 from services.triage.identity import identity
 from services.triage.ports import Arrival, Recorded
+from services.triage.retention import is_source
 from services.triage.study import Instance, InstanceHeader, StudyAttributes, StudyState, VersionKey
 from services.triage.tenant import Tenant
 
@@ -59,7 +60,8 @@ def record(
     known = _known(connection, [one.header.sop_instance_uid for one, _ in instances])
     own = _own_results(connection, [one.header.sop_instance_uid for one, _ in instances])
     books = {uid: _Book(connection, uid, now) for uid in attributes}
-    recorded = []
+    recorded: list[Recorded] = []
+    resent: dict[str, dict[str, datetime]] = {}
     for one, sender in instances:
         if one.study.study_instance_uid in not_ours:
             recorded.append(Recorded(arrival=Arrival.OTHER_TENANT, version=None))
@@ -67,6 +69,7 @@ def record(
         book = books[one.study.study_instance_uid]
         contents = known.setdefault(one.header.sop_instance_uid, {})
         if one.digest in contents:
+            resent.setdefault(one.study.study_instance_uid, {})[one.digest] = now
             recorded.append(Recorded(arrival=Arrival.RESEND, version=None))
             continue
         # the newest of the same study: a UID that turns up in another study is new there
@@ -77,6 +80,8 @@ def record(
         recorded.append(book.enter(one, sender, conflict=bool(older), change=None if mine else change))
     for book in books.values():
         book.close()
+    for uid, digests in resent.items():
+        retaining.kept_again(connection, uid, digests)
     return recorded
 
 
@@ -139,6 +144,9 @@ class _Book:
             return
         connection = self._connection
         connection.execute(sa.insert(instance), self._rows)
+        if any(is_source(row["header"]) for row in self._rows):
+            gone = study.c.study_instance_uid == self._uid, study.c.images_deleted_at.is_not(None)
+            connection.execute(sa.update(study).where(*gone).values(images_deleted_at=None))
         if self._attributes is not None:
             where = study.c.study_instance_uid == self._uid
             connection.execute(sa.update(study).where(where).values(columns_of(self._attributes)))
@@ -181,6 +189,7 @@ def _row(one: Instance, sender: str, since_version: int, now: datetime) -> dict[
         "since_version": since_version,
         "received_from": sender,
         "received_at": now,
+        "size_bytes": one.size_bytes or None,
     }
 
 

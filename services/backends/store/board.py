@@ -116,6 +116,7 @@ class StudyRow:
     withheld_until: a result of that version is withheld until a reader has assessed the study, until then at the
     latest; nothing of what the AI said is told here. None: nothing is.
     switched_off: the model of that result is switched off, and its flag does not count.
+    images_deleted_at: since when its images are not kept here any more; None: they are, or some of them.
     pseudonym: of the patient, where who asks sees no identities; then `study` has it for a name and is empty else.
     """
 
@@ -151,6 +152,7 @@ class StudyRow:
     rank: float = 0.0
     withheld_until: datetime | None = None
     switched_off: bool = False
+    images_deleted_at: datetime | None = None
     pseudonym: str | None = None
 
     @property
@@ -165,7 +167,10 @@ class StudyRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeriesRow:
-    """One received series. `conflicts`: SOP Instance UIDs that came with more than one content."""
+    """One received series. `conflicts`: SOP Instance UIDs that came with more than one content.
+
+    deleted_count: instances whose files are not kept here any more.
+    """
 
     series_instance_uid: str
     modality: str
@@ -173,6 +178,7 @@ class SeriesRow:
     series_description: str
     instance_count: int
     conflicts: tuple[str, ...] = ()
+    deleted_count: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

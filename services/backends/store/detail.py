@@ -64,14 +64,17 @@ def _patients(connection: Connection, uid: str) -> tuple[shown.PatientRow, ...]:
 
 def _series(connection: Connection, uid: str) -> tuple[shown.SeriesRow, ...]:
     rows = connection.execute(
-        sa.select(instance.c.sop_instance_uid, instance.c.header)
+        sa.select(instance.c.sop_instance_uid, instance.c.header, instance.c.deleted_at)
         .where(instance.c.study_instance_uid == uid)
         .order_by(instance.c.id)
     )
     first: dict[str, InstanceHeader] = {}
     contents: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for sop_instance_uid, header in rows:
+    gone: dict[str, set[str]] = defaultdict(set)
+    for sop_instance_uid, header, deleted_at in rows:
         first.setdefault(header.series_instance_uid, header)
+        if deleted_at is not None:
+            gone[header.series_instance_uid].add(sop_instance_uid)
         contents[header.series_instance_uid][sop_instance_uid] += 1
     return tuple(
         shown.SeriesRow(
@@ -81,6 +84,7 @@ def _series(connection: Connection, uid: str) -> tuple[shown.SeriesRow, ...]:
             series_description=header.series_description,
             instance_count=len(contents[series_uid]),
             conflicts=tuple(sop for sop, count in contents[series_uid].items() if count > 1),
+            deleted_count=len(gone[series_uid]),
         )
         for series_uid, header in first.items()
     )

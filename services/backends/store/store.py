@@ -33,10 +33,13 @@ from services.backends.store.blind import Holds
 from services.backends.store.campaigns import Campaigns
 from services.backends.store.desk import Board
 from services.backends.store.engine import reading, writing
+from services.backends.store.erasing import Erasing
 from services.backends.store.inquiries import Inquiries
 from services.backends.store.observations import Observations
 from services.backends.store.readings import Readings
 from services.backends.store.reconciliations import Reconciliations
+from services.backends.store.restored import Restored
+from services.backends.store.retaining import Retaining
 from services.backends.store.sessions import Sessions
 from services.backends.store.sight import Sight
 from services.backends.store.switches import Switches
@@ -85,7 +88,8 @@ class SqlStudyStore:
     `observations`: for the observatory. `training`: what learners are shown and answer. `holds`: what is withheld until
     a reader has assessed the study; `clock` tells the reads whether it still is.
     `switches`, `campaigns`: models that are switched off, recalls of a period. `sessions`: of who signed in.
-    `audit`: `services.triage.ports.AuditTrail`; `audit_feeds`: how far who gets it has come.
+    `audit`: `services.triage.ports.AuditTrail`; `audit_feeds`: how far who gets it has come. `retaining`: images that
+    go by rule. `erasing`: a patient's data. `restored`: a database that was put back from a copy.
     """
 
     def __init__(
@@ -110,6 +114,9 @@ class SqlStudyStore:
         self.sessions = Sessions(engine)
         self.audit = Audit(engine)
         self.audit_feeds = AuditFeeds(engine)
+        self.retaining = Retaining(engine)
+        self.erasing = Erasing(engine)
+        self.restored = Restored(engine)
         self.inquiries = Inquiries(engine)
         self.announcements = Announcements(engine)
         self.reconciliations = Reconciliations(engine)
@@ -131,7 +138,7 @@ class SqlStudyStore:
         # pixels are compared before the transaction: decoding them would hold up every other writer
         with reading(self._engine) as connection:
             doubtful = arrivals.doubtful(connection, [one for one, _ in instances])
-        same_pixels = {pair for pair in doubtful if self._same_pixels(*pair)}
+        same_pixels = {pair for pair in doubtful if self._look_the_same(*pair)}
         with writing(self._engine) as connection:
             return arrivals.record(
                 connection,
@@ -141,6 +148,12 @@ class SqlStudyStore:
                 same_pixels=same_pixels,
                 default_issuer=self._default_issuer,
             )
+
+    def _look_the_same(self, kept: str, arrived: str) -> bool:
+        try:
+            return self._same_pixels(kept, arrived)
+        except FileNotFoundError:  # the earlier one is not kept here any more
+            return False
 
     def reconcile_patients(self, message: AdtMessage, *, now: datetime) -> Reconciled:
         with writing(self._engine) as connection:

@@ -54,6 +54,7 @@ compatibility = sa.Table("compatibility", metadata, Column("oldest_revision", St
 # The attributes are those of the newest image (before the first image: of the first instance). name_index:
 # `person_name.index_of` of the patient's name; NULL from a writer before revision 0011. tenant: '' from a writer before
 # revision 0010, and where there are no tenants. tenant_issuer: of each PatientID that comes without one.
+# images_deleted_at: since when none of its images is kept here; NULL: some are.
 study = sa.Table(
     "study",
     metadata,
@@ -78,13 +79,17 @@ study = sa.Table(
     Column("tenant", Words, nullable=False, server_default=NO_TENANT),
     Column("tenant_issuer", Words, nullable=False, server_default=""),
     Column("received_at", UtcTime, nullable=False),
+    Column("images_deleted_at", UtcTime),
     Index(None, "study_instance_uid", "tenant"),
+    Index(None, "images_deleted_at", "received_at"),
 )
 
 # One row per content: two digests under one SOP Instance UID are two rows. `since_version`: the first version that
 # holds it; an instance that opens nothing belongs to the next version, should there be one. attributes: what this
 # instance itself tells of patient and study; NULL from a writer before revision 0005. reconciled: the same under the
-# patient data that hold by HL7 ADT; NULL where they are its own.
+# patient data that hold by HL7 ADT; NULL where they are its own. deleted_at: its file is not kept here since then.
+# came_again_at: when it was last sent again after that, or while it was deleted. size_bytes: of its file; NULL from a
+# writer before revision 0024.
 instance = sa.Table(
     "instance",
     metadata,
@@ -99,6 +104,9 @@ instance = sa.Table(
     Column("since_version", Integer, nullable=False),
     Column("received_from", Words, nullable=False),
     Column("received_at", UtcTime, nullable=False),
+    Column("size_bytes", BigInteger),
+    Column("deleted_at", UtcTime),
+    Column("came_again_at", UtcTime),
     UniqueConstraint("sop_instance_uid", "digest"),
     Index(None, "study_instance_uid", "since_version"),
 )
@@ -721,4 +729,31 @@ audit_feed = sa.Table(
     Column("told_at", UtcTime, nullable=False),
     Column("claim", WORD),
     Column("claim_expires_at", UtcTime),
+)
+
+# Files that are to go; the row goes when they have gone. whole: all of the study, its row and this one among it; else
+# its images that are marked so (`instance.deleted_at`), but for files that came after not_newer_than.
+deletion = sa.Table(
+    "deletion",
+    metadata,
+    Column("study_instance_uid", UID, ForeignKey("study.study_instance_uid"), primary_key=True),
+    Column("whole", Boolean, nullable=False),
+    Column("decided_at", UtcTime, nullable=False),
+    Column("not_newer_than", UtcTime),
+    Column("actor", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+)
+
+# One row: who deletes, or copies, files now; when retention is to look again; what it found last
+# (`triage.retention.RetentionReport`, as JSON); what it deleted ever.
+retention = sa.Table(
+    "retention",
+    metadata,
+    Column("turn", WORD, primary_key=True),
+    Column("next_at", UtcTime, nullable=False),
+    Column("claim", WORD),
+    Column("claim_expires_at", UtcTime),
+    Column("report", Text),
+    Column("deleted_studies", BigInteger, nullable=False),
+    Column("deleted_bytes", BigInteger, nullable=False),
 )

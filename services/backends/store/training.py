@@ -12,7 +12,15 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from services.backends.store.engine import put, reading, writing
-from services.backends.store.tables import recall, result, training_case, training_check, training_round, verdict
+from services.backends.store.tables import (
+    instance,
+    recall,
+    result,
+    training_case,
+    training_check,
+    training_round,
+    verdict,
+)
 from services.backends.store.verdicts import verdict_of
 from services.backends.store.withheld import is_held
 from services.triage.finding import Outcome
@@ -68,6 +76,10 @@ class Said:
     readers: Mapping[Truth, int]
 
 
+# of some image at least: what is left of such a study is not what the result is of
+_WITHOUT_IMAGES = sa.select(instance.c.study_instance_uid).where(instance.c.deleted_at.is_not(None))
+
+
 class Training:
     """What the pages of training may ask and change. Raises StoreUnavailable."""
 
@@ -86,6 +98,7 @@ class Training:
                 result.c.series_instance_uid.is_not(None),
                 result.c.result_id.in_(sa.select(verdict.c.result_id)),
                 sa.not_(is_held(result.c.result_id, self._clock())),
+                result.c.study_instance_uid.not_in(_WITHOUT_IMAGES),
             )
             .order_by(result.c.version, result.c.frozen_at)
         )

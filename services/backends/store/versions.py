@@ -121,10 +121,12 @@ def ask_analysis(connection: Connection, study_instance_uid: str, *, actor: str,
     locked(connection, [study_instance_uid])
     newest = newest_version(connection, study_instance_uid)
     open_jobs = job.c.study_instance_uid == study_instance_uid, job.c.state.in_([JobState.QUEUED, JobState.ANALYSING])
+    gone = instance.c.study_instance_uid == study_instance_uid, instance.c.deleted_at.is_not(None)
     if (
         newest is None
         or newest.state == StudyState.RECEIVING
         or connection.scalar(sa.select(sa.exists().where(*open_jobs)))
+        or connection.scalar(sa.select(sa.exists().where(*gone)))
     ):
         return False
     open_next(

@@ -304,4 +304,5 @@ def study_row(row: sa.Row[Any]) -> StudyRow:
         rank=row.board_rank,
         withheld_until=row.withheld_until,
         switched_off=bool(row.switched_off),
+        images_deleted_at=row.images_deleted_at,
     )

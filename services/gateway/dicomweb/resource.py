@@ -7,6 +7,7 @@ from fastapi import Request
 
 from services.backends.store.archive import StoredInstance
 from services.gateway.desk import Desk
+from services.gateway.dicomweb.gone import images_gone
 from services.gateway.dicomweb.root import ROOT, root_url
 from services.gateway.problems import ProblemError
 from services.gateway.tenant_paths import asked_for
@@ -36,10 +37,12 @@ def resource(request: Request) -> Resource:
 
 
 def instances(desk: Desk, wanted: Resource) -> list[StoredInstance]:
-    """What it stands for, at least one. Raises ProblemError (404), StoreUnavailable."""
+    """What it stands for, at least one. Raises ProblemError (404; 410: not kept any more), StoreUnavailable."""
     assert wanted.study is not None  # noqa: S101  # every path to retrieve names a study
     is_theirs = wanted.tenant is None or desk.store.tenant(wanted.study) == wanted.tenant
     found = desk.store.archive.instances(wanted.study, wanted.series, wanted.instance) if is_theirs else []
+    if not found and is_theirs and desk.store.archive.gone(wanted.study, wanted.series, wanted.instance):
+        raise images_gone()
     if not found:
         raise ProblemError(
             404,
@@ -49,6 +52,13 @@ def instances(desk: Desk, wanted: Resource) -> list[StoredInstance]:
             way_out=f"GET {ROOT}/studies lists the studies, {ROOT}/studies/{{study}}/series the series of one.",
         )
     return found
+
+
+def warnings(desk: Desk, wanted: Resource) -> dict[str, str]:
+    """What is said beside an answer that lacks images which are not kept here any more (PS3.18 8.3.4)."""
+    assert wanted.study is not None  # noqa: S101  # as above
+    gone = desk.store.archive.gone(wanted.study, wanted.series, wanted.instance)
+    return {"Warning": '299 vigie "Images of it are no longer kept here: retrieve them from the PACS."'} if gone else {}
 
 
 def url(request: Request, one: StoredInstance | None = None, *, study: str = "", series: str = "") -> str:

@@ -27,7 +27,7 @@ from services.gateway.dicomweb.negotiate import (
 )
 from services.gateway.dicomweb.parts import multipart, streamed
 from services.gateway.dicomweb.rendered import render, view
-from services.gateway.dicomweb.resource import bad_request, instances, resource, url
+from services.gateway.dicomweb.resource import bad_request, instances, resource, url, warnings
 from services.gateway.dicomweb.stored import CHUNK_BYTES, StoredFile, stored_file
 
 _FRAME_LIST = re.compile(r"[1-9][0-9]{0,7}(?:,[1-9][0-9]{0,7})*")
@@ -39,13 +39,13 @@ def retrieve(request: Request, desk: Desk) -> Response:
     ranges, bare = accepted(request), resource(request).instance is not None
     offers = [require_one(ranges, _dicom_offers(each, bare=bare)) for each in stored]
     parts = [(offer, _dicom(each, offer)) for each, offer in zip(stored, offers, strict=True)]
-    return _answer(DICOM, parts)
+    return _warned(_answer(DICOM, parts), request, desk)
 
 
 def metadata(request: Request, desk: Desk) -> Response:
     """The attributes of the instances, bulk data by URI (PS3.18 10.4.1.1). Raises ProblemError (400, 404, 406)."""
     media_type = require(request, DICOM_JSON, JSON)
-    return streamed(media_type, _json_array(request, _files(request, desk)))
+    return _warned(streamed(media_type, _json_array(request, _files(request, desk))), request, desk)
 
 
 def frames(request: Request, desk: Desk) -> Response:
@@ -93,6 +93,12 @@ def rendered(request: Request, desk: Desk) -> Response:
 def _files(request: Request, desk: Desk) -> list[StoredFile]:
     """What the path stands for, all of it there. Raises ProblemError (400, 404, 500)."""
     return [stored_file(desk, one) for one in instances(desk, resource(request))]
+
+
+def _warned(answer: Response, request: Request, desk: Desk) -> Response:
+    """With word of images that it lacks."""
+    answer.headers.update(warnings(desk, resource(request)))
+    return answer
 
 
 def _dicom_offers(stored: StoredFile, *, bare: bool) -> list[Offer]:

@@ -64,6 +64,7 @@ _PARAMETERS: dict[Callable[..., Response], dict[str, str]] = {
 _PROBLEMS = {
     400: "The path or the query cannot be understood.",
     404: "Nothing of the kind was kept.",
+    410: "Images that were kept here and are no longer (retention): retrieve them from the PACS.",
     406: "It cannot be had in a media type and transfer syntax that the request accepts; the way out says in which.",
     413: "The search is too broad.",
     503: "The store does not answer; see Retry-After.",

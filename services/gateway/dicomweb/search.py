@@ -65,8 +65,9 @@ class _Match:
 
     def in_file(self) -> DicomJson:
         if self._in_file is None:
-            one = self.instance or self.search.desk.store.archive.instances(self.study)[0]
-            self._in_file = self.search.read(one)
+            one = self.instance or next(iter(self.search.desk.store.archive.instances(self.study)), None)
+            # of a study whose images are not kept any more, and that has no results, what the store knows
+            self._in_file = self.search.read(one) if one is not None else {}
         return self._in_file
 
     def answer(self, request: Request, query: Query, within: Resource) -> DicomJson:

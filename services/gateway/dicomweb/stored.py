@@ -27,6 +27,7 @@ from services.backends import part10, rle  # noqa: F401 - rle: its decoder is py
 from services.backends.files.pixels import UNREADABLE
 from services.backends.store.archive import StoredInstance
 from services.gateway.desk import Desk
+from services.gateway.dicomweb.gone import images_gone
 from services.gateway.problems import ProblemError
 from services.triage.errors import InstanceRefused
 
@@ -116,11 +117,14 @@ class StoredFile:
 
 
 def stored_file(desk: Desk, instance: StoredInstance) -> StoredFile:
-    """Its file. Raises ProblemError (500) when it is not there."""
+    """Its file. Raises ProblemError (410: it was deleted at this moment; 500) when it is not there."""
     files = desk.files
     try:
         path = files.result_path(instance.digest) if instance.is_result else files.path(instance.digest)
     except FileNotFoundError as error:
+        uids = instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid
+        if not instance.is_result and desk.store.archive.gone(*uids):
+            raise images_gone() from error
         raise ProblemError(
             500,
             "file_missing",

@@ -96,6 +96,10 @@ class CaseArchive:
             and sop_instance_uid in (None, one.sop_instance_uid)
         ]
 
+    def gone(self, *_: str | None) -> bool:
+        """Never: what learners are shown is kept."""
+        return False
+
     def _of(self, case: Case) -> list[StoredInstance]:
         kept = self._store.archive.instances(case.study_instance_uid)
         drawn = self._store.board.objects_of(case.result_id) if case.answer is not None else frozenset()

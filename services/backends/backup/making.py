@@ -1,0 +1,110 @@
+"""Making a snapshot, looking at it again, and taking old ones away."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from services import __version__
+from services.backends.backup import copying
+from services.backends.backup.database import check_database, copy_database
+from services.backends.backup.manifest import (
+    FILES,
+    SNAPSHOTS,
+    Manifest,
+    Snapshot,
+    sha256_of,
+    snapshots,
+    write_list,
+    write_manifest,
+)
+from services.backends.files import durable
+from services.triage.errors import BackupRefused
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """What is copied: the data folder, and the database with its revision."""
+
+    data: Path
+    database_url: str
+    revision: str
+    erased: tuple[str, ...] = ()
+
+
+def make(source: Source, backup: Path, *, now: datetime, progress: Progress = lambda _: None) -> Snapshot:
+    """Copy everything into a folder, whose earlier copies stay. Nobody may delete files meanwhile.
+
+    Raises BackupRefused (bad_place, no_client, database_failed), OSError: no snapshot was made.
+    """
+    if backup.resolve().is_relative_to(source.data.resolve()):
+        raise BackupRefused("bad_place", "a backup inside the data folder would be lost with it: name another place")
+    name = f"{now:%Y%m%dT%H%M%S}Z"
+    folder = backup / SNAPSHOTS / f"{name}{durable.UNFINISHED}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    progress("copying the database")
+    database = copy_database(source.database_url, folder)
+    files = sorted(set(_copied(source.data, backup / FILES, progress)))
+    manifest = Manifest(
+        made_at=now,
+        version=__version__,
+        revision=source.revision,
+        database=database,
+        database_sha256=sha256_of(folder / database),
+        list_sha256=write_list(folder, files),
+        file_count=len(files),
+        size_bytes=sum(size for _, size in files),
+        erased=source.erased,
+    )
+    write_manifest(folder, manifest)
+    copying.sync_folders(backup)
+    folder.rename(folder.with_name(name))
+    durable.sync_folder(backup / SNAPSHOTS)
+    return Snapshot(backup / SNAPSHOTS / name)
+
+
+def verify(backup: Path, snapshot: Snapshot, *, progress: Progress = lambda _: None) -> list[str]:
+    """Read every byte of a snapshot; what is wrong with it, nothing where it is whole. Raises BackupRefused."""
+    snapshot.check()
+    wrong = []
+    if (told := check_database(snapshot.database)) is not None:
+        wrong.append(f"{snapshot.database}: {told}")
+    for number, (name, size) in enumerate(snapshot.files(), start=1):
+        if number % 1000 == 0:
+            progress(f"{number} of {snapshot.manifest.file_count} files read")
+        if not copying.is_whole(backup / FILES, name, size):
+            wrong.append(f"{backup / FILES / name}: missing or damaged")
+    return wrong
+
+
+def prune(backup: Path, *, keep: int) -> tuple[int, int]:
+    """Take all but the newest snapshots away, and the files that none of these has; how many of each."""
+    found = snapshots(backup)
+    old: Sequence[Snapshot] = found[:-keep]
+    for one in old:
+        # no longer whole as soon as its manifest is gone
+        shutil.rmtree(one.folder)
+    named = {name for one in found[-keep:] for name, _ in one.files()}
+    unnamed = [path for path in (backup / FILES).rglob("*") if path.is_file() and _name(backup, path) not in named]
+    for path in unnamed:
+        path.unlink()
+    for path in (backup / SNAPSHOTS).glob(f"*{durable.UNFINISHED}"):
+        shutil.rmtree(path)
+    return len(old), len(unnamed)
+
+
+def _copied(data: Path, target: Path, progress: Progress) -> Iterator[tuple[str, int]]:
+    for number, name in enumerate(copying.listed(data), start=1):
+        if number % 1000 == 0:
+            progress(f"{number} files copied")
+        size = copying.copy(data, target, name)
+        if size is not None:
+            yield name, size
+
+
+def _name(backup: Path, path: Path) -> str:
+    return path.relative_to(backup / FILES).as_posix()

@@ -1,0 +1,142 @@
+"""`vigie patient find|erase`: all that is kept here of one patient, and its erasure (GDPR, article 17)."""
+
+import getpass
+import json
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from services.backends.files import FolderStudyFiles
+from services.cli.backup import only_one
+from services.cli.database import opened_store
+from services.cli.flags import settings_from
+from services.cli.tables import print_table
+from services.gateway.erasure import Erasure, Found
+from services.settings import Settings
+from services.triage.errors import BackupRefused, ErasureRefused, TransientError
+from services.triage.retention import Traces
+
+app = typer.Typer(
+    help="All that is kept here of one patient, and its erasure (docs/operations/erasure.md).", no_args_is_help=True
+)
+
+PatientId = Annotated[str, typer.Option("--id", metavar="ID", help="PatientID, as the images or HL7 ADT tell it.")]
+Issuer = Annotated[
+    str | None, typer.Option(metavar="ISSUER", help="Who gave it (IssuerOfPatientID); default: whoever did.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, every UID and digest in it.")]
+WAIT_S = 15.0
+BEYOND = (
+    "Beyond the reach of this command: what PACS and receivers have (above), backups made before, the database's own "
+    "logs and standbys, and the reports of the observatory that were printed."
+)
+
+
+@app.command()
+def find(patient_id: PatientId, issuer: Issuer = None, as_json: AsJson = False) -> None:
+    """Show all that is kept of a patient, by every ID that a registry has merged with this one. Nothing is changed.
+
+    It prints identifiers: mind where the output goes. Exit code: 0 there is something, 1 nothing is kept.
+    """
+    found = _erasure(settings_from()).find(patient_id, issuer)
+    _tell(found, as_json=as_json)
+    if found.is_nothing:
+        raise typer.Exit(1)
+
+
+@app.command()
+def erase(
+    patient_id: PatientId,
+    reason: Annotated[str, typer.Option(help="Why, for the audit trail, such as a number of the request; no name.")],
+    issuer: Issuer = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase all that is kept of a patient: images, results, verdicts, their documents, rows, and what registries told.
+
+    It cannot be taken back. What is being analysed or sent is waited for, and nothing is erased while it lasts. After a
+    kill, type it again: it goes on. What was sent to a PACS is only named: that is for the PACS to delete. Of the
+    studies the audit trail keeps the UIDs, and nothing else is left.
+    Exit code: 0 nothing is left here, 1 something is (it says what), 2 wrong usage.
+    """
+    settings = settings_from()
+    erasure = _erasure(settings)
+    found = erasure.find(patient_id, issuer)
+    names = erasure.store.erasing.names(found.traces.study_instance_uids)
+    if any(word in reason for word in _identifiers(names, patient_id)):
+        raise typer.BadParameter("--reason tells who the patient is, and it is kept: leave that out")
+    _tell(found, as_json=as_json)
+    if found.is_nothing:
+        return
+    if not yes:
+        typer.confirm("All of this is deleted for good. Go on?", abort=True)
+    try:
+        with only_one(erasure.store):  # no backup is made meanwhile
+            gone = erasure.erase_found(found, actor=getpass.getuser(), reason=reason)
+            scrubbed = erasure.store.erasing.scrub()
+    except (BackupRefused, ErasureRefused, TransientError, OSError) as error:
+        text = type(error).__name__ if isinstance(error, OSError) else error.reason.text
+        typer.echo(f"Not all of it is erased: {text}. Type the same again.", err=True)
+        raise typer.Exit(1) from error
+    left = erasure.find(patient_id, issuer)
+    if not left.is_nothing or not scrubbed:
+        typer.echo("Something is left, or is in use at this moment: type the same again.", err=True)
+        raise typer.Exit(1)
+    counts = f"{len(gone.study_instance_uids)} studies, {len(gone.images)} images, {len(gone.results)} result objects"
+    typer.echo(f"erased: {counts}", err=as_json)
+    typer.echo(BEYOND, err=True)
+
+
+def _erasure(settings: Settings) -> Erasure:
+    return Erasure(store=opened_store(settings), files=FolderStudyFiles(settings.data), wait_s=WAIT_S)
+
+
+def _identifiers(names: frozenset[str], patient_id: str) -> set[str]:
+    """What tells who it is: the ID, accession numbers, and each part of a name that is no initial."""
+    parts = {part for name in names for part in name.replace("^", " ").replace("=", " ").split()}
+    return {word for word in {patient_id, *parts} if len(word) > 2}
+
+
+def _tell(found: Found, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(_as_json(found), indent=2))
+        return
+    table = Table("What", "How many")
+    for name, count in _counts(found).items():
+        table.add_row(name, str(count))
+    print_table(table)
+    for uid in found.traces.study_instance_uids:
+        typer.echo(f"study {uid}")
+    for destination, address, uids in found.traces.sent:
+        told = f"{len(uids)} objects: {', '.join(uids)}" if uids else "messages"
+        typer.echo(f"may be at {destination} ({address}): {told}")
+
+
+def _counts(found: Found) -> dict[str, int]:
+    traces: Traces = found.traces
+    return {
+        "IDs of the patient": len(found.keys),
+        "IDs in the patient registry (HL7)": found.in_registry,
+        "studies": len(traces.study_instance_uids),
+        "images and other received instances": len(traces.images),
+        "objects of results and of verdicts": len(traces.results),
+        **{name: count for name, count in traces.counts.items() if count},
+        "instances that were just received": len(found.waiting),
+        "refused files in quarantine": len(found.quarantined),
+    }
+
+
+def _as_json(found: Found) -> dict[str, object]:
+    return {
+        "ids": [{"id": key.patient_id, "issuer": key.issuer} for key in found.keys],
+        "studies": found.traces.study_instance_uids,
+        "image_digests": found.traces.images,
+        "result_sha256": found.traces.results,
+        "counts": _counts(found),
+        "sent": [
+            {"destination": name, "address": address, "sop_instance_uids": uids}
+            for name, address, uids in found.traces.sent
+        ],
+        "quarantined": [path.name for path in found.quarantined],
+    }

@@ -1,0 +1,198 @@
+"""`vigie backup` and `vigie restore`, of what may be damaged, missing, in work or on its way."""
+
+import shutil
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from typer.testing import CliRunner
+
+from services.cli import app
+from services.triage.errors import Reason
+from services.triage.finding import Outcome
+from services.triage.job import JobState
+from services.triage.result import DeliveryState
+from tests.support.house import House, chest_with_ball
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    monkeypatch.setenv("VIGIE_DATA", str(tmp_path / "data"))
+    return House(data=tmp_path / "data", send_to=(str(tmp_path / "out"),))
+
+
+def vigie(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def backup(house):
+    folder = house.data.parent / "backup"
+    made = vigie("backup", "make", folder)
+    assert made.exit_code == 0, made.output
+    return folder
+
+
+def lose(house):
+    house.store.close()
+    shutil.rmtree(house.data)
+    return House(data=house.data, send_to=house.send_to)
+
+
+def files(folder, kind):
+    return sorted((folder / "files" / kind).rglob("*.dcm"))
+
+
+@pytest.mark.parametrize("harm", ["cut", "changed", "missing", "database"])
+def test_a_copy_that_is_not_whole_is_found(house, harm):
+    house.freeze(chest_with_ball())
+    folder = backup(house)
+    assert vigie("backup", "verify", folder).exit_code == 0
+    victim = files(folder, "instances")[3]
+    content = victim.read_bytes()
+    match harm:
+        case "cut":
+            victim.write_bytes(content[:-1])
+        case "changed":
+            victim.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        case "missing":
+            victim.unlink()
+        case "database":
+            victim = next((folder / "snapshots").rglob("database.sqlite"))
+            victim.write_bytes(victim.read_bytes()[:-1] + b"?")
+    found = vigie("backup", "verify", folder)
+    assert found.exit_code == 1
+    assert victim.name in found.output
+
+
+def test_a_second_copy_takes_only_what_is_new_and_the_oldest_leave_with_what_only_they_had(house, monkeypatch):
+    from services.cli import backup as command
+
+    gone = house.freeze(chest_with_ball())
+    folder = backup(house)
+    first = {path: path.stat().st_mtime_ns for path in files(folder, "instances")}
+    inode = {path: path.stat().st_ino for path in first}
+    house.files.erase(house.store.retaining.digests(gone))
+    house.freeze(chest_with_ball())
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(seconds=5)
+
+    monkeypatch.setattr(command, "datetime", Later)
+    backup(house)
+    assert {path: path.stat().st_ino for path in first} == inode
+    assert len(files(folder, "instances")) == 2 * len(first)
+    pruned = vigie("backup", "prune", folder, "--keep", 1)
+    assert "1 backups taken away" in pruned.stdout
+    assert not set(files(folder, "instances")) & set(first)
+
+
+def test_what_was_in_work_is_done_again_and_what_came_during_the_copy_is_recorded(house):
+    uid = house.queue_study(chest_with_ball())
+    assert house.store.lease_next(worker="w", now=datetime.now(UTC), duration=timedelta(hours=9)) is not None
+    late = chest_with_ball()
+    folder = backup(house)
+    kept = house.keep(late)
+    house.files.settle(one.digest for one, _ in kept)
+    for path in (house.data / "instances").rglob("*.dcm"):
+        target = folder / "files" / path.relative_to(house.data)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy2(path, target)
+    listed = next((folder / "snapshots").iterdir())
+    _list_again(folder, listed)
+
+    house = lose(house)
+    restored = vigie("restore", folder)
+    assert restored.exit_code == 0, restored.output
+    assert "1 jobs will run again, 20 images that came during the backup" in restored.output
+    house.dispatch()
+    assert house.work() is not None
+    assert {job.state for job in house.jobs(uid)} == {JobState.FROZEN}
+    assert house.store.board.study(str(late[0].StudyInstanceUID)) is not None
+
+
+def _list_again(folder, snapshot):
+    """As if the files that came meanwhile had been copied with the others."""
+    from services.backends.backup.manifest import Snapshot, write_list, write_manifest
+
+    told = Snapshot(snapshot).manifest
+    root = folder / "files"
+    found = [(path.relative_to(root).as_posix(), path.stat().st_size) for path in root.rglob("*") if path.is_file()]
+    write_manifest(snapshot, told.model_copy(update={"list_sha256": write_list(snapshot, found)}))
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_what_was_pending_goes_again_or_waits_for_a_person(house, hold):
+    uid = house.freeze(chest_with_ball())
+    (before,) = house.result(uid).deliveries
+    folder = backup(house)
+    house = lose(house)
+    told = vigie("restore", folder, *(["--hold-deliveries"] if hold else []))
+    assert ("are held" if hold else "the same bytes") in told.output
+    (after,) = house.result(uid).deliveries
+    assert after.state is (DeliveryState.GIVEN_UP if hold else DeliveryState.PENDING)
+    assert after.delivery_id == before.delivery_id
+    if hold:
+        assert vigie("deliveries", "resend", "--all").exit_code == 0
+    assert house.store.claim_delivery(house.send_to[0], now=datetime.now(UTC), duration=timedelta(minutes=1))
+
+
+def test_a_patient_who_was_erased_since_does_not_come_back(house, monkeypatch):
+    from services.cli import backup as command
+
+    uid = house.freeze(chest_with_ball(PatientID="PID-7"))
+    folder = backup(house)
+    (old,) = [path.name for path in (folder / "snapshots").iterdir()]
+    assert vigie("patient", "erase", "--id", "PID-7", "--reason", "request 3", "--yes").exit_code == 0
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(seconds=5)
+
+    monkeypatch.setattr(command, "datetime", Later)
+    backup(house)
+    house = lose(house)
+    restored = vigie("restore", folder, "--snapshot", old)
+    assert "1 studies were erased again" in restored.output
+    assert house.store.board.study(uid) is None
+    assert not list((house.data / "instances").rglob("*.dcm"))
+
+
+def test_a_file_that_the_copy_lacks_is_named_and_the_rest_is_put_back(house):
+    uid = house.freeze(chest_with_ball())
+    folder = backup(house)
+    lost = files(folder, "instances")[0]
+    lost.unlink()
+    house = lose(house)
+    restored = vigie("restore", folder)
+    assert restored.exit_code == 1
+    assert f"image {lost.stem}" in restored.output
+    assert house.result(uid).outcome is Outcome.FOUND
+
+
+def test_nothing_is_put_over_what_is_there_nor_copied_into_itself(house):
+    house.freeze(chest_with_ball())
+    folder = backup(house)
+    assert vigie("restore", folder).exit_code == 1
+    assert vigie("backup", "make", house.data / "backup").exit_code == 1
+    assert vigie("restore", house.data.parent / "nowhere").exit_code == 1
+
+
+def test_while_a_backup_is_made_nobody_deletes(house, monkeypatch):
+    from services.cli import backup as command
+
+    house.freeze(chest_with_ball(PatientID="PID-7"))
+    claim = house.store.retaining.claim(now=datetime.now(UTC), duration=timedelta(hours=1))
+    monkeypatch.setattr(command, "PATIENCE_S", 0.0)
+    refused = vigie("patient", "erase", "--id", "PID-7", "--reason", "request 3", "--yes")
+    assert refused.exit_code == 1
+    assert vigie("patient", "find", "--id", "PID-7").exit_code == 0
+    house.store.retaining.release(claim)
+    due = house.store.claim_delivery(house.send_to[0], now=datetime.now(UTC), duration=timedelta(minutes=1))
+    monkeypatch.setattr("services.cli.patient.WAIT_S", 0.0)
+    sending = vigie("patient", "erase", "--id", "PID-7", "--reason", "request 3", "--yes")
+    assert "being sent at this moment" in sending.output
+    assert len(list((house.data / "instances").rglob("*.dcm"))) == 20
+    house.store.delivery_failed(due, Reason(code="x", text="y"), now=datetime.now(UTC), retry_at=None)
+    assert vigie("patient", "erase", "--id", "PID-7", "--reason", "request 3", "--yes").exit_code == 0
