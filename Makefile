@@ -148,6 +148,12 @@ SEED ?= 1
 chaos: setup triton-setup system ## kills, cuts, pauses and fills the real set while studies come in; exit 1 if any is lost or doubled
 	$(BIN)/python -m chaos.campaign --rounds $(ROUNDS) --seed $(SEED) $(if $(WRITE),--write $(WRITE))
 
+MINUTES ?= 30
+STEP ?= 3
+.PHONY: load
+load: setup system ## a large hospital's busiest hour, then twice as much until something breaks; exit 1 if anything is lost or a target missed
+	$(BIN)/python -m load.campaign --minutes $(MINUTES) --step-minutes $(STEP) --seed $(SEED) $(if $(WRITE),--write $(WRITE))
+
 CASES ?= 100000
 .PHONY: fuzz
 fuzz: setup ## hostile bytes at every door of a running gateway; exit 1 at the first finding (a quarter of an hour)

@@ -90,6 +90,11 @@ class Process:
             self.kill()
 
     @property
+    def pid(self) -> int:
+        """Of the command itself."""
+        return self._running.pid
+
+    @property
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, f"{self.name} was never started"
         return self._process

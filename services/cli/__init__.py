@@ -12,6 +12,7 @@ from services.cli import (
     db,
     deliver,
     deliveries,
+    export,
     gateway,
     models,
     notifications,
@@ -27,6 +28,7 @@ from services.cli import (
     retention,
     send,
     settings,
+    size,
     standalone,
     tenants,
     worker,
@@ -54,6 +56,7 @@ app.add_typer(backup.app, name="backup")
 app.add_typer(commitments.app, name="commitments")
 app.add_typer(db.app, name="db")
 app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(export.app, name="export")
 app.add_typer(models.app, name="models")
 app.add_typer(notifications.app, name="notifications")
 app.add_typer(observatory.app, name="observatory")
@@ -64,6 +67,7 @@ app.add_typer(results.app, name="results")
 app.add_typer(retention.app, name="retention")
 app.add_typer(tenants.app, name="tenants")
 app.command("settings")(settings.settings)
+app.command("size")(size.size)
 
 
 def _print_version(wanted: bool) -> None:

@@ -38,6 +38,7 @@ from services.backends.store.inquiries import Inquiries
 from services.backends.store.observations import Observations
 from services.backends.store.readings import Readings
 from services.backends.store.reconciliations import Reconciliations
+from services.backends.store.research import Research
 from services.backends.store.restored import Restored
 from services.backends.store.retaining import Retaining
 from services.backends.store.sessions import Sessions
@@ -86,7 +87,7 @@ class SqlStudyStore:
     `requests`: `services.triage.ports.CommitmentRequests`. `readings`: who has taken and read which study. `views`: the
     filters of the work list that people keep. `verdicts`: what readers answered; `verdict_documents`: as documents.
     `observations`: for the observatory. `training`: what learners are shown and answer. `holds`: what is withheld until
-    a reader has assessed the study; `clock` tells the reads whether it still is.
+    a reader has assessed the study; `clock` tells the reads whether it still is. `research`: what is exported.
     `switches`, `campaigns`: models that are switched off, recalls of a period. `sessions`: of who signed in.
     `audit`: `services.triage.ports.AuditTrail`; `audit_feeds`: how far who gets it has come. `retaining`: images that
     go by rule. `erasing`: a patient's data. `restored`: a database that was put back from a copy.
@@ -104,6 +105,7 @@ class SqlStudyStore:
         self.workitems = Workitems(engine, clock)
         self.holds = Holds(engine, clock)
         self.training = Training(engine, clock)
+        self.research = Research(engine, clock)
         self.verdicts = Verdicts(engine)
         self.readings = Readings(engine)
         self.views = SavedViews(engine)

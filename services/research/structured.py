@@ -1,0 +1,42 @@
+"""Clean Structured Content: what of a content item and of a code stays (PS3.15 E.3.4; PS3.3 C.17.3, 8.8)."""
+
+from pydicom import Dataset
+
+REMOVED = "REMOVED"
+
+# Schemes that are published: a code of theirs names nobody. 99VIGIE is ours.
+_SCHEMES = """
+DCM SCT SRT SNM3 99SDM UCUM LN RADLEX FMA UMLS NCIt MA UBERON ISO639_1 ISO639_2 ISO3166_1 RFC5646 ACR BARI MDC I10 I9
+99VIGIE
+"""
+_PUBLISHED = frozenset(_SCHEMES.split())
+
+# Concept codes (DCM) of text that our reports write from models and findings.
+_OWN_CONCEPTS = frozenset(
+    {
+        "111001",  # Algorithm Name
+        "111002",  # Algorithm Parameters
+        "111003",  # Algorithm Version
+        "112039",  # Tracking Identifier
+        "121013",  # Device Observer Name
+        "121014",  # Device Observer Manufacturer
+        "121015",  # Device Observer Model Name
+        "121016",  # Device Observer Serial Number
+        "122405",  # Algorithm Manufacturer
+    }
+)
+
+
+def clean_item(item: Dataset, *, own: bool) -> None:
+    """Change the words and codes of a content item in place; names, dates and UIDs are the walk's. own: Vigie's."""
+    if "TextValue" in item and not (own and _concept(item) in _OWN_CONCEPTS):
+        item.TextValue = REMOVED
+    if "CodingSchemeDesignator" in item and str(item.CodingSchemeDesignator) not in _PUBLISHED:
+        for keyword in ("CodeValue", "LongCodeValue", "URNCodeValue", "CodeMeaning"):
+            if keyword in item:
+                setattr(item, keyword, REMOVED)
+
+
+def _concept(item: Dataset) -> str:
+    names = item.get("ConceptNameCodeSequence") or ()
+    return next((str(name.get("CodeValue", "")) for name in names if name.get("CodingSchemeDesignator") == "DCM"), "")

@@ -1,0 +1,39 @@
+"""Clean Descriptors: of a description only words that are in this list stay, and small numbers (PS3.15 E.3.5).
+
+A list of what stays: a name that nobody thought of is none of them. English, French, German, Spanish and Italian words
+of how images are taken, without accents, as `traits.fold` writes them.
+"""
+
+from services.triage.traits import fold
+
+_WORDS = """
+abdomen abdominal abdo angio angiography ankle aorta aortic arm arterial arteriel artery axial bassin bauch becken
+bein biopsy body bone bones brain breast bronchi bronches bust cap cardiac cardio cerebral cervical chest cheville
+cheek colon contrast contraste coronal coude cou crane cranial cuisse delayed delay dental diffusion dixon dorsal
+doppler dwi adc dynamic early echo elbow encephale enterography epaule epi esophagus expiration expiratory fat femur
+fibula fistula flair foie foot forearm fuss genou gland gradient gre hals hand hanche head heart hepatic herz high
+hip hirn hrct inspiration inspiratory inversion irm jambe kidney knee knie kopf larynx late lateral leber left leg
+limb links liver localizer low lower lumbar lunge lungs lung main mammography mammo mediastin mediastinum medium
+membre mip mpr native nativ neck neuro nodule noncontrast obl oblique oesophage orbit orbits pa pancreas pelvis
+pelvic pelvien perfusion phase pied plain poignet portal portale portovenous post postcontrast pre precontrast
+prone prostate pulmonary pulmonaire rate rechts recon reconstruction rein renal resolution resp rib right sacrum
+sagittal scan scanner scout screening sein sequence series shoulder sinus skull soft spectral spin spine spiral
+spleen standard stir stomach supine survey tap tete temporal test thick thin thorax thoracic thoraco tibia tissue
+tof torax tumor tumour turbo ultrasound upper ureter uro urography uterus vein venous veineux vertebra vessel vibe
+volume weighted whole window wirbelsaule without with wrist
+ap pa ct mr mri pet tdm us xr cr dx mg rx irm ivim t1 t1w t2 t2w pd pdw tse fse mprage space bh bhold mm cm kv kvp
+ma mas ms sec kernel lungkernel softkernel b10f b20f b30f b31f b40f b45f b50f b60f b70f br40 bl57 iv im ce cemr gd
+gado gadolinium iode iodine iomeron omnipaque ultravist visipaque and et und of
+"""
+KNOWN = frozenset(_WORDS.split())
+_LONGEST_NUMBER = 2
+"""Digits: a number of three and more may be a room, a bed, or a part of an ID."""
+
+
+def known_words(text: str) -> str:
+    """The description without the words that are not known, in lower case."""
+    return " ".join(word for word in fold(text).split() if word in KNOWN or _is_small_number(word))
+
+
+def _is_small_number(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) <= _LONGEST_NUMBER

@@ -1,0 +1,1 @@
+"""How large an installation must be: `vigie size` (docs/operations.md)."""

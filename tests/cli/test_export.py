@@ -1,0 +1,203 @@
+"""`vigie export research`: a study with SEG, SR, presentation state and a reader's document, and what leaves of it."""
+
+import csv
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from pydicom import Dataset, dcmread
+from typer.testing import CliRunner
+
+from services.backends.receivers import addressees
+from services.backends.store.research import Wanted
+from services.cli import app
+from services.deliver.documenting import Documenting
+from services.triage.verdict import Answer, Shown, Verdict
+from tests.support.house import House, chest_with_ball
+from tests.support.validators import dcentvfy, dciodvfy, dcmpschk, dsrdump
+
+PATIENT = {
+    "PatientName": "Zubrowka^Aurelie",
+    "PatientID": "IPP-4711-0815",
+    "PatientBirthDate": "19511224",
+    "AccessionNumber": "ACC-99-1234",
+    "StudyDescription": "Scanner thorax Zubrowka",
+    "InstitutionName": "Hopital Saint-Exemple",
+    "ReferringPhysicianName": "Knock^Jules",
+    "StudyDate": "20240502",
+}
+WANTED = Wanted()
+TOLD = (
+    "Zubrowka",
+    "Aurelie",
+    "IPP-4711",
+    "19511224",
+    "ACC-99",
+    "Saint-Exemple",
+    "Knock",
+    "20240502",
+    "Galen",
+    "seen her",
+)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> House:
+    """A study that a reader has answered, with their document; an ultrasound; and a study that nobody answered."""
+    folder = tmp_path_factory.mktemp("research")
+    destinations = folder / "destinations.toml"
+    destinations.write_text(f'[pacs]\naddress = "{folder}/got"\nobjects = ["SEG", "SR", "GSPS"]\nverdicts = true\n')
+    house = House(data=folder / "data", destinations=destinations)
+    uid = house.freeze(chest_with_ball(**PATIENT))
+    result = house.result(uid)
+    house.store.verdicts.give(
+        Verdict(
+            verdict_id=uuid4().hex,
+            study_instance_uid=uid,
+            result_id=result.result_id,
+            answer=Answer.MODIFY,
+            tracking_uid=result.lesions[0].tracking_uid,
+            reader="Galen^Claude",
+            comment="I have seen her before, Mme Zubrowka",
+            given_at=datetime.now(UTC) - timedelta(hours=1),
+            shown=Shown(page="study"),
+        )
+    )
+    write_document(house)
+    house.freeze(chest_with_ball(PatientID="OTHER"))
+    return house
+
+
+def write_document(house: House) -> None:
+    documenting = Documenting(
+        store=house.store,
+        files=house.files,
+        destinations=addressees(house.settings),
+        quiet_s=0,
+        organization="",
+        stop=threading.Event(),
+    )
+    assert documenting.turn(datetime.now(UTC)) == 1
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("key") / "research.key"
+    assert CliRunner().invoke(app, ["export", "key", str(path)]).exit_code == 0
+    return path
+
+
+def export(house: House, key: Path, output: Path, *words: str) -> tuple[int, str]:
+    environment = {"VIGIE_DATA": str(house.data), "VIGIE_RESEARCH_KEY": str(key), "COLUMNS": "300"}
+    done = CliRunner().invoke(app, ["export", "research", "--output", str(output), *words], env=environment)
+    return done.exit_code, done.output
+
+
+@pytest.fixture(scope="module")
+def exported(house: House, key: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("out") / "export"
+    code, told = export(house, key, output, "--with-verdicts", "--option", "modified-dates", "--option", "descriptors")
+    assert code == 0, told
+    return output
+
+
+def objects(exported: Path) -> list[Dataset]:
+    return [dcmread(path) for path in sorted(exported.rglob("*.dcm"))]
+
+
+def references(dataset: Dataset) -> Iterator[str]:
+    for element in dataset.iterall():
+        if element.keyword in ("ReferencedSOPInstanceUID", "ReferencedSeriesInstanceUID"):
+            yield str(element.value)
+
+
+def test_no_byte_of_any_file_or_name_tells_the_patient_or_the_reader(exported: Path, house: House) -> None:
+    real = {
+        one.sop_instance_uid
+        for uid in house.store.research.studies(WANTED)
+        for one in house.store.archive.instances(uid)
+    }
+    files = [path for path in exported.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    for path in files:
+        content = path.read_bytes() + str(path.relative_to(exported)).encode()
+        assert [word for word in (*TOLD, *real) if word.encode() in content] == []
+
+
+def test_images_segmentation_report_presentation_state_and_document_are_there_and_refer_to_each_other(
+    exported: Path,
+) -> None:
+    found = objects(exported)
+    assert sorted(one.Modality for one in found) == ["CT"] * 20 + ["PR", "SEG", "SR", "SR"]
+    there = {str(one.SOPInstanceUID) for one in found} | {str(one.SeriesInstanceUID) for one in found}
+    assert {uid for one in found for uid in references(one)} <= there
+    assert len({(one.PatientID, one.StudyInstanceUID, one.StudyDate) for one in found}) == 1
+
+
+def test_the_objects_are_as_valid_as_before(exported: Path) -> None:
+    paths = sorted(exported.rglob("*.dcm"))
+    by_modality = {dcmread(path).Modality: path for path in paths}
+    assert {modality: dciodvfy(path) for modality, path in by_modality.items()} == {
+        modality: [] for modality in by_modality
+    }
+    assert dcentvfy(paths) == []
+    assert dcmpschk(by_modality["PR"]) == []
+    assert [error for path in paths if dcmread(path).Modality == "SR" for error in dsrdump(path)] == []
+
+
+def test_the_manifest_tells_model_outcome_and_answers_and_the_risks(exported: Path) -> None:
+    manifest = json.loads((exported / "manifest.json").read_text())
+    (study,) = manifest["studies"]
+    (result,), (verdict,) = study["results"], study["verdicts"]
+    assert (result["model"], result["outcome"], verdict["answer"]) == ("ct_lung_lesion", "found", "modify")
+    assert verdict["result"] == result["result"]
+    assert verdict["tracking_uid"] == result["lesions"][0]["tracking_uid"]
+    assert verdict["reader"].startswith("R-")
+    assert [code["code"] for code in manifest["codes"]] == ["113100", "113104", "113103", "113107", "113105"]
+    report = next(one for one in objects(exported) if one.Modality == "SR")
+    assert verdict["tracking_uid"] in {str(each.value) for each in report.iterall() if each.keyword == "UID"}
+    (line,) = csv.DictReader((exported / "manifest.csv").open())
+    assert (line["subject"], line["answers"]) == (study["subject"], "modify")
+
+
+def test_the_same_patient_is_the_same_in_the_next_export_and_the_audit_trail_has_both(
+    exported: Path, house: House, key: Path, tmp_path: Path
+) -> None:
+    before = len(list(house.store.audit.records()))
+    code, told = export(house, key, tmp_path / "again")
+    assert code == 0, told
+    again = json.loads((tmp_path / "again" / "manifest.json").read_text())
+    subjects = {one["subject"] for one in again["studies"]}
+    assert len(subjects) == 2
+    assert json.loads((exported / "manifest.json").read_text())["studies"][0]["subject"] in subjects
+    begun, done = (json.loads(one.document) for one in list(house.store.audit.records())[before:])
+    assert (begun["type"], done["type"], done["kind"]) == ("research_export_begun", "research_export", "110106")
+    assert len(done["objects"]) == 3
+    assert not [word for word in TOLD if word in str(done)]
+
+
+def test_what_burns_names_into_images_is_left_out_until_it_is_asked_for(key: Path, tmp_path: Path) -> None:
+    house = House(data=tmp_path / "data")
+    uid = house.freeze(chest_with_ball(BurnedInAnnotation="YES"))
+    code, told = export(house, key, tmp_path / "without", "--study", uid)
+    assert (code, "1 series left out" in told) == (0, True)
+    assert {one.Modality for one in objects(tmp_path / "without")} == {"SEG", "SR"}
+    export(house, key, tmp_path / "with", "--study", uid, "--burned-in")
+    assert "CT" in {one.Modality for one in objects(tmp_path / "with")}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(("--study", "2.25.1"), "no such study"), (("--since", "2999-01-01"), "0 studies")],
+)
+def test_what_is_not_there_is_said(house: House, key: Path, tmp_path: Path, words: tuple[str, ...], told: str) -> None:
+    assert told in export(house, key, tmp_path / "out", *words)[1]
+
+
+def test_a_folder_with_something_in_it_is_not_written_to(house: House, key: Path, tmp_path: Path) -> None:
+    (tmp_path / "note").touch()
+    assert export(house, key, tmp_path)[0] == 2
