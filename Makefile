@@ -32,7 +32,7 @@ $(VENV)/bin/python:
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Python packages into $(VENV) (a few minutes the first time)"
 	$(PIP) --constraint constraints.txt torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	$(PIP) --constraint constraints.txt --editable '.[worker,postgres,triton,embedded,local,training,test]'
+	$(PIP) --constraint constraints.txt --editable '.[worker,postgres,triton,telemetry,embedded,local,training,test]'
 	touch $@
 
 # Triton's own Python: the server from the nvidia-pytriton wheel (nothing else of it is used: --no-deps), and what the
@@ -68,7 +68,7 @@ status: ## what of it runs, and where
 # Real peers and validators for the tests; the service itself needs none of them.
 SYSTEM := storescu:dcmtk strace:strace dciodvfy:dicom3tools /usr/sbin/Orthanc:orthanc java:default-jre-headless \
 	/usr/share/java/pixelmed.jar:libpixelmed-java /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb \
-	/usr/lib/postgresql/15/bin/postgres:postgresql-15 chromium:chromium npm:npm
+	/usr/lib/postgresql/15/bin/postgres:postgresql-15 chromium:chromium npm:npm promtool:prometheus
 
 .PHONY: system
 system: ## Debian packages for the tests (installed when root, named otherwise)
@@ -133,7 +133,7 @@ objects: setup system ## the objects of every outcome before every validator: do
 	$(BIN)/python -m benchmarks.objects --write docs/measurements/objects.md
 
 .PHONY: bench
-bench: setup triton-setup system ## ingest beside its peers, pipeline without its model, SEG writing, jobs through both queues, the Triton wire, the work list, the audit trail: docs/measurements
+bench: setup triton-setup system ## ingest beside its peers, pipeline without its model, SEG writing, jobs through both queues, the Triton wire, the work list, the audit trail, traces: docs/measurements
 	$(BIN)/python -m benchmarks.ingest --write docs/measurements/ingest.md
 	$(BIN)/python -m benchmarks.pipeline
 	$(BIN)/python -m benchmarks.seg --write docs/measurements/seg.md
@@ -141,6 +141,7 @@ bench: setup triton-setup system ## ingest beside its peers, pipeline without it
 	$(BIN)/python -m benchmarks.wire --write docs/measurements/wire.md
 	$(BIN)/python -m benchmarks.worklist --write docs/measurements/worklist.md
 	$(BIN)/python -m benchmarks.audit --write docs/measurements/audit.md
+	$(BIN)/python -m benchmarks.telemetry --write docs/measurements/telemetry.md
 
 ROUNDS ?= 100
 SEED ?= 1

@@ -1,4 +1,4 @@
-"""The table of docs/audit.md, made from the types of events: `python -m deploy.audit`; a test fails while they differ."""
+"""The table of docs/audit.md, made from the types of events by `python -m deploy.audit`; a test holds them."""
 
 from pathlib import Path
 

@@ -33,6 +33,7 @@ OF_THE_CHART = {
     "dicom_tls_key",
     "dicom_tls_ca",
     "hl7",
+    "metrics",
 }
 
 _KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z0-9_.\"/-]+):(?P<value>.*)$")

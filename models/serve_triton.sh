@@ -8,6 +8,7 @@
 # VIGIE_TRITON_METRICS  HOST:PORT of Prometheus metrics (127.0.0.1:8002)
 # VIGIE_TRITON_VENV     the environment (.venv-triton beside this folder)
 # VIGIE_THREADS         CPU threads of each model instance (all cores)
+# OTEL_EXPORTER_OTLP_ENDPOINT   collector (http://HOST:4318) that hears of each request, in the trace of who asked
 set -euo pipefail
 
 repository=$(realpath "$1"); shift
@@ -34,10 +35,18 @@ ln -sf "$wheel"/backends/python/* "$wheel/python_backend_stubs/$version/triton_p
 prefix=triton_python_backend_${grpc##*:}_
 rm -f "/dev/shm/$prefix"*
 
+# Triton goes on in the trace that the request names (traceparent among its gRPC metadata)
+traces=()
+if [[ -n ${OTEL_EXPORTER_OTLP_ENDPOINT:-} ]]; then
+	traces=(--trace-config=mode=opentelemetry --trace-config=level=TIMESTAMPS --trace-config=rate=1
+		--trace-config="opentelemetry,url=${OTEL_EXPORTER_OTLP_ENDPOINT%/}/v1/traces"
+		--trace-config=opentelemetry,resource=service.name=triton)
+fi
+
 export PATH=$venv/bin:$PATH # the stub finds its packages by the first python3
 export LD_LIBRARY_PATH=$library:$site/nvidia_pytriton.libs${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 exec "$wheel/bin/tritonserver" \
 	--model-repository="$repository" --backend-directory="$backends" \
 	--backend-config="python,shm-region-prefix-name=$prefix" --model-control-mode=explicit --load-model="*" --disable-auto-complete-config --exit-on-error=false \
 	--allow-http=false --grpc-address="${grpc%:*}" --grpc-port="${grpc##*:}" \
-	--metrics-address="${metrics%:*}" --metrics-port="${metrics##*:}" --log-format=ISO8601 "$@"
+	--metrics-address="${metrics%:*}" --metrics-port="${metrics##*:}" --log-format=ISO8601 "${traces[@]}" "$@"

@@ -294,6 +294,26 @@ class Settings(BaseSettings):
     )
     audit_anchor_interval_s: float = Field(3600.0, gt=0, description="So often, while the trail grows.")
     threads: int = Field(os.cpu_count() or 1, ge=1, description="CPU threads of the embedded segmenter.")
+    metrics: str | None = Field(
+        None,
+        pattern=r"^.+:\d{1,5}$",
+        description="HOST:PORT where `vigie worker` or `vigie deliver` tells its metrics; door and desk tell theirs at "
+        "/metrics. Default: nowhere.",
+    )
+    ntp: str | None = Field(
+        None, description="HOST of a time server that our clocks are compared with (SNTP), for the metrics."
+    )
+    flag_target_s: float = Field(
+        900.0, gt=0, description="A flag that comes later after a study's last image is late, in the metrics."
+    )
+    scrub_files_per_s: float = Field(
+        20.0, ge=0, description="So many kept files a second are looked for, whether one is lost; 0: none."
+    )
+    trace_url: str | None = Field(
+        None,
+        pattern=r"^https?://.*\{trace_id\}",
+        description="Address of a trace in your viewer, with {trace_id} for its id; a study's page links there.",
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from multiprocessing.context import ForkProcess
 
 import structlog
 
+from services import tracing
 from services.auditing import in_the_trail
 from services.lifetime import exit_on_signals, stop_on_signals
 from services.logs import where
@@ -126,6 +127,7 @@ class Child:
 def run_part(part: Part, settings: Settings) -> None:
     """Run a part in this process. Raises SystemExit (1) when it fails; the log says why."""
     exit_on_signals()
+    tracing.begin(part.__name__)
     try:
         with in_the_trail(part.__name__, settings):
             part(settings)
@@ -135,6 +137,8 @@ def run_part(part: Part, settings: Settings) -> None:
     except Exception as error:  # noqa: BLE001 - the border: Python would print the text, which may hold patient data
         log.error("part_broke", part=part.__name__, **where(error))  # noqa: TRY400
         sys.exit(1)
+    finally:
+        tracing.flush()
 
 
 def _run(part: Part, settings: Settings, supervisor: int) -> None:

@@ -26,6 +26,7 @@ from services.cli import (
     restore,
     results,
     retention,
+    scrub,
     send,
     settings,
     size,
@@ -53,6 +54,7 @@ app.command("reconcile")(reconcile.reconcile)
 app.add_typer(audit.app, name="audit")
 app.command("restore")(restore.restore)
 app.add_typer(backup.app, name="backup")
+app.command("scrub")(scrub.scrub)
 app.add_typer(commitments.app, name="commitments")
 app.add_typer(db.app, name="db")
 app.add_typer(deliveries.app, name="deliveries")

@@ -7,8 +7,11 @@ from typing import ClassVar
 import structlog
 from pydicom.uid import generate_uid
 
+from services import tracing
+from services.committed import record_report
 from services.deliver.lane import POLL_S, Lane, utc_now
 from services.logs import where
+from services.tracing import Kind
 from services.triage.commitment import UNANSWERED, UNSUPPORTED, CommitmentReport
 from services.triage.errors import DestinationRefused, LeaseLost, Reason, StoreUnavailable, TransientError
 from services.triage.ports import CommitmentUser, DueCommitment
@@ -35,6 +38,17 @@ class Committing(Lane):
         due = self.store.claim_commitment(self.destination.name, now=utc_now(), duration=self.claim)
         if due is None:
             return POLL_S
+        with tracing.span(
+            "commitment",
+            parent=due.delivery.traceparent,
+            kind=Kind.CLIENT,
+            delivery=due.delivery.delivery_id,
+            destination=self.destination.name,
+            requests=due.requests,
+        ):
+            return self._go_on(due)
+
+    def _go_on(self, due: DueCommitment) -> float:
         if due.requests >= self.max_requests:
             text = f"{due.requests} requests for storage commitment had no answer"
             self._give_up(due, due.failed or Reason(code=UNANSWERED, text=text))
@@ -84,7 +98,7 @@ class Committing(Lane):
         return transaction_uid
 
     def _record(self, report: CommitmentReport) -> bool:
-        return self.store.commitment_reported(report, now=utc_now())
+        return record_report(self.store, report, now=utc_now())
 
     def _refused(self, due: DueCommitment, error: DestinationRefused) -> None:
         """A peer without the service keeps the delivery `sent`; one that refuses this request is asked again."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import structlog
 from pydicom.uid import generate_uid
 
+from services.committed import record_report
 from services.deliver.lane import Lane, utc_now
 from services.logs import where
 from services.triage.commitment import (
@@ -126,7 +127,7 @@ class Promising(Lane):
         return transaction_uid
 
     def _record(self, report: CommitmentReport) -> bool:
-        return self.store.commitment_reported(report, now=utc_now())
+        return record_report(self.store, report, now=utc_now())
 
     def _report(self, due: DueRequest) -> None:
         try:

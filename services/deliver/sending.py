@@ -4,12 +4,16 @@ import threading
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import ClassVar
 
 import structlog
 
+from services import tracing
 from services.deliver.lane import POLL_S, Lane, utc_now
+from services.deliver.metrics import DURATIONS, TRIES
 from services.logs import where
+from services.tracing import Kind
 from services.triage.errors import (
     DestinationRefused,
     DestinationUnavailable,
@@ -21,6 +25,15 @@ from services.triage.ports import DueDelivery, Notifier, ResultSender, StudyFile
 from services.triage.result import OVERTAKEN
 
 log = structlog.get_logger(__name__)
+
+
+class Try(StrEnum):
+    """How one try to hand over ended. unavailable: the destination is not there now."""
+
+    ARRIVED = "arrived"
+    UNAVAILABLE = "unavailable"
+    REFUSED = "refused"
+    BROKE = "broke"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,17 +52,30 @@ class _Outgoing(Lane):
         claimed = self.store.claim_delivery(self.destination.name, now=utc_now(), duration=self.claim)
         if claimed is None:
             return POLL_S
-        with self.keeping(claimed):
-            arrived = self._deliver(claimed)
+        with (
+            tracing.span(
+                self.work,
+                parent=claimed.traceparent,
+                kind=Kind.CLIENT,
+                delivery=claimed.delivery_id,
+                destination=self.destination.name,
+                attempt=claimed.attempt,
+            ) as span,
+            self.keeping(claimed),
+        ):
+            with DURATIONS.labels(self.destination.name).time():
+                outcome = self._deliver(claimed)
+            TRIES.labels(self.destination.name, outcome).inc()
+            span.tell(outcome=outcome)
         # Others would now wait out the same timeout one by one; each delivery's own pause grows with its tries.
-        return 0 if arrived else self.retry_s
+        return self.retry_s if outcome is Try.UNAVAILABLE else 0
 
     @abstractmethod
     def hand_over(self, delivery: DueDelivery) -> None:
         """Return once the destination has it. Raises DestinationUnavailable, DestinationRefused."""
 
-    def _deliver(self, delivery: DueDelivery) -> bool:
-        """Try once. False: the destination is not there now."""
+    def _deliver(self, delivery: DueDelivery) -> Try:
+        """Try once."""
         try:
             self.hand_over(delivery)
         except StoreUnavailable:
@@ -58,22 +84,22 @@ class _Outgoing(Lane):
             self._was_down.set()
             taken = error.taken if isinstance(error, DestinationUnavailable) else ()
             self._try_again(delivery, error.reason, taken=taken)
-            return False
+            return Try.UNAVAILABLE
         except DestinationRefused as error:
             log.error("delivery_refused", delivery=delivery.delivery_id, reason=error.reason.text)  # noqa: TRY400
             self.store.delivery_failed(delivery, error.reason, now=utc_now(), retry_at=None)
-            return True
+            return Try.REFUSED
         except Exception as error:  # noqa: BLE001 - the border: one delivery nobody foresaw must not stop the others
             found = where(error)
             log.error("unforeseen_error", delivery=delivery.delivery_id, **found)  # noqa: TRY400 - no values
             self._try_again(delivery, Reason(code="internal_error", text=f"unforeseen {found['error']}"))
-            return True
+            return Try.BROKE
         self.store.delivered(delivery.delivery_id, now=utc_now(), ask_commitment=self.ask_commitment)
         log.info("delivered", delivery=delivery.delivery_id, destination=self.destination.name)
         if self._was_down.is_set():
             self._was_down.clear()
             self.store.destination_back(self.destination.name, now=utc_now())
-        return True
+        return Try.ARRIVED
 
     def _try_again(self, delivery: DueDelivery, reason: Reason, *, taken: Sequence[str] = ()) -> None:
         now, pause = utc_now(), self.pause(delivery.attempt)

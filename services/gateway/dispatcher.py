@@ -5,13 +5,16 @@ queue has it, and repeating changes nothing.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from services import tracing
 from services.backends.audit_spool import AuditSpool
 from services.backends.blind_file import load_blind
 from services.backends.files import FolderStudyFiles
@@ -23,14 +26,16 @@ from services.backends.senders import tenants_in_force
 from services.backends.store import open_store
 from services.gateway.audit.settling import settling
 from services.gateway.recalling import Recalling
+from services.gateway.scrubbing import Scrubbing
 from services.lifetime import stop_on_signals
 from services.logs import Conditions, where
 from services.patience import wait_for
 from services.settings import Settings
+from services.tracing import Kind
 from services.triage.completeness import Completion, Patience, decide
 from services.triage.errors import InstanceRefused, Reason, TransientError
 from services.triage.job import JobMessage, JobPlan, Plan
-from services.triage.ports import Arrival, JobQueue, KeptFile, StudyFiles, StudyStore
+from services.triage.ports import Arrival, JobQueue, KeptFile, Recorded, StudyFiles, StudyStore
 from services.triage.routing import Rule, order_priority, plan
 from services.triage.study import Instance, VersionKey, by_series
 from services.triage.tenant import NO_TENANT, NO_TENANTS, OTHER_TENANT, Tenants
@@ -40,6 +45,7 @@ log = structlog.get_logger(__name__)
 TICK_S = 0.25
 FILES_PER_TURN = 400
 MESSAGES_PER_TURN = 100
+JOINED_REMEMBERED = 1000
 PAUSE = timedelta(seconds=30)  # before a file or a study that made trouble is tried again
 OUTAGE_PAUSE = timedelta(seconds=2)  # the same when it was the store or the queue that made the trouble
 
@@ -61,15 +67,18 @@ def run_dispatcher(settings: Settings) -> None:
     if heir is not None and (adopted := wait_for("database", lambda: store.adopt(heir))):
         log.info("studies_adopted", tenant=heir.name, studies=adopted)
     recalling = Recalling(store, files, notes=settings.recall_notes, stop=stop)
-    beside = threading.Thread(target=recalling.run, name="recalling")
-    beside.start()
+    scrubbing = Scrubbing(store, files, files_per_s=settings.scrub_files_per_s, stop=stop)
+    beside = [threading.Thread(target=each.run, name=type(each).__name__) for each in (recalling, scrubbing)]
+    for thread in beside:
+        thread.start()
     audit = settling(AuditSpool(settings.data), store.audit)
     dispatcher = Dispatcher(store, files, queue, load_rules(settings.routing), settings, tenants, audit=audit.turn)
     log.info("dispatcher_started")
     while not stop.is_set():
         dispatcher.turn(datetime.now(UTC))
         stop.wait(TICK_S)
-    beside.join()
+    for thread in beside:
+        thread.join()
     queue.close()
     log.info("dispatcher_stopped")
 
@@ -104,6 +113,9 @@ class Dispatcher:
         self._since: datetime | None = None  # the first turn
         self._ae_priorities = settings.order_priorities()
         self._conditions = Conditions(log)
+        self._joined: dict[
+            tuple[str, str], None
+        ] = {}  # traceparents of a version and of an association; a set in order
         self._set_aside: dict[str, datetime] = {}  # digest or study UID -> when to try again
 
     def turn(self, now: datetime) -> None:
@@ -134,15 +146,20 @@ class Dispatcher:
         for instance, file in self._read(islice(waiting, FILES_PER_TURN), now):
             studies.setdefault((instance.study.study_instance_uid, file.tenant), []).append((instance, file))
         for (uid, tenant), kept in studies.items():
-            try:
-                self._settle_one(uid, tenant, kept, now)
-            except (TransientError, *_FAULTS) as error:
-                log.warning("record_postponed", study_instance_uid=uid, **where(error))
-                self._set_aside |= dict.fromkeys((file.digest for _, file in kept), now + _pause(error))
+            with tracing.within(kept[0][1].traceparent):
+                try:
+                    self._settle_one(uid, tenant, kept, now)
+                except (TransientError, *_FAULTS) as error:
+                    log.warning("record_postponed", study_instance_uid=uid, **where(error))
+                    self._set_aside |= dict.fromkeys((file.digest for _, file in kept), now + _pause(error))
 
     def _settle_one(self, uid: str, tenant: str, kept: Sequence[tuple[Instance, KeptFile]], now: datetime) -> None:
         instances = [(instance, file.received_from) for instance, file in kept]
-        recorded = self._store.record(instances, now=now, tenant=self._tenants.owner(tenant))
+        traced = list(dict.fromkeys(file.traceparent for _, file in kept if file.traceparent))
+        began_ns = time.time_ns()
+        owner = self._tenants.owner(tenant)
+        recorded = self._store.record(instances, now=now, tenant=owner, traceparent=traced[0] if traced else None)
+        self._trace_record(recorded, traced, began_ns)
         arrivals = [one.arrival for one in recorded]
         if Arrival.OTHER_TENANT in arrivals:
             self._refuse(uid, [file for _, file in kept])
@@ -150,6 +167,16 @@ class Dispatcher:
         self._files.settle((file.digest for _, file in kept), tenant=tenant)
         if conflicts := arrivals.count(Arrival.CONFLICT):
             log.warning("other_content_under_the_same_uid", study_instance_uid=uid, instances=conflicts)
+
+    def _trace_record(self, recorded: Sequence[Recorded], traced: Sequence[str], began_ns: int) -> None:
+        """One span for each association that brings something to a version: a long one is recorded in many turns."""
+        of_version = next((one.traceparent for one in recorded if one.traceparent), None)
+        new = [one for one in traced if (of_version, one) not in self._joined]
+        if of_version is None or not new:
+            return
+        self._joined = dict.fromkeys([*self._joined, *((of_version, one) for one in new)][-JOINED_REMEMBERED:])
+        links = [one for one in new if one != of_version]
+        tracing.start("record", parent=of_version, links=links, start_ns=began_ns, instances=len(recorded)).end()
 
     def _refuse(self, uid: str, files: Sequence[KeptFile]) -> None:
         """Of a study that is another tenant's, though the door did not know: from now on it does."""
@@ -188,21 +215,45 @@ class Dispatcher:
             try:
                 self._complete_one(version, now)
             except (TransientError, *_FAULTS) as error:
-                log.warning("completion_postponed", study_instance_uid=version.study_instance_uid, **where(error))
-                self._set_aside[version.study_instance_uid] = now + _pause(error)
+                self._postpone(version, error, now)
 
     def _complete_one(self, version: VersionKey, now: datetime) -> None:
         completion = self._decide(version, now)
         if completion is None:
             return
-        said = completion.said
+        traced = self._store.traced(version)
+        uid, number = version.study_instance_uid, version.number
+        with tracing.span(
+            "complete", parent=traced.own, links=[traced.earlier], study_instance_uid=uid, version=number
+        ) as span:
+            try:
+                self._close(version, completion.said, span.traceparent, now)
+            except (TransientError, *_FAULTS) as error:
+                span.failed(type(error).__name__)
+                self._postpone(version, error, now)
+
+    def _postpone(self, version: VersionKey, error: Exception, now: datetime) -> None:
+        log.warning("completion_postponed", study_instance_uid=version.study_instance_uid, **where(error))
+        self._set_aside[version.study_instance_uid] = now + _pause(error)
+
+    def _close(self, version: VersionKey, said: Reason | None, traceparent: str, now: datetime) -> None:
+        """Route a version that is complete, and queue its jobs."""
         instances = self._store.instances(version)
         planned = self._plan(version, instances)
         senders = self._store.senders(version)
         of_senders = {ae: given for ae, given in self._ae_priorities.items() if ae in senders}
         priority, why = order_priority(planned, self._rules, instances, of_senders)
         seen = len(instances)
-        if self._store.complete(version, planned, priority=priority, priority_from=why, seen=seen, now=now, said=said):
+        if self._store.complete(
+            version,
+            planned,
+            priority=priority,
+            priority_from=why,
+            seen=seen,
+            now=now,
+            said=said,
+            traceparent=traceparent,
+        ):
             log.info(
                 "study_complete",
                 study_instance_uid=version.study_instance_uid,
@@ -244,7 +295,11 @@ class Dispatcher:
         confirmed: list[JobMessage] = []
         try:
             for message in self._store.unpublished(limit=MESSAGES_PER_TURN):
-                self._queue.publish(message)
+                # on a worker's side the bell leads back here
+                with tracing.span(
+                    "publish", parent=message.traceparent, kind=Kind.PRODUCER, job=message.job_id
+                ) as span:
+                    self._queue.publish(replace(message, traceparent=span.traceparent))
                 confirmed.append(message)
         finally:
             self._store.published(confirmed)

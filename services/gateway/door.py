@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import cast
 
 import structlog
@@ -19,15 +20,18 @@ from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import VerificationPresentationContexts
 
+from services import tracing
 from services.backends.audit_spool import AuditSpool
 from services.backends.files import FolderStudyFiles
 from services.backends.senders import requesters
 from services.backends.storage_commitment import STORAGE_COMMITMENT, answer_report, answer_request
 from services.backends.store import SqlStudyStore, open_store
+from services.committed import record_report
 from services.gateway.admission import Admission, admission
 from services.gateway.audit.importing import Imports
 from services.gateway.audit.rejecting import association_rejected
 from services.gateway.intake import Intake
+from services.gateway.reception import Reception
 from services.gateway.scp import Listener
 from services.gateway.signals import SIGNALS, signal_handlers
 from services.gateway.storing import SUCCESS, take_in
@@ -47,6 +51,9 @@ def run_door(settings: Settings) -> None:
     files.recover()
     intake = Intake(files=files, max_instance_bytes=settings.max_instance_mb * 1_000_000)
     admitted, importing = admission(settings), Importing(AuditSpool(settings.data))
+    # one for each association: it lives in the process that the listener forks for it
+    reception = Reception("C-STORE")
+    tracing.begin("door", threads=False)
     ae = AE(ae_title=settings.ae_title)
     ae.maximum_pdu_size = 0  # unlimited
     ae.supported_contexts = VerificationPresentationContexts
@@ -56,7 +63,7 @@ def run_door(settings: Settings) -> None:
         (evt.EVT_REQUESTED, _note_rejection, [settings]),
         (evt.EVT_REQUESTED, _offer_commitment, [may_ask]),
         (evt.EVT_C_ECHO, _echo),
-        (evt.EVT_C_STORE, _store, [intake, admitted, importing]),
+        (evt.EVT_C_STORE, _store, [intake, admitted, reception, importing]),
         (evt.EVT_RELEASED, importing.released),
         (evt.EVT_ABORTED, importing.closed),
         (evt.EVT_CONN_CLOSE, importing.closed),
@@ -67,7 +74,12 @@ def run_door(settings: Settings) -> None:
         ae.supported_contexts = [*ae.supported_contexts, *map(build_context, SIGNALS)]
         handlers += signal_handlers(settings)
     listener = Listener(
-        ae, settings.dicom, handlers=handlers, max_associations=settings.max_associations, tls=listener_tls(settings)
+        ae,
+        settings.dicom,
+        handlers=handlers,
+        max_associations=settings.max_associations,
+        tls=listener_tls(settings),
+        around=partial(_traced, reception),
     )
     log.info("door_open", address=settings.dicom, tls_address=settings.dicom_tls, ae_title=settings.ae_title)
     listener.serve(grace_s=_GRACE_S)
@@ -106,11 +118,24 @@ def _echo(_event: evt.Event) -> int:
     return SUCCESS
 
 
-def _store(event: evt.Event, intake: Intake, admitted: Admission, importing: "Importing") -> int | Dataset:
+@contextmanager
+def _traced(reception: Reception) -> Iterator[None]:
+    """One association, in its own process. Its spans leave when the peer has gone: nobody waits for the collector."""
+    reception.begin()
+    try:
+        yield
+    finally:
+        reception.end()
+        tracing.flush()
+
+
+def _store(
+    event: evt.Event, intake: Intake, admitted: Admission, reception: Reception, importing: "Importing"
+) -> int | Dataset:
     """Answer one C-STORE request."""
-    received_from = _sender(event)
+    received_from, tenant = _sender(event), admitted.tenant(event)
     imports = importing.of(event)
-    return take_in(event, intake, received_from=received_from, tenant=admitted.tenant(event), imports=imports)
+    return take_in(event, intake, reception, received_from=received_from, tenant=tenant, imports=imports)
 
 
 def _sender(event: evt.Event) -> str:
@@ -164,7 +189,7 @@ def _committed(event: evt.Event, settings: Settings) -> tuple[int | Dataset, Non
 
     def record(report: CommitmentReport) -> bool:
         with _opened(settings) as store:
-            return store.commitment_reported(report, now=datetime.now(UTC))
+            return record_report(store, report, now=datetime.now(UTC))
 
     return answer_report(event, record)
 

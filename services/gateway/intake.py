@@ -1,10 +1,13 @@
 """The one way in, for C-STORE and STOW-RS alike: understood and kept, or refused and put into quarantine."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
 
+from services import tracing
 from services.backends.headers import read_instance
+from services.gateway.reception import Reception
 from services.logs import where
 from services.triage.errors import InstanceRefused, OutOfResources
 from services.triage.ports import StudyFiles
@@ -12,6 +15,12 @@ from services.triage.study import Instance
 from services.triage.tenant import NO_TENANT, OTHER_TENANT
 
 log = structlog.get_logger(__name__)
+
+_ANNOUNCED = {
+    "sop_class_uid": "SOP Class UID",
+    "sop_instance_uid": "SOP Instance UID",
+    "study_instance_uid": "Study Instance UID",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +56,7 @@ class Intake:
         instance: Instance,
         *,
         received_from: str,
+        reception: Reception,
         tenant: str = NO_TENANT,
         sop_class_uid: str | None = None,
         sop_instance_uid: str | None = None,
@@ -54,18 +64,35 @@ class Intake:
     ) -> None:
         """Keep one instance; when this returns, it is on disk (fsync).
 
-        The UIDs are those that the sender announced, if any. Raises InstanceRefused (announced_otherwise,
-        other_tenant), with the bytes in quarantine, or OutOfResources.
+        The UIDs are those that the sender announced, if any. reception: tells the trace. Raises InstanceRefused
+        (announced_otherwise, other_tenant), with the bytes in quarantine, or OutOfResources.
         """
+        announced = {
+            "sop_class_uid": sop_class_uid,
+            "sop_instance_uid": sop_instance_uid,
+            "study_instance_uid": study_instance_uid,
+        }
+        span = reception.of(instance.header.study_instance_uid, received_from=received_from)
+        with tracing.within(span.context):
+            self._check_and_claim(content, instance, received_from, tenant, announced)
+            self.files.keep(
+                content,
+                digest=instance.digest,
+                received_from=received_from,
+                tenant=tenant,
+                traceparent=span.traceparent,
+            )
+
+    def _check_and_claim(
+        self, content: bytes, instance: Instance, received_from: str, tenant: str, announced: Mapping[str, str | None]
+    ) -> None:
         try:
-            _check(instance.header.sop_class_uid, sop_class_uid, "SOP Class UID")
-            _check(instance.header.sop_instance_uid, sop_instance_uid, "SOP Instance UID")
-            _check(instance.header.study_instance_uid, study_instance_uid, "Study Instance UID")
+            for name, told in announced.items():
+                _check(getattr(instance.header, name), told, _ANNOUNCED[name])
             self._claim(instance.header.study_instance_uid, tenant)
         except InstanceRefused as refusal:
             self._quarantine(content, refusal, received_from)
             raise
-        self.files.keep(content, digest=instance.digest, received_from=received_from, tenant=tenant)
 
     def _claim(self, study_instance_uid: str, tenant: str) -> None:
         """Of two tenants that send the first instances of a study at once, one has it: the other is told so."""

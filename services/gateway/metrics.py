@@ -6,20 +6,22 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, Info, ProcessCollector, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from services import __version__
 from services.backends.audit_spool import AuditSpool
 from services.backends.store import SqlStudyStore
 from services.backends.store.board import Counts, FlagTimes, ShownState
 from services.backends.store.reconciliations import Reconciled
+from services.clocks import ClockCollector
+from services.exposition import build_info
 from services.gateway.audit.gauges import AuditCollector
 from services.gateway.desk import Desk
 from services.gateway.observatory.gauges import ObservatoryCollector
 from services.gateway.readiness import checks
 from services.gateway.retention_gauges import RetentionCollector
+from services.gateway.service_levels import DoorCollector, ServiceLevelCollector
 from services.triage.errors import StoreUnavailable
 from services.triage.job import JobState
 from services.triage.switch import Switch
@@ -55,9 +57,7 @@ def request_durations(registry: CollectorRegistry) -> Histogram:
 def new_registry(desk: Desk) -> CollectorRegistry:
     """A registry of its own for each application."""
     registry = CollectorRegistry()
-    Info("vigie_build", "Version in service. Compare it across replicas after an upgrade.", registry=registry).info(
-        {"version": __version__}
-    )
+    build_info(registry, desk.role.value)
     ProcessCollector(registry=registry)
     registry.register(CheckCollector(desk))
     registry.register(StoreCollector(desk.store, desk.clock))
@@ -65,6 +65,10 @@ def new_registry(desk: Desk) -> CollectorRegistry:
     registry.register(AuditCollector(desk.store, AuditSpool(desk.settings.data), desk.clock))
     registry.register(ObservatoryCollector(desk.store.observations))
     registry.register(RetentionCollector(desk.store.retaining))
+    registry.register(ServiceLevelCollector(desk.store, desk.settings, desk.clock))
+    registry.register(ClockCollector(desk.store, desk.settings.ntp))
+    if desk.role.is_door:
+        registry.register(DoorCollector(desk.settings))
     return registry
 
 

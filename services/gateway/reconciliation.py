@@ -20,6 +20,7 @@ from services.backends.store import SqlStudyStore
 from services.backends.store.reconciliations import Reconciled, Reconciliations
 from services.gateway.audit.importing import Imports
 from services.gateway.intake import Intake
+from services.gateway.reception import Reception
 from services.gateway.storing import take_in
 from services.keeping import keeping
 from services.settings import Settings
@@ -206,16 +207,21 @@ class Reconciliation:
         source = AuditActor(name=pacs.name, address=pacs.address, requests=False)
         spool = AuditSpool(self.settings.data)
         imports = Imports(spool, source=source, destination=self.settings.ae_title, way="C-GET")
+        reception = Reception("C-GET")
+        reception.begin()
         try:
             return get(
                 pacs,
                 one.study_instance_uid,
                 series,
                 sop_class_uids=sop_classes,
-                store=lambda event: take_in(event, self.intake, received_from=calling, tenant=owner, imports=imports),
+                store=lambda event: take_in(
+                    event, self.intake, reception, received_from=calling, tenant=owner, imports=imports
+                ),
                 stopped=self.stop.is_set,
             )
         finally:
+            reception.end()
             imports.end()
 
 

@@ -320,6 +320,9 @@ class VersionOut(_Schema):
     completed_at: datetime | None
     out_of_scope: ReasonOut | None
     jobs: list[JobOut]
+    trace_id: str | None = Field(
+        None, description="Of its trace, from the first image to the delivered result: 32 hex digits, as in the log."
+    )
 
 
 class SeriesOut(_Schema):

@@ -13,6 +13,8 @@ import socket
 import ssl
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from socketserver import ForkingMixIn
 from types import FrameType
 from typing import Any, cast
@@ -66,13 +68,21 @@ class _Handler(RequestHandler):
 class Listener(ForkingMixIn, AssociationServer):
     """Accepts connections and gives each a process; more than `max_associations` at the same time are rejected.
 
-    tls: a second place to listen at; the limit holds for both together.
+    tls: a second place to listen at; the limit holds for both together. around: is entered and left by the process of
+    an association, around it.
     """
 
     block_on_close = False
 
     def __init__(
-        self, ae: AE, address: str, *, handlers: list[Any], max_associations: int, tls: ListenerTls | None = None
+        self,
+        ae: AE,
+        address: str,
+        *,
+        handlers: list[Any],
+        max_associations: int,
+        tls: ListenerTls | None = None,
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         super().__init__(
             ae, _place(address), ae.ae_title, ae.supported_contexts, evt_handlers=handlers, request_handler=_Handler
@@ -84,6 +94,7 @@ class Listener(ForkingMixIn, AssociationServer):
             each.setblocking(False)  # who has gone before we accept must not hold up the others
         self.max_children = max_associations + _TOO_MANY + 1
         self._max_associations = max_associations
+        self._around = around
         self._stopping = False
         self.active_children: set[int] = set()
 
@@ -131,7 +142,8 @@ class Listener(ForkingMixIn, AssociationServer):
         request.settimeout(self.ae.network_timeout)
         if len(self.active_children) >= self._max_associations:
             self.bind(evt.EVT_REQUESTED, _reject)
-        super().finish_request(request, client_address)
+        with self._around():
+            super().finish_request(request, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
         """Called by socketserver when an association's process breaks."""

@@ -1,7 +1,6 @@
 """Runs the desk's HTTP server until SIGTERM or SIGINT, then ends with exit code 0."""
 
 import contextlib
-import logging
 import signal
 from collections.abc import Generator
 
@@ -9,7 +8,6 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from services.logs import where
 from services.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -29,17 +27,6 @@ class _Server(uvicorn.Server):
                 signal.signal(sig, original)
 
 
-class _WithoutText(logging.Filter):
-    """Of an error that reached uvicorn, its type and place only: its text and traceback may quote patient data."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Change the record in place; none is held back."""
-        if record.exc_info and record.exc_info[1]:
-            record.msg, record.args = "unexpected_error %s", (where(record.exc_info[1]),)
-            record.exc_info = record.exc_text = None
-        return True
-
-
 def serve(app: FastAPI, settings: Settings) -> None:
     """Serve until a signal. The access log is off: it would hold query strings, which may be patient data.
 
@@ -55,7 +42,6 @@ def serve(app: FastAPI, settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
     )
-    logging.getLogger("uvicorn.error").addFilter(_WithoutText())
     log.info("desk_open", address=settings.http)
     _Server(config).run()
     log.info("desk_closed")

@@ -10,6 +10,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from services.backends.part10 import wrap
 from services.gateway.audit.importing import Imports
 from services.gateway.intake import Intake
+from services.gateway.reception import Reception
 from services.triage.errors import InstanceRefused, OutOfResources
 from services.triage.tenant import NO_TENANT
 
@@ -22,6 +23,7 @@ OUT_OF_RESOURCES = 0xA700
 def take_in(
     event: evt.Event,
     intake: Intake,
+    reception: Reception,
     *,
     received_from: str,
     tenant: str = NO_TENANT,
@@ -45,6 +47,7 @@ def take_in(
             content,
             instance,
             received_from=received_from,
+            reception=reception,
             tenant=tenant,
             sop_class_uid=sop_class_uid,
             sop_instance_uid=sop_instance_uid,

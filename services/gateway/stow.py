@@ -17,6 +17,7 @@ from services.gateway.audit.importing import Imports
 from services.gateway.intake import Intake, too_large
 from services.gateway.multipart import MEDIA_TYPE, MalformedBody, Part, PartReader
 from services.gateway.problems import Problem, ProblemError
+from services.gateway.reception import Reception
 from services.gateway.tenant_paths import tenant_of
 from services.triage.audit import AuditActor
 from services.triage.errors import InstanceRefused, OutOfResources
@@ -45,10 +46,11 @@ _RETRIEVE_URL, _FAILED, _REFERENCED, _OTHER_FAILURES = "00081190", "00081198", "
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sender:
-    """Who sends a request: an address, and the tenant that the path names."""
+    """Who sends a request: an address, and the tenant that the path names; with the spans of what it brings."""
 
     address: str
     tenant: str
+    reception: Reception
 
 
 @dataclass(kw_only=True)
@@ -112,7 +114,12 @@ def stow_router(files: StudyFiles, *, max_instance_bytes: int, audit: AuditSpool
 
 async def _store(request: Request, intake: Intake, imports: Imports, *, study_instance_uid: str | None) -> Outcome:
     reader = PartReader(_boundary(request), max_part_bytes=intake.max_instance_bytes)
-    sender = Sender(address=request.client.host if request.client else "unknown", tenant=tenant_of(request))
+    sender = Sender(
+        address=request.client.host if request.client else "unknown",
+        tenant=tenant_of(request),
+        reception=Reception("STOW-RS", caller=request.headers.get("traceparent")),
+    )
+    sender.reception.begin()
     outcome, parts = Outcome(), 0
     try:
         async for chunk in request.stream():
@@ -122,6 +129,7 @@ async def _store(request: Request, intake: Intake, imports: Imports, *, study_in
     except MalformedBody as error:
         raise _bad_request("malformed_body", str(error)) from error
     finally:
+        sender.reception.end()
         # not awaited: a request that was cut off has no time left to wait
         imports.end(whole=reader.complete)
     if not reader.complete or not parts:
@@ -161,6 +169,7 @@ def _take(
             content,
             instance,
             received_from=received_from,
+            reception=sender.reception,
             tenant=sender.tenant,
             study_instance_uid=study_instance_uid,
         )

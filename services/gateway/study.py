@@ -82,6 +82,7 @@ def show_study(request: Request, desk: TheDesk, person: ThePerson, uid: UidInPat
         "findings": _translated(verdict_words.FINDINGS),
         "said": verdict_words.verdict_words,
         "new_id": lambda: uuid4().hex,
+        "trace_url": desk.settings.trace_url,
         "waits": _waits(detail, verdicts, person),
         **form_of(detail, person),
     }

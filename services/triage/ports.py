@@ -29,17 +29,22 @@ from services.triage.patient import AdtMessage, AdtOutcome
 from services.triage.result import DeliveryState, Destination, FrozenResult, ObjectKind, Recall, Result, ResultObject
 from services.triage.study import Instance, VersionKey
 from services.triage.tenant import NO_TENANT, Tenant
+from services.triage.trace import VersionTrace
 from services.triage.volume import Segmentation, Volume
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeptFile:
-    """A Part 10 file that is on disk and will be found again. `digest`: SHA-256 (hex) of its data set after group 2."""
+    """A Part 10 file that is on disk and will be found again. `digest`: SHA-256 (hex) of its data set after group 2.
+
+    traceparent: W3C trace context of the association or request that brought it; None where the door told none.
+    """
 
     digest: str
     size_bytes: int
     received_from: str
     tenant: str = NO_TENANT
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +64,15 @@ class StudyFiles(Protocol):
     def assign(self, study_instance_uid: str, tenant: str) -> None:
         """Have a study for a tenant, whoever had it: the store says so. Raises OutOfResources."""
 
-    def keep(self, content: bytes, *, digest: str, received_from: str, tenant: str = NO_TENANT) -> KeptFile:
+    def keep(
+        self,
+        content: bytes,
+        *,
+        digest: str,
+        received_from: str,
+        tenant: str = NO_TENANT,
+        traceparent: str | None = None,
+    ) -> KeptFile:
         """Keep one Part 10 file; when this returns, file and directory entry are on disk (fsync).
 
         A digest already kept is stored once, and counts as kept now. Of a tenant it is pending again: what the store
@@ -138,10 +151,14 @@ class Arrival(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recorded:
-    """What became of one instance, and the version it belongs to or opened (None: it changes no version)."""
+    """What became of one instance, and the version it belongs to or opened (None: it changes no version).
+
+    traceparent: of that version.
+    """
 
     arrival: Arrival
     version: VersionKey | None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,7 +179,7 @@ class DueDelivery:
 
     objects: (SOP Class UID, SOP Instance UID, sha256) each, of those that the destination takes and has not committed,
     nor taken in a try that ended halfway.
-    attempt: counts this try. claim: who holds it.
+    attempt: counts this try. claim: who holds it. traceparent: where the result was frozen.
     """
 
     delivery_id: str
@@ -170,6 +187,7 @@ class DueDelivery:
     attempt: int
     objects: tuple[tuple[str, str, str], ...]
     claim: str
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,7 +228,12 @@ class StudyStore(Protocol):
     """
 
     def record(
-        self, instances: Sequence[tuple[Instance, str]], *, now: datetime, tenant: Tenant | None = None
+        self,
+        instances: Sequence[tuple[Instance, str]],
+        *,
+        now: datetime,
+        tenant: Tenant | None = None,
+        traceparent: str | None = None,
     ) -> list[Recorded]:
         """Record kept instances, each with the AE title or address it came from. Recording again changes nothing.
 
@@ -249,6 +272,9 @@ class StudyStore(Protocol):
 
     def announced_versions(self) -> list[VersionKey]:
         """Receiving versions of studies of which MPPS or IAN named instances, quiet or not."""
+
+    def traced(self, version: VersionKey) -> VersionTrace:
+        """The trace of a version and of the one before it."""
 
     def evidence(self, version: VersionKey) -> Evidence | None:
         """What is known of whether a version is complete; None: it is not receiving any more."""
@@ -330,6 +356,7 @@ class StudyStore(Protocol):
         destinations: Sequence[Destination],
         now: datetime,
         blind: BlindPolicy = NOT_BLIND,
+        traceparent: str | None = None,
     ) -> str:
         """Commit a result once, with one pending delivery per destination that takes any of its objects.
 
@@ -409,6 +436,9 @@ class StudyStore(Protocol):
 
         Raises LeaseLost when the claim is another's now.
         """
+
+    def trace_of_transaction(self, transaction_uid: str) -> str | None:
+        """The traceparent of the result whose commitment was asked for in this transaction; None: it is unknown."""
 
     def commitment_reported(self, report: CommitmentReport, *, now: datetime) -> bool:
         """Record what a peer answered, late answers and repetitions too. False: nobody asked in such a transaction.

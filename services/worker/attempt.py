@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import structlog
 
+from services import tracing
 from services.logs import where
+from services.tracing import Kind
 from services.triage.blind import NOT_BLIND, BlindPolicy
 from services.triage.errors import LeaseLost, ModelRefused, Reason, RejectedError, StoreUnavailable, TransientError
 from services.triage.finding import Outcome, without_analysis
@@ -20,6 +23,7 @@ from services.triage.model import Model, ModelIdentity
 from services.triage.ports import Segmenter, StudyFiles, StudyStore
 from services.triage.result import FALLBACKS, Destination, Result, segmentations_for
 from services.triage.volume import MAX_VOXELS
+from services.worker import metrics
 from services.worker.energy import EnergyMeter
 from services.worker.pipeline import analyse, failed_result
 from services.worker.reconcile import reconcile
@@ -62,13 +66,33 @@ class Attempts:
     # the pipeline runs beside the thread that renews the lease and hears signals
     _pipeline: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), init=False)
 
-    def make(self, lease: Lease, job: Job) -> bool:
+    def make(self, lease: Lease, job: Job, *, rung_by: str | None = None) -> bool:
         """Make one attempt. False: the pipeline still runs, and only the end of this process can end it.
 
         Then a stop was asked and the job was given back, or the job took too long and was given up.
+        rung_by: the traceparent of the message that led to it.
         """
+        with tracing.span(
+            "analyse" if job.reconciles is None else "write again",
+            parent=job.traceparent,
+            links=[rung_by],
+            kind=Kind.CONSUMER,
+            job=job.job_id,
+            attempt=job.attempt,
+            model=job.plan.model_name,
+            study_instance_uid=job.version.study_instance_uid,
+            version=job.version.number,
+        ) as span:
+            with metrics.BUSY.track_inprogress():
+                end = self._make(lease, job)
+            metrics.ATTEMPTS.labels(end.name.lower()).inc()
+            span.tell(end=end.name.lower())
+        return end is _End.CAME
+
+    def _make(self, lease: Lease, job: Job) -> _End:
         lost = threading.Event()
-        pipeline = self._pipeline.submit(self._analyse, job, lost)
+        # in a copy of this context: what it logs belongs to the same trace
+        pipeline = self._pipeline.submit(copy_context().run, self._analyse, job, lost)
         end = self._attend(pipeline, lease, lost)
         lost.set()  # whatever still runs has nothing more to say
         try:
@@ -87,7 +111,7 @@ class Attempts:
         except TransientError as error:
             # nothing is lost: the lease runs out, and the job is published again
             log.warning("job_not_given_back", job=job.job_id, error=type(error).__name__)
-        return end is _End.CAME
+        return end
 
     def _attend(self, pipeline: Future[Result], lease: Lease, lost: threading.Event) -> _End:
         """Renew the lease until the pipeline ends, or is waited for no longer."""
@@ -152,6 +176,7 @@ class Attempts:
             progress=progress,
             cancelled=lost.is_set,
         )
+        metrics.observe(result)
         return replace(result, energy=spent(result), thresholds=model.thresholds)
 
     def _conclude(self, pipeline: Future[Result], lease: Lease, job: Job) -> None:
@@ -192,8 +217,18 @@ class Attempts:
     def _freeze(self, lease: Lease, result: Result) -> None:
         sha256s = [self.files.keep_result(each.content) for each in result.objects]
         destinations = [one for one in self.destinations if result.objects or one.told_of]
-        self.store.freeze(lease, result, sha256s=sha256s, destinations=destinations, now=_now(), blind=self.blind)
-        log.info("frozen", job=lease.job_id, outcome=result.finding.outcome.value, objects=len(sha256s))
+        outcome = result.finding.outcome.value
+        with tracing.span("freeze", outcome=outcome, objects=len(sha256s)) as span:
+            self.store.freeze(
+                lease,
+                result,
+                sha256s=sha256s,
+                destinations=destinations,
+                now=_now(),
+                blind=self.blind,
+                traceparent=span.traceparent,
+            )
+        log.info("frozen", job=lease.job_id, outcome=outcome, objects=len(sha256s))
 
     def _model(self, job: Job) -> Model:
         name = job.plan.model_name

@@ -13,12 +13,14 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from services import tracing
 from services.backends.blind_file import load_blind
 from services.backends.files import FolderStudyFiles
 from services.backends.queue import open_queue
 from services.backends.receivers import addressees
 from services.backends.senders import tenants_in_force
 from services.backends.store import open_store
+from services.exposition import expose
 from services.lifetime import stop_on_signals
 from services.logs import Conditions
 from services.settings import Settings
@@ -39,8 +41,10 @@ def run_worker(settings: Settings, segmenter: Segmenter) -> None:
     """Work on jobs until SIGTERM or SIGINT. A job in hand is finished, or given back after a grace."""
     stop = stop_on_signals()
     store, files = open_store(settings.store_url()), FolderStudyFiles(settings.data)
+    expose(settings, store, part="worker")
     if not work(store, files, open_queue(settings), segmenter, settings, stop):
         # The pipeline's thread still computes, and an ordinary exit would wait for it. All that counts is committed.
+        tracing.flush()
         os._exit(0)
 
 
@@ -82,7 +86,7 @@ def work(
         taken = _take(received, store, worker=worker, lease_s=settings.lease_s)
         patience = LOOK_AGAIN if taken is None else timedelta(0)
         if taken is not None:
-            ended = attempts.make(*taken)
+            ended = attempts.make(*taken, rung_by=received.message.traceparent if received else None)
     queue.close()
     log.info("worker_stopped", worker=worker)
     return ended

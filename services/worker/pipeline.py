@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from services import tracing
 from services.backends.image_header import PathOf, header_of, read_headers
 from services.triage.completeness import is_routable
 from services.triage.errors import AnalysisFailed, ModelRefused, NotAnalysed, Reason
@@ -167,7 +168,8 @@ class _Stopwatch:
     def __call__(self, stage: str) -> Iterator[None]:
         self._progress(stage)
         begin = time.perf_counter()
-        yield
+        with tracing.step(stage):
+            yield
         self.timings_s[stage] = round(time.perf_counter() - begin, 3)
 
     def add(self, parts_s: dict[str, float]) -> None:

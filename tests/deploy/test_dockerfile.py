@@ -55,4 +55,4 @@ def test_all_that_is_copied_is_there_and_not_ignored():
 
 def test_the_gateway_is_built_without_torch_and_the_worker_too():
     extras = {line.split("'")[1] for line in instructions() if "pip install" in line and "'." in line}
-    assert extras == {".[postgres]", ".[postgres,worker,triton]"}
+    assert extras == {".[postgres,telemetry]", ".[postgres,telemetry,worker,triton]"}

@@ -1,18 +1,29 @@
-"""Alerts and dashboard ask for metrics that are really exported, and each alert has a section in the runbook."""
+"""Alerts, recording rules and dashboards ask for metrics that are really exported; each alert is in the runbook.
+
+What is exported is asked of a gateway, a worker and a deliver that have done everything once.
+"""
 
 import json
 import re
+import threading
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import promql_parser
 import pytest
+from prometheus_client import generate_latest
 
 from deploy.chart import CHART
+from deploy.metrics import LABELS, PAGE, document, of_gateway, of_process
 from services.backends.files import FolderStudyFiles
+from services.backends.senders import routes, sender_for
 from services.backends.store.reconciliations import Reconciled
+from services.deliver.sending import Sending
+from services.exposition import REGISTRY, expose
 from services.gateway.observatory.observing import turn
 from services.gateway.retention import Keeper
+from services.gateway.scrubbing import Scrubbing
 from services.settings import Settings
 from services.triage.commitment import CommitmentRequest
 from services.triage.finding import Flag
@@ -20,6 +31,8 @@ from services.triage.patient import AdtOutcome
 from services.triage.retention import KEEP_EVERYTHING
 from services.triage.switch import ModelScope
 from tests.helm.conftest import Render, profile
+from tests.support.house import House, chest_with_ball
+from tests.support.peers import free_port
 from tests.support.worklist import MODEL, Ward, found
 
 RUNBOOK = Path(__file__).resolve().parents[2] / "docs" / "runbook.md"
@@ -27,15 +40,31 @@ OF_TRITON = {"nv_inference_queue_duration_us", "nv_inference_request_duration_us
 OF_PROMETHEUS = {"namespace", "instance", "pod", "le"}
 
 
-def rules(render: Render) -> list[dict]:
+def groups(render: Render) -> list[list[dict]]:
     (rule,) = (one for one in render(profile("hospital")) if one["kind"] == "PrometheusRule")
-    return rule["spec"]["groups"][0]["rules"]
+    return [group["rules"] for group in rule["spec"]["groups"]]
+
+
+def rules(render: Render) -> list[dict]:
+    """The alerts."""
+    return groups(render)[1]
+
+
+def recorded(render: Render) -> dict[str, str]:
+    """Name and query of what the recording rules make."""
+    return {one["record"]: one["expr"] for one in groups(render)[0]}
+
+
+def dashboards() -> dict[str, dict]:
+    return {path.name: json.loads(path.read_text()) for path in sorted((CHART / "files" / "dashboards").iterdir())}
 
 
 def dashboard_queries() -> list[str]:
-    board = json.loads((CHART / "files" / "dashboard.json").read_text())
     return [
-        target["expr"].replace("$namespace", "radiology") for panel in board["panels"] for target in panel["targets"]
+        target["expr"].replace("$namespace", "radiology")
+        for board in dashboards().values()
+        for panel in board["panels"]
+        for target in panel["targets"]
     ]
 
 
@@ -70,31 +99,96 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     ward.now += timedelta(days=1)
     assert turn(ward.store, Settings(data=ward.folder), now=ward.now)
     ward.store.switches.switch_off(ModelScope(model_name=MODEL.name), reason="x", actor="x", now=ward.now)
+    scrubbing = Scrubbing(ward.store, ward.files, files_per_s=20, stop=threading.Event())
+    for minutes in range(2):
+        scrubbing.turn(ward.now + timedelta(minutes=minutes))
     client = ward.client()
     client.get("/healthz")
+    work_and_deliver(tmp_path_factory.mktemp("house"))
     names: dict[str, set[str]] = {}
-    for line in client.get("/metrics").text.splitlines():
+    for line in (client.get("/metrics").text + generate_latest(REGISTRY).decode()).splitlines():
         if series := re.match(r"([a-z_]+)(?:\{(.*?)\})? ", line):
             names.setdefault(series[1], set()).update(re.findall(r'(\w+)="', series[2] or ""))
     return names
 
 
-def test_alerts_ask_for_what_is_exported(render: Render, exported: dict[str, set[str]]):
-    assert len(rules(render)) >= 10
-    for rule in rules(render):
-        asked = selectors(rule["expr"])
-        assert asked, rule["alert"]
+def work_and_deliver(folder: Path) -> None:
+    """One study analysed and delivered, with this process's metrics exposed."""
+    house = House(data=folder / "data", send_to=(str(folder / "out"),))
+    settings = house.settings.model_copy(update={"metrics": f"127.0.0.1:{free_port()}"})
+    expose(settings, house.store, part="worker")
+    house.freeze(chest_with_ball())
+    (route,) = routes(settings)
+    sending = Sending(
+        store=house.store,
+        destination=route.destination,
+        claim_s=60,
+        retry_s=1,
+        retry_max_s=1,
+        stop=threading.Event(),
+        files=house.files,
+        sender=sender_for(route, settings),
+    )
+    assert sending.turn() == 0
+    assert "vigie_worker_busy" in httpx.get(f"http://{settings.metrics}/metrics").text
+
+
+def test_alerts_and_recording_rules_ask_for_what_is_exported(render: Render, exported: dict[str, set[str]]):
+    made = recorded(render)
+    known = exported | {key: {"namespace"} for key in made}
+    queries = {rule["alert"]: rule["expr"] for rule in rules(render)} | made
+    assert len(queries) >= 40
+    for name, query in queries.items():
+        asked = selectors(query)
+        assert asked, name
         for metric, labels in asked:
-            assert metric in exported, rule["alert"]
-            assert labels <= exported[metric] | OF_PROMETHEUS, rule["alert"]
-            assert "namespace" in labels, rule["alert"]
+            assert metric in known, name
+            assert labels <= known[metric] | OF_PROMETHEUS, name
+            assert "namespace" in labels, name
 
 
-def test_the_dashboard_asks_for_what_is_exported(exported: dict[str, set[str]]):
+def test_the_dashboards_ask_for_what_is_exported(render: Render, exported: dict[str, set[str]]):
+    known = exported | {key: {"namespace"} for key in recorded(render)}
+    assert len(dashboards()) == 5
     for query in dashboard_queries():
         for metric, labels in selectors(query):
-            assert metric in exported or metric in OF_TRITON, query
-            assert labels <= exported.get(metric, set()) | OF_PROMETHEUS, query
+            assert metric in known or metric in OF_TRITON, query
+            assert labels <= known.get(metric, set()) | OF_PROMETHEUS, query
+
+
+def test_the_chart_brings_every_dashboard_whole(render: Render):
+    (found,) = (one for one in render(profile("hospital")) if one["metadata"]["name"] == "vigie-dashboard")
+    loaded = {name.removeprefix("vigie-"): json.loads(text) for name, text in found["data"].items()}
+    assert loaded == dashboards()
+    assert len({board["uid"] for board in loaded.values()}) == len(loaded)
+    for board in loaded.values():
+        assert len({panel["title"] for panel in board["panels"]}) == len(board["panels"])
+        assert all(panel["description"] for panel in board["panels"])
+
+
+def test_every_metric_that_is_exported_is_in_the_page_of_metrics_with_its_labels(exported: dict[str, set[str]]):
+    told = {one.name: set(one.labels) for one in (*of_gateway(), *of_process("worker"), *of_process("deliver"))}
+    page = PAGE.read_text()
+    for metric, labels in exported.items():
+        if not metric.startswith("vigie_") or metric.endswith("_created"):
+            continue
+        name = re.sub(r"_(bucket|count|sum)$", "", metric) if metric not in told else metric
+        assert name in told, metric
+        assert labels - {"le"} == told[name], metric
+        assert f"`{name}`" in page
+
+
+def test_the_page_of_metrics_is_as_the_metrics_are():
+    assert PAGE.read_text() == document(), "python -m deploy.metrics"
+
+
+def test_metrics_are_named_as_prometheus_wants_them():
+    for one in (*of_gateway(), *of_process("worker"), *of_process("deliver")):
+        assert re.fullmatch(r"vigie_[a-z]+(_[a-z]+)*", one.name)
+        assert (one.kind == "counter") == one.name.endswith("_total"), one.name
+        assert set(one.labels) <= set(LABELS), one.name
+        for wrong in ("_ms", "_minutes", "_mb", "_percent"):
+            assert wrong not in one.name
 
 
 def test_an_alert_says_what_to_do_and_has_a_section_in_the_runbook(render: Render):

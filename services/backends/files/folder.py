@@ -1,16 +1,17 @@
 """Instances and results in one folder, by digest.
 
-    inbox/<digest>.<sender>.dcm        kept, not yet in the store; sender: URL-safe base64 of the AE title or address,
-                                       followed by ~ and the tenant where there are tenants
-    inbox/<digest>.<sender>.<random>.unfinished   being written; whole if the digest is that of its bytes
+    inbox/<digest>.<sender>.<trace>.dcm   kept, not yet in the store; sender: URL-safe base64 of the AE title or
+                                       address, followed by ~ and the tenant where there are tenants; trace: that of the
+                                       W3C trace context, absent where none was told
+    inbox/<digest>.<sender>.<trace>.<random>.unfinished   being written; whole if the digest is that of its bytes
     instances/<ab>/<digest>.dcm        settled: the store knows them
     results/<ab>/<sha256>.dcm          result objects
     quarantine/<sha256>.bin, .json     bytes nobody understood, or that came from the wrong tenant, and why
     deleting/<digest>.dcm              about to go: see deletion.py
     tenants/                           whose the studies are: see claims.py
 
-Sender and tenant lie in the file's name so that they survive a kill with no further write. Moving a file from the inbox
-to its settled place is one rename, which journaling file systems do whole or not at all.
+Sender, tenant and trace lie in the file's name so that they survive a kill with no further write. Moving a file from
+the inbox to its settled place is one rename, which journaling file systems do whole or not at all.
 """
 
 import base64
@@ -33,6 +34,7 @@ from services.backends.headers import read_instance
 from services.triage.errors import InstanceRefused, OutOfResources, Reason
 from services.triage.ports import Deleted, KeptFile
 from services.triage.tenant import NO_TENANT
+from services.triage.trace import TraceContext
 
 ROOM_BYTES = 64_000_000
 """More than the objects of any one result take."""
@@ -40,6 +42,7 @@ ROOM_BYTES = 64_000_000
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TENANT_MARK = "~"  # no letter of URL-safe base64
 _SENDER_LIMIT = 96  # with the digest and base64 well below the 255 bytes of a file name
+_NAME_LIMIT = 210  # of a name to which what marks it as unfinished can still be added
 
 
 class FolderStudyFiles:
@@ -69,13 +72,27 @@ class FolderStudyFiles:
         """Have a study for a tenant, whoever had it. Raises OutOfResources."""
         self._claims.assign(study_instance_uid, tenant)
 
-    def keep(self, content: bytes, *, digest: str, received_from: str, tenant: str = NO_TENANT) -> KeptFile:
+    def keep(
+        self,
+        content: bytes,
+        *,
+        digest: str,
+        received_from: str,
+        tenant: str = NO_TENANT,
+        traceparent: str | None = None,
+    ) -> KeptFile:
         """Keep one Part 10 file: file and directory entry are on disk when this returns. Raises OutOfResources.
 
         If only the last fsync (of the directory) fails, the file stays: it was not acknowledged, and a resend of it
         is recognised, whereas removing it might take away what another process has just acknowledged.
         """
-        kept = KeptFile(digest=_checked(digest), size_bytes=len(content), received_from=received_from, tenant=tenant)
+        kept = KeptFile(
+            digest=_checked(digest),
+            size_bytes=len(content),
+            received_from=received_from,
+            tenant=tenant,
+            traceparent=traceparent,
+        )
         target = self._inbox / _name(kept)
         # what is settled may be another tenant's: the store has the last word on each instance of a tenant
         if tenant != NO_TENANT or not deletion.again(self._settled(digest)):
@@ -99,7 +116,9 @@ class FolderStudyFiles:
         for _, name, size in sorted(found):
             digest, (sender, tenant) = name.split(".")[0], _sender(name)
             self._inbox_name[digest] = name
-            yield KeptFile(digest=digest, size_bytes=size, received_from=sender, tenant=tenant)
+            yield KeptFile(
+                digest=digest, size_bytes=size, received_from=sender, tenant=tenant, traceparent=_traceparent(name)
+            )
 
     def settle(self, digests: Iterable[str], *, tenant: str = NO_TENANT) -> None:
         """Move these out of the inbox. One fsync of the inbox makes all the renames durable; without it they repeat."""
@@ -228,9 +247,10 @@ class FolderStudyFiles:
         its rename. The others were never acknowledged; younger ones may belong to a living process.
         """
         for unfinished in self._inbox.glob(f"*.*.*{durable.UNFINISHED}"):
-            digest, sender, _ = unfinished.name.split(".", 2)
+            digest = unfinished.name.split(".", 1)[0]
             if _is_whole(unfinished, digest):
-                durable.move(unfinished, self._inbox / f"{digest}.{sender}.dcm")
+                told = unfinished.name.removesuffix(durable.UNFINISHED).rpartition(".")[0]
+                durable.move(unfinished, self._inbox / f"{told}.dcm")
         durable.sync_folder(self._inbox)
         return sum(durable.sweep(folder, older_than) for folder in (self._inbox, self._results, self._quarantine))
 
@@ -261,7 +281,11 @@ def _checked(digest: str) -> str:
 def _name(file: KeptFile) -> str:
     """In the inbox."""
     tenant = f"{_TENANT_MARK}{file.tenant}" if file.tenant != NO_TENANT else ""
-    return f"{file.digest}.{_encode(file.received_from)}{tenant}.dcm"
+    name = f"{file.digest}.{_encode(file.received_from)}{tenant}"
+    context = TraceContext.parse(file.traceparent)
+    traced = f"{name}.{_encode_trace(context)}.dcm" if context else ""
+    # of a sender with a very long name the trace is lost, never the image
+    return traced if traced and len(traced) <= _NAME_LIMIT else f"{name}.dcm"
 
 
 def _sender(name: str) -> tuple[str, str]:
@@ -270,10 +294,29 @@ def _sender(name: str) -> tuple[str, str]:
     return _decode(sender), tenant
 
 
+def _traceparent(name: str) -> str | None:
+    """The trace context of a file of the inbox."""
+    trace = name.split(".")[2]
+    if trace == "dcm":
+        return None
+    told = _bytes(trace)
+    found = TraceContext(trace_id=told[:16].hex(), span_id=told[16:24].hex(), sampled=told[24:] == b"1")
+    return found.traceparent
+
+
+def _encode_trace(one: TraceContext) -> str:
+    told = bytes.fromhex(one.trace_id + one.span_id) + (b"1" if one.sampled else b"0")
+    return base64.urlsafe_b64encode(told).decode().rstrip("=")
+
+
 def _encode(sender: str) -> str:
     words = sender.encode("ascii", "replace")[:_SENDER_LIMIT]
     return base64.urlsafe_b64encode(words).decode().rstrip("=")
 
 
 def _decode(encoded: str) -> str:
-    return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode("ascii")
+    return _bytes(encoded).decode("ascii")
+
+
+def _bytes(encoded: str) -> bytes:
+    return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))

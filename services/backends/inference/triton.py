@@ -8,9 +8,11 @@ import structlog
 from tritonclient.grpc import InferenceServerClient, InferResult
 from tritonclient.utils import InferenceServerException
 
+from services import tracing
 from services.backends.inference import wire
 from services.backends.inference.catalogue import Catalogue, bundle_sha256
 from services.backends.inference.transfer import CONTROL_TIMEOUT_S, NotShared, Transfer, plain, shared, sweep
+from services.tracing import Kind
 from services.triage.errors import AnalysisCancelled, ModelRefused, SegmenterUnavailable, VigieError
 from services.triage.model import Model
 from services.triage.volume import Segmentation, Volume
@@ -120,6 +122,19 @@ def _infer(
     cancelled: Callable[[], bool] | None,
 ) -> InferResult:
     """Ask, and wait for the answer with an ear for cancellation; a cancelled call ends at the server too."""
+    with tracing.step("triton infer", kind=Kind.CLIENT, model=model.identity.name) as span:
+        headers = {"traceparent": span.traceparent} if span else None
+        return _answered(client, model, transfer, deadline_s, cancelled, headers)
+
+
+def _answered(
+    client: InferenceServerClient,
+    model: Model,
+    transfer: Transfer,
+    deadline_s: float,
+    cancelled: Callable[[], bool] | None,
+    headers: dict[str, str] | None,
+) -> InferResult:
     answers: queue.SimpleQueue[tuple[InferResult | None, InferenceServerException | None]] = queue.SimpleQueue()
     call = client.async_infer(
         model.identity.name,
@@ -127,6 +142,7 @@ def _infer(
         callback=lambda result, error: answers.put((result, error)),
         outputs=transfer.outputs,
         client_timeout=deadline_s,
+        headers=headers,
     )
     while True:
         try:

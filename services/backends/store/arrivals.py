@@ -44,6 +44,7 @@ def record(
     tenant: Tenant | None,
     same_pixels: set[tuple[str, str]],
     default_issuer: str,
+    traceparent: str | None = None,
 ) -> list[Recorded]:
     """See `StudyStore.record`. same_pixels: those of the `doubtful` pairs whose pixels are equal.
 
@@ -59,7 +60,7 @@ def record(
     patients.note_patients(connection, [one for one, _ in instances if one.study.study_instance_uid not in not_ours])
     known = _known(connection, [one.header.sop_instance_uid for one, _ in instances])
     own = _own_results(connection, [one.header.sop_instance_uid for one, _ in instances])
-    books = {uid: _Book(connection, uid, now) for uid in attributes}
+    books = {uid: _Book(connection, uid, now, traceparent) for uid in attributes}
     recorded: list[Recorded] = []
     resent: dict[str, dict[str, datetime]] = {}
     for one, sender in instances:
@@ -109,7 +110,7 @@ def _routing(header: InstanceHeader) -> InstanceHeader:
 class _Book:
     """The entries of one study within one transaction."""
 
-    def __init__(self, connection: Connection, study_instance_uid: str, now: datetime) -> None:
+    def __init__(self, connection: Connection, study_instance_uid: str, now: datetime, traceparent: str | None) -> None:
         self._connection = connection
         self._uid = study_instance_uid
         self._now = now
@@ -117,6 +118,7 @@ class _Book:
         self._number = newest.number if newest else 0
         self._images_since = (newest.images_since or newest.number) if newest else 0
         self._receiving = newest is not None and newest.state == StudyState.RECEIVING
+        self._traceparent = newest.traceparent if newest and self._receiving else traceparent
         self._attributes: StudyAttributes | None = None
         self._rows: list[dict[str, Any]] = []
         self._lines: list[dict[str, Any]] = []
@@ -136,6 +138,7 @@ class _Book:
         return Recorded(
             arrival=Arrival.CONFLICT if conflict else Arrival.NEW,
             version=VersionKey(study_instance_uid=self._uid, number=since) if change else None,
+            traceparent=self._traceparent if change else None,
         )
 
     def close(self) -> None:
@@ -169,6 +172,7 @@ class _Book:
                 state=StudyState.RECEIVING,
                 opened_at=self._now,
                 last_image_at=self._now,
+                traceparent=self._traceparent,
             )
         )
         self._note("version", str(self._number), sender, StudyState.RECEIVING, change)

@@ -293,7 +293,7 @@ class JobRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VersionRow:
-    """One version of the study. `out_of_scope`: why no rule claims it."""
+    """One version of the study. `out_of_scope`: why no rule claims it. trace_id: of its trace, 32 hex digits."""
 
     number: int
     state: StudyState
@@ -301,6 +301,7 @@ class VersionRow:
     completed_at: datetime | None
     out_of_scope: Reason | None
     jobs: tuple[JobRow, ...]
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import audit_events, history
+from services.backends.store import audit_events, history, traces
 from services.backends.store.columns import UtcTime
 from services.backends.store.notifications import in_turn
 from services.backends.store.tables import delivery, result_object, verdict_document
@@ -58,6 +58,7 @@ def claim(
         attempt=row.attempt + 1,
         objects=tuple(_untaken(connection, row) if state is DeliveryState.PENDING else uncommitted(connection, row)),
         claim=mine,
+        traceparent=traces.of_delivery(connection, row),
     )
 
 

@@ -30,6 +30,7 @@ from services.triage.job import JobKind, JobState
 from services.triage.model import ModelIdentity
 from services.triage.result import DeliveryState, EnergySource, ObjectKind, Recall
 from services.triage.study import Event, InstanceHeader, StudyState
+from services.triage.trace import TraceContext
 
 _Events = Sequence[tuple[str, str, Event]]
 _Deliveries = Mapping[str, Sequence[shown.DeliveryRow]]
@@ -133,9 +134,16 @@ def _versions(
             completed_at=row.completed_at,
             out_of_scope=reason_of(row.out_of_scope_code, row.out_of_scope_text),
             jobs=tuple(jobs[row.number]),
+            trace_id=trace_id_of(row.traceparent),
         )
         for row in rows_of_versions
     )
+
+
+def trace_id_of(traceparent: str | None) -> str | None:
+    """Of a traceparent, None where there is none."""
+    context = TraceContext.parse(traceparent)
+    return context.trace_id if context else None
 
 
 def _withheld(result: shown.ResultRow, until: datetime) -> shown.WithheldRow:

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import history, summary, switches, tenancy, versions
+from services.backends.store import history, summary, switches, tenancy, traces, versions
 from services.backends.store.engine import locked
 from services.backends.store.frozen import frozen_result
 from services.backends.store.tables import job, result, result_object, study
@@ -185,7 +185,7 @@ def _job(connection: Connection, row: sa.Row[Any]) -> Job:
         predecessors=_predecessors(connection, row),
         earlier_lesions=_earlier_lesions(connection, row),
         reconciles=frozen_result(connection, row.reconciles) if row.reconciles else None,
-        traceparent=row.traceparent,
+        traceparent=traces.of_job(connection, row),
         tenant=tenant,
         switched_off=switches.off_for(connection, row.model_name, tenant),
     )

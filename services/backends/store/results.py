@@ -41,6 +41,7 @@ def freeze(
     destinations: Sequence[Destination],
     now: datetime,
     blind: BlindPolicy,
+    traceparent: str | None = None,
 ) -> str:
     """See `StudyStore.freeze`."""
     if len(sha256s) != len(frozen.objects):
@@ -62,6 +63,7 @@ def freeze(
             study_instance_uid=uid,
             version=owner.version,
             frozen_at=now,
+            traceparent=traceparent,
             **_result_columns(frozen),
         )
     )

@@ -1,10 +1,11 @@
 """`StudyStore` on a relational database: each method one transaction, told in the module it calls."""
 # ruff: noqa: D102  # the contracts are told in services.triage.ports
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from datetime import UTC, datetime, timedelta
 
+import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from services.backends.store import (
@@ -22,6 +23,7 @@ from services.backends.store import (
     requests,
     results,
     tenancy,
+    traces,
     versions,
 )
 from services.backends.store.announcements import Announcements
@@ -31,6 +33,7 @@ from services.backends.store.audit_feed import AuditFeeds
 from services.backends.store.backlog import backlog
 from services.backends.store.blind import Holds
 from services.backends.store.campaigns import Campaigns
+from services.backends.store.clock import Offset, database_offset
 from services.backends.store.desk import Board
 from services.backends.store.engine import reading, writing
 from services.backends.store.erasing import Erasing
@@ -41,9 +44,12 @@ from services.backends.store.reconciliations import Reconciliations
 from services.backends.store.research import Research
 from services.backends.store.restored import Restored
 from services.backends.store.retaining import Retaining
+from services.backends.store.scrub import Scrub
+from services.backends.store.service_levels import flags
 from services.backends.store.sessions import Sessions
 from services.backends.store.sight import Sight
 from services.backends.store.switches import Switches
+from services.backends.store.tables import instance
 from services.backends.store.training import Training
 from services.backends.store.verdict_documents import VerdictDocuments
 from services.backends.store.verdicts import Verdicts
@@ -61,6 +67,7 @@ from services.triage.ports import DeliveryLine, DueCommitment, DueDelivery, Reco
 from services.triage.result import DeliveryState, Destination, FrozenResult, Recall, Result, ResultObject
 from services.triage.study import Instance, VersionKey
 from services.triage.tenant import Tenant
+from services.triage.trace import VersionTrace
 
 # Whether two kept contents of one instance, by digest, show the same: then the second opens no version.
 SamePixels = Callable[[str, str], bool]
@@ -123,6 +130,7 @@ class SqlStudyStore:
         self.announcements = Announcements(engine)
         self.reconciliations = Reconciliations(engine)
         self.requests = requests.Requests(engine)
+        self.scrub = Scrub(engine)
 
     def seen_by(self, sight: Sight) -> "SqlStudyStore":
         """The same store, of which `board`, `archive` and `workitems` show no more than this."""
@@ -133,7 +141,12 @@ class SqlStudyStore:
         return seen
 
     def record(
-        self, instances: Sequence[tuple[Instance, str]], *, now: datetime, tenant: Tenant | None = None
+        self,
+        instances: Sequence[tuple[Instance, str]],
+        *,
+        now: datetime,
+        tenant: Tenant | None = None,
+        traceparent: str | None = None,
     ) -> list[Recorded]:
         if not instances:
             return []
@@ -149,6 +162,7 @@ class SqlStudyStore:
                 tenant=tenant,
                 same_pixels=same_pixels,
                 default_issuer=self._default_issuer,
+                traceparent=traceparent,
             )
 
     def _look_the_same(self, kept: str, arrived: str) -> bool:
@@ -184,6 +198,10 @@ class SqlStudyStore:
     def announced_versions(self) -> list[VersionKey]:
         with reading(self._engine) as connection:
             return announcements.receiving(connection)
+
+    def traced(self, version: VersionKey) -> VersionTrace:
+        with reading(self._engine) as connection:
+            return traces.of_version(connection, version)
 
     def evidence(self, version: VersionKey) -> Evidence | None:
         with reading(self._engine) as connection:
@@ -274,10 +292,18 @@ class SqlStudyStore:
         destinations: Sequence[Destination],
         now: datetime,
         blind: BlindPolicy = NOT_BLIND,
+        traceparent: str | None = None,
     ) -> str:
         with writing(self._engine) as connection:
             return results.freeze(
-                connection, lease, result, sha256s=sha256s, destinations=destinations, now=now, blind=blind
+                connection,
+                lease,
+                result,
+                sha256s=sha256s,
+                destinations=destinations,
+                now=now,
+                blind=blind,
+                traceparent=traceparent,
             )
 
     def postpone(self, lease: Lease, reason: Reason, *, now: datetime, until: datetime) -> None:
@@ -341,6 +367,10 @@ class SqlStudyStore:
         with writing(self._engine) as connection:
             commitments.asked(connection, due, transaction_uid, now=now, again_at=again_at)
 
+    def trace_of_transaction(self, transaction_uid: str) -> str | None:
+        with reading(self._engine) as connection:
+            return traces.of_transaction(connection, transaction_uid)
+
     def commitment_reported(self, report: CommitmentReport, *, now: datetime) -> bool:
         with writing(self._engine) as connection:
             known = commitments.reported(connection, report, now=now)
@@ -370,6 +400,22 @@ class SqlStudyStore:
 
     def end_holds(self, *, now: datetime, switched_off: bool) -> int:
         return self.holds.switch_off(now=now) if switched_off else self.holds.expire(now=now)
+
+    def flags_in_time(
+        self, windows: Sequence[timedelta], *, target: timedelta, now: datetime
+    ) -> Mapping[timedelta, tuple[int, int]]:
+        """(in time, late) of each window: see `service_levels.flags`."""
+        with reading(self._engine) as connection:
+            return flags(connection, windows, target=target, now=now)
+
+    def instances_recorded(self) -> int:
+        """The highest serial of an instance."""
+        with reading(self._engine) as connection:
+            return connection.scalar(sa.select(sa.func.max(instance.c.id))) or 0
+
+    def clock_offset(self) -> Offset:
+        """How far the database's clock is ahead of ours. Raises StoreUnavailable."""
+        return database_offset(self._engine)
 
     def close(self) -> None:
         """Close all connections."""

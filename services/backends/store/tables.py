@@ -152,7 +152,7 @@ adt_count = sa.Table(
 # images_since: the first version with the same images, pixels and routing; what changed since is only whose they are.
 # NULL from a writer before revision 0005: this one. rerun: a person asked for it, so that models look once more.
 # completed_on: the code of what told that it is complete; NULL: the quiet period, or a person. priority_from: what gave
-# the priority (`triage.routing.order_priority`), NULL from a writer before revision 0014.
+# the priority (`triage.routing.order_priority`), NULL from a writer before revision 0014. traceparent: see `traces`.
 study_version = sa.Table(
     "study_version",
     metadata,
@@ -170,6 +170,7 @@ study_version = sa.Table(
     Column("rerun", Boolean, nullable=False, server_default=sa.false()),
     Column("completed_on", WORD),
     Column("priority_from", Text),
+    Column("traceparent", Text),
     Index(None, "state", "last_image_at"),
 )
 
@@ -276,6 +277,7 @@ result = sa.Table(
     Column("frozen_at", UtcTime, nullable=False, index=True),
     Column("energy_j", Float),
     Column("energy_source", WORD),
+    Column("traceparent", Text),
     Index(None, "study_instance_uid", "version"),
     Index(None, "model_name", "frozen_at"),
 )
@@ -756,4 +758,28 @@ retention = sa.Table(
     Column("report", Text),
     Column("deleted_studies", BigInteger, nullable=False),
     Column("deleted_bytes", BigInteger, nullable=False),
+)
+
+# One row: where the search for lost instances is, whichever process does it. after_id: in `instance`. checked, read:
+# files looked for, and read to the last byte, ever.
+scrub = sa.Table(
+    "scrub",
+    metadata,
+    Column("turn", WORD, primary_key=True),
+    Column("next_at", UtcTime, nullable=False),
+    Column("after_id", BigInteger, nullable=False),
+    Column("checked", BigInteger, nullable=False),
+    Column("read", BigInteger, nullable=False),
+    Column("round_finished_at", UtcTime),
+)
+
+# An instance that was acknowledged and whose file is missing or damaged, until it is found again.
+lost_file = sa.Table(
+    "lost_file",
+    metadata,
+    Column("digest", HEX, primary_key=True),
+    Column("study_instance_uid", UID, nullable=False),
+    Column("sop_instance_uid", UID, nullable=False),
+    Column("fault", WORD, nullable=False),
+    Column("found_at", UtcTime, nullable=False),
 )

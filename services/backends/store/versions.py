@@ -231,6 +231,7 @@ def complete(
             out_of_scope_code=reason.code if reason else None,
             out_of_scope_text=reason.text if reason else None,
             completed_on=said.code if said else None,
+            traceparent=sa.func.coalesce(study_version.c.traceparent, traceparent),
         )
     )
     if closed.rowcount == 0:

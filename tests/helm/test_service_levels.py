@@ -1,0 +1,100 @@
+"""The rules as Prometheus reads them (promtool): what burns a budget sounds, and what does not is silent."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.helm.conftest import Render, profile
+
+NS = 'namespace="radiology"'
+
+
+@pytest.fixture(scope="module")
+def rules(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    (rule,) = (one for one in render(profile("hospital")) if one["kind"] == "PrometheusRule")
+    file = tmp_path_factory.mktemp("rules") / "rules.yaml"
+    file.write_text(yaml.safe_dump({"groups": rule["spec"]["groups"]}))
+    return file
+
+
+def promtool(*words: object) -> str:
+    done = subprocess.run(["promtool", *map(str, words)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def fires(rules: Path, at: str, series: dict[str, str], alerts: dict[str, bool]) -> None:
+    """At this time after the beginning, with these series (a value each minute), these alerts sound or do not."""
+    inputs = [{"series": name, "values": values} for name, values in series.items()]
+    expressions = [
+        {
+            "expr": f'count(ALERTS{{alertname="{alert}", alertstate="firing"}}) or vector(0)',
+            "eval_time": at,
+            "exp_samples": [{"labels": "{}", "value": int(sounds)}],
+        }
+        for alert, sounds in alerts.items()
+    ]
+    file = rules.with_name("test.yaml")
+    test = {"interval": "1m", "input_series": inputs, "promql_expr_test": expressions}
+    file.write_text(yaml.safe_dump({"rule_files": [rules.name], "evaluation_interval": "1m", "tests": [test]}))
+    promtool("test", "rules", file)
+
+
+def test_prometheus_reads_every_rule(rules: Path) -> None:
+    assert "SUCCESS" in promtool("check", "rules", rules)
+
+
+def test_a_door_that_is_away_for_minutes_sounds_and_one_that_misses_a_beat_does_not(rules: Path) -> None:
+    door = f"vigie_door_answers{{{NS}}}"
+    alerts = ("VigieDoorBudgetBurns", "VigieDoorBudgetLeaks")
+    fires(rules, "6h", {door: "1x400"}, dict.fromkeys(alerts, False))
+    fires(rules, "130m", {door: "1x120 0x20"}, {"VigieDoorBudgetBurns": True})
+    # over for long: nobody is called
+    fires(rules, "200m", {door: "1x60 0x1 1x200"}, {"VigieDoorBudgetBurns": False})
+
+
+def test_two_doors_of_which_one_answers_are_a_door(rules: Path) -> None:
+    series = {f'vigie_door_answers{{{NS}, pod="a"}}': "0x200", f'vigie_door_answers{{{NS}, pod="b"}}': "1x200"}
+    fires(rules, "3h", series, {"VigieDoorBudgetBurns": False})
+
+
+def test_a_desk_that_answers_one_request_in_twenty_by_an_error_sounds(rules: Path) -> None:
+    name = "vigie_http_request_duration_seconds_count"
+    good, bad = f'{name}{{{NS}, status="200"}}', f'{name}{{{NS}, status="503"}}'
+    fires(rules, "3h", {good: "0+100x200", bad: "0+5x200"}, {"VigieDeskBudgetBurns": True})
+    fires(rules, "3h", {good: "0+10000x200", bad: "0+1x200"}, {"VigieDeskBudgetBurns": False})
+    fires(rules, "3h", {good: "0+100x200"}, {"VigieDeskBudgetBurns": False})
+
+
+def test_late_flags_sound_when_most_are_late_and_not_when_nobody_sends(rules: Path) -> None:
+    def flags(in_time: int, late: int) -> dict[str, str]:
+        told = {}
+        for window in ("5m", "30m", "1h", "6h", "1d", "3d"):
+            told[f'vigie_flags{{{NS}, window="{window}", in_time="true"}}'] = f"{in_time}x200"
+            told[f'vigie_flags{{{NS}, window="{window}", in_time="false"}}'] = f"{late}x200"
+        return told
+
+    fires(rules, "30m", flags(1, 9), {"VigieFlagBudgetBurns": True})
+    fires(rules, "30m", flags(97, 3), {"VigieFlagBudgetBurns": False, "VigieFlagBudgetLeaks": False})
+    fires(rules, "150m", flags(92, 8), {"VigieFlagBudgetBurns": False, "VigieFlagBudgetLeaks": True})
+    fires(rules, "150m", flags(0, 0), {"VigieFlagBudgetBurns": False, "VigieFlagBudgetLeaks": False})
+
+
+def test_one_lost_image_sounds(rules: Path) -> None:
+    lost = f'vigie_instances_lost{{{NS}, fault="missing"}}'
+    fires(rules, "10m", {lost: "0x20"}, {"VigieInstancesLost": False})
+    fires(rules, "10m", {lost: "0x5 1x20"}, {"VigieInstancesLost": True})
+
+
+def test_a_clock_that_is_off_sounds_and_one_that_is_only_badly_measured_does_not(rules: Path) -> None:
+    labels = f'{{{NS}, against="database", pod="worker-1"}}'
+    offset, uncertainty = f"vigie_clock_offset_seconds{labels}", f"vigie_clock_offset_uncertainty_seconds{labels}"
+    fires(rules, "20m", {offset: "-4x30", uncertainty: "0.01x30"}, {"VigieClocksDiffer": True})
+    fires(rules, "20m", {offset: "2.5x30", uncertainty: "2.4x30"}, {"VigieClocksDiffer": False})
+
+
+def test_workers_alone_do_not_hide_that_the_gateway_is_gone(rules: Path) -> None:
+    fires(rules, "20m", {f'vigie_build_info{{{NS}, part="worker"}}': "1x30"}, {"VigieGone": True})
+    fires(rules, "20m", {f'vigie_build_info{{{NS}, part="desk"}}': "1x30"}, {"VigieGone": False})
