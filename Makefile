@@ -32,7 +32,7 @@ $(VENV)/bin/python:
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Python packages into $(VENV) (a few minutes the first time)"
 	$(PIP) --constraint constraints.txt torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	$(PIP) --constraint constraints.txt --editable '.[worker,postgres,triton,telemetry,embedded,local,training,test]'
+	$(PIP) --constraint constraints.txt --editable '.[worker,postgres,triton,telemetry,embedded,local,training,test,audit]'
 	touch $@
 
 # Triton's own Python: the server from the nvidia-pytriton wheel (nothing else of it is used: --no-deps), and what the
@@ -159,6 +159,14 @@ CASES ?= 100000
 .PHONY: fuzz
 fuzz: setup ## hostile bytes at every door of a running gateway; exit 1 at the first finding (a quarter of an hour)
 	$(BIN)/python -m fuzz.campaign --cases $(CASES) --seed $(SEED) $(if $(WRITE),--write $(WRITE))
+
+.PHONY: audit
+audit: setup ## known vulnerabilities of all that is pinned (online); fails on one that is not allowed, and on what it cannot ask
+	$(BIN)/python -m deploy.audit
+
+.PHONY: sbom
+sbom: setup triton-setup ## bills of materials (CycloneDX) of what the images install: build/sbom
+	$(BIN)/python -m deploy.sbom
 
 .PHONY: train
 train: setup ## the demonstration model again, from nothing (hours; goes on where it was stopped, in build/training)

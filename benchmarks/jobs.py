@@ -28,6 +28,7 @@ from rich.progress import track
 from benchmarks.engines import ENGINES, Engines, History, JobTimes, at_work, engines
 from services.backends.files import FolderStudyFiles
 from services.gateway.intake import Intake
+from services.gateway.reception import Reception
 from services.settings import Settings
 from tests.support.ct import ct_series
 
@@ -61,8 +62,11 @@ def the_door(settings: Settings) -> Intake:
 
 def keep(intake: Intake, study: StudyFiles) -> None:
     """Take a study in as the door does: its files are on disk when this returns."""
+    reception = Reception("C-STORE")
     for content in study:
-        intake.keep(content, intake.understand(content, received_from="CT1"), received_from="CT1")
+        instance = intake.understand(content, received_from="CT1")
+        intake.keep(content, instance, received_from="CT1", reception=reception)
+    reception.end()
 
 
 def deliveries(history: History, count: int, processes: Sequence[BaseProcess]) -> Iterator[int]:

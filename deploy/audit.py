@@ -1,29 +1,142 @@
-"""The table of docs/audit.md, made from the types of events by `python -m deploy.audit`; a test holds them."""
+"""Known vulnerabilities of all that is pinned: `make audit`, by pip-audit, online.
 
+pip-audit answers 'no known vulnerabilities' for packages that it could not look up. So each pinned version must be in
+its report, or this fails. Exit code: 0 nothing is known; 1 something is known that deploy/audit-allowed.toml does not
+allow today; 2 it could not be asked.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
-from services.triage.audit_types import MEANINGS
+REPOSITORY = Path(__file__).resolve().parents[1]
+PINNED = (REPOSITORY / "constraints.txt", REPOSITORY / "constraints-triton.txt")
+ALLOWED = REPOSITORY / "deploy" / "audit-allowed.toml"
 
-DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "audit.md"
-_BEGIN, _END = "<!-- table -->\n", "<!-- end of table -->\n"
-
-
-def table() -> str:
-    """Every type, as what DICOM knows it, and who writes it."""
-    lines = [["type", "what happened", "Event ID (DCM)", "action", "Event Type Code (DCM)", "written by"], ["---"] * 6]
-    for type_, meaning in MEANINGS.items():
-        code = " ".join(meaning.code) if meaning.code else ""
-        words = meaning.kind.name.replace("_", " ").capitalize()
-        event_id = f"{meaning.kind.value} {words}"
-        lines.append([f"`{type_.value}`", meaning.text, event_id, meaning.action.value, code, meaning.by])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+_PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;#]+)", re.MULTILINE)
+_SHOWN = 5
 
 
-def document() -> str:
-    """The document as it should be."""
-    before, _, rest = DOCUMENT.read_text().partition(_BEGIN)
-    return before + _BEGIN + table() + _END + rest.partition(_END)[2]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Allowed:
+    """A vulnerability that is known and does not stop us: why, and until when."""
+
+    id: str
+    package: str
+    why: str
+    until: date
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """problems: what must be mended. not_audited: of what nobody said anything. notes: what may be tidied."""
+
+    problems: tuple[str, ...]
+    not_audited: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def pins(text: str) -> dict[str, str]:
+    """Package -> version of a file of constraints."""
+    return {_normal(match["name"]): match["version"] for match in _PIN.finditer(text)}
+
+
+def allowed_in(text: str) -> tuple[Allowed, ...]:
+    """The list of what is allowed. Raises ValueError: an entry without package, why or until."""
+    found = []
+    for name, entry in tomllib.loads(text).items():
+        missing = {"package", "why", "until"} - set(entry)
+        if missing or set(entry) - {"package", "why", "until"} or not isinstance(entry.get("until"), date):
+            raise ValueError(f"[{name}] has package, why and until (a date such as 2026-12-31), and nothing else")
+        found.append(Allowed(id=name, package=_normal(entry["package"]), why=entry["why"], until=entry["until"]))
+    return tuple(found)
+
+
+def judge(
+    report: Mapping[str, Any], pinned: Mapping[str, str], allowed: Sequence[Allowed], *, today: date
+) -> Judgement:
+    """What pip-audit's report (--format json) means for these versions."""
+    problems: list[str] = []
+    used: set[str] = set()
+    audited: dict[str, str] = {}
+    for one in report.get("dependencies", ()):
+        if "skip_reason" in one:
+            continue
+        name = _normal(one["name"])
+        audited[name] = one["version"]
+        for vulnerability in one["vulns"]:
+            ids = {vulnerability["id"], *vulnerability.get("aliases", ())}
+            entry = next((each for each in allowed if each.id in ids and each.package == name), None)
+            if entry is not None:
+                used.add(entry.id)
+            if entry is None or entry.until < today:
+                problems.append(_told(one, vulnerability, entry))
+    missing = tuple(f"{name} {version}" for name, version in pinned.items() if audited.get(name) != version)
+    notes = tuple(
+        f"{each.id} of {each.package} is allowed, and not there: take it out" for each in allowed if each.id not in used
+    )
+    return Judgement(problems=tuple(problems), not_audited=missing, notes=notes)
+
+
+def ask(pinned: Path) -> Mapping[str, Any] | None:
+    """pip-audit's report on a file of constraints; None: it could not be had, and stderr says why."""
+    command = [sys.executable, "-m", "pip_audit", "--requirement", str(pinned), "--no-deps", "--disable-pip"]
+    command += ["--format", "json", "--progress-spinner", "off"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 - our own words
+    try:
+        found = json.loads(done.stdout)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def verdict(file: str, judgement: Judgement, *, of: int) -> tuple[int, list[str]]:
+    """Exit code and what is printed for one file of `of` pinned versions."""
+    lines = [f"{file}: {problem}" for problem in judgement.problems]
+    lines += [f"{file}: note: {note}" for note in judgement.notes]
+    if judgement.problems:
+        return 1, lines
+    left = judgement.not_audited
+    if len(left) == of:
+        return 2, [*lines, f"{file}: nothing could be looked up: offline, or behind a mirror that has no advisories"]
+    if left:
+        some = ", ".join(left[:_SHOWN]) + (" ..." if len(left) > _SHOWN else "")
+        return 2, [*lines, f"{file}: {len(left)} of {of} could not be audited: {some}"]
+    return 0, [*lines, f"{file}: {of} versions, no known vulnerability that is not allowed"]
+
+
+def main() -> int:
+    """Audit every file of constraints."""
+    allowed, today = allowed_in(ALLOWED.read_text()), datetime.now(UTC).date()
+    codes = []
+    for path in PINNED:
+        pinned, report = pins(path.read_text()), ask(path)
+        code, lines = 2, [f"{path.name}: pip-audit gave no report: offline?"]
+        if report is not None:
+            here = [each for each in allowed if each.package in pinned]
+            code, lines = verdict(path.name, judge(report, pinned, here, today=today), of=len(pinned))
+        print("\n".join(lines))  # noqa: T201
+        codes.append(code)
+    return 1 if 1 in codes else max(codes)
+
+
+def _told(one: Mapping[str, Any], vulnerability: Mapping[str, Any], entry: Allowed | None) -> str:
+    fixed = ", ".join(vulnerability.get("fix_versions", ())) or "no version yet"
+    names = ", ".join([vulnerability["id"], *vulnerability.get("aliases", ())])
+    over = f"; it was allowed until {entry.until}" if entry else ""
+    return f"{one['name']} {one['version']} has {names} (mended in {fixed}){over}"
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(document())
+    sys.exit(main())

@@ -18,7 +18,8 @@ _OURS = re.compile(
 _BROKEN = frozenset(
     {
         "unforeseen_error",
-        "unexpected_error",
+        "library_error",
+        "uncaught_error",
         "association_broke",
         "adt_connection_broke",
         "part_died",
@@ -32,7 +33,7 @@ _BROKEN = frozenset(
         "kept_file_unreadable",
     }
 )
-_FOREIGN = re.compile(r"Traceback|unexpected_error|^\w*(Error|Exception)\b")
+_FOREIGN = re.compile(r"Traceback|^\w*(Error|Exception)\b")
 
 
 @dataclass

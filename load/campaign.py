@@ -53,6 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print("looking for all that was sent")
         sent = [one for phase in phases for one in phase.sent]
         missing = lost(sent, running.data, campaign.client, frozenset(running.pacs.kept()))
+        missing += [
+            f"{phase.name}: {phase.ordered - len(phase.sent)} studies have not come back from their senders"
+            for phase in phases
+            if phase.ordered != len(phase.sent)
+        ]
         size, known = database_bytes(running.database_url)
     text = report(phases, missing, (size - empty, known))
     console.print(text, markup=False, soft_wrap=True)

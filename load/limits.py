@@ -57,7 +57,7 @@ def limits(phase: Phase) -> Iterator[Limit]:
     yield Limit(what="the work list's first page, p95", value=phase.list_s[1], most=2.0)
     yield Limit(
         what="studies without an end",
-        value=float(len(phase.sent) - len(times)),
+        value=float(phase.ordered - len(times)),
         most=0,
         unit="",
     )

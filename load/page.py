@@ -142,6 +142,7 @@ def report(phases: Sequence[Phase], lost: Sequence[str], stored: tuple[int, int]
     first = phases[0]
     found = growths(first)
     instances = sum(one.instances for one in first.sent)
+    cores = first.cores_of()
     parts = [
         f"## {first.an_hour:.0f} studies an hour for {first.minutes:g} minutes",
         f"{len(first.sent)} studies, {instances} instances, {first.sent_mb / 1000:.1f} GB. In all, the database grew "
@@ -149,6 +150,9 @@ def report(phases: Sequence[Phase], lost: Sequence[str], stored: tuple[int, int]
         "\n".join(verdicts(first, lost, found)),
         times_table(first),
         memory_table(first, found),
+        f"Of {os.cpu_count()} cores {first.cores_busy:.2f} were busy, {sum(cores.values()):.2f} of them with this run "
+        f"(senders and campaign {cores.get(OURSELVES, 0):.2f}, which no hospital has here); the disk was busy "
+        f"{100 * first.disk_busy:.0f} % of the time, with {first.disk_mb_s:.1f} MB/s.",
     ]
     if len(phases) > 1:
         parts += [

@@ -24,13 +24,17 @@ _LOOK_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """What was sent at one rate, and what was seen meanwhile. an_hour: studies. begin, end: of the stretch itself."""
+    """What was sent at one rate, and what was seen meanwhile. an_hour: studies. begin, end: of the stretch itself.
+
+    ordered: studies that senders were given; `sent` has fewer where some have not come back.
+    """
 
     name: str
     an_hour: float
     minutes: float
     begin: float
     end: float
+    ordered: int
     sent: tuple[Sent, ...]
     times: tuple[StudyTimes, ...]
     samples: tuple[Sample, ...]
@@ -95,7 +99,7 @@ class Campaign:
         """One phase. Raises EndedByItself when a process of ours ends."""
         orders = self._orders(name, an_hour, minutes)
         begin = time.time()
-        sent = self._send(orders, end=begin + _LEAD_S + minutes * 60)
+        sent = self._send(name, orders, end=begin + _LEAD_S + minutes * 60)
         end = time.time()
         self.tell(f"{name}: {len(sent)} studies came; settling")
         self._settle(sent)
@@ -105,6 +109,7 @@ class Campaign:
             minutes=minutes,
             begin=begin,
             end=end,
+            ordered=len(orders),
             sent=tuple(sent),
             times=tuple(study_times(sent, self.running)),
             samples=tuple(self.watch.between(begin, end)),
@@ -118,13 +123,13 @@ class Campaign:
             for at in arrivals_s(dice, an_hour=an_hour, minutes=minutes)
         ]
 
-    def _send(self, orders: Sequence[Order], *, end: float) -> list[Sent]:
-        """Give each order a little before its moment; answers once all are sent and the time is over."""
+    def _send(self, name: str, orders: Sequence[Order], *, end: float) -> list[Sent]:
+        """Give each order a little before its moment; answers once all are sent and the time is over, or long over."""
         waiting, sent, told = list(orders), list[Sent](), time.monotonic()
         while waiting or len(sent) < len(orders) or time.time() < end:
             while waiting and waiting[0].due - AHEAD_S <= time.time():
                 self.senders.give(waiting.pop(0))
-            sent += self.senders.taken(timeout_s=_LOOK_S)
+            sent += [one for one in self.senders.taken(timeout_s=_LOOK_S) if one.order.phase == name]
             if time.monotonic() - told > 30:
                 told = time.monotonic()
                 self.running.require_alive()

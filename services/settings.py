@@ -155,6 +155,11 @@ class Settings(BaseSettings):
         description="TOML file: the AEs that may ask us for storage commitment, a table each, with the archive that "
         "must have committed first (deploy/commitment.toml). Default: nobody.",
     )
+    peers: Path | None = Field(
+        None,
+        description="TOML file: the AEs that may open an association, each with its addresses or certificate, what "
+        "it may do, its quotas and its priority (deploy/peers.toml). Default: whoever can reach the port.",
+    )
     tenants: Path | None = Field(
         None,
         description="TOML file: hospitals that are kept apart, by called and calling AE titles; each with its "
@@ -190,6 +195,19 @@ class Settings(BaseSettings):
         (),
         description="AE titles that may send us images, comma-separated; others are rejected (PS3.8: 3, calling AE "
         "title). Default: any.",
+    )
+    insecure_dicom_any_caller: bool = Field(
+        False,
+        description="Let the DICOM listener be reached from elsewhere though nothing says who may call (VIGIE_PEERS).",
+    )
+    insecure_dicom_without_tls: bool = Field(
+        False,
+        description="Let the DICOM listener be reached from elsewhere without TLS: on a network of its own.",
+    )
+    insecure_hl7_without_mutual_tls: bool = Field(
+        False,
+        description="Let the HL7 listener be reached from elsewhere without certificates of both ends: whoever "
+        "reaches it can change whose a study is.",
     )
     verdict_quiet_s: float = Field(
         60.0,
@@ -372,6 +390,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 "with VIGIE_TENANTS, its file says who may call: leave out VIGIE_CHECK_CALLED_AE_TITLE and "
                 "VIGIE_CALLING_AE_TITLES"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_list_of_callers(self) -> "Settings":
+        if self.peers is not None and (self.calling_ae_titles or self.ae_priorities):
+            raise ValueError(
+                "with VIGIE_PEERS, its file says who may call and with which priority: move VIGIE_CALLING_AE_TITLES "
+                "and VIGIE_AE_PRIORITIES there"
             )
         return self
 

@@ -17,6 +17,10 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 # PS3.5 7.1.2: these have two reserved bytes and a length of 32 bits
 _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _MAX_DEPTH = 64
+MAX_ELEMENTS = 5_000_000
+"""Looked at in one data set: the frames of a whole slide image have some each."""
+
+_MAX_OUTER = 100_000  # of one level, which are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,13 @@ class Element(NamedTuple):
 
 
 class ElementReader:
-    """Walks a buffer. Raises InstanceRefused (truncated, wrong_length, nested_too_deep) where lengths do not add up."""
+    """Walks a buffer. Raises InstanceRefused (truncated, wrong_length, nested_too_deep, too_many_elements)."""
 
     def __init__(self, data: Buffer, encoding: Encoding) -> None:
         self.data = data
         self.encoding = encoding
         self._size = len(data)
+        self._left = [MAX_ELEMENTS]  # shared with the readers of what lies inside
         endian = "<" if encoding.little_endian else ">"
         self._tag_length = struct.Struct(endian + "HHI")
         self._tag_vr = struct.Struct(endian + "HH2sH")
@@ -73,6 +78,7 @@ class ElementReader:
                 if depth == 0 and not any(self.data[at:end]):
                     break
                 raise InstanceRefused("truncated", f"ends inside an element's header at byte {at}")
+            self._count(len(found))
             tag, is_sequence, length, start = self._header(at, end)
             if tag == _ITEM_END and depth:
                 return found, start
@@ -87,6 +93,11 @@ class ElementReader:
         if depth and at >= end:
             raise InstanceRefused("truncated", "ends inside a sequence item")
         return found, at
+
+    def _count(self, of_this_level: int) -> None:
+        self._left[0] -= 1
+        if self._left[0] < 0 or of_this_level > _MAX_OUTER:
+            raise InstanceRefused("too_many_elements", "more elements than any object has")
 
     def _header(self, at: int, end: int) -> tuple[int, bool, int, int]:
         """(tag, whether VR is SQ or not told, length, start of the value)."""
@@ -111,6 +122,7 @@ class ElementReader:
         """(end of the items, first byte past the sequence delimiter)."""
         # PS3.5 6.2.2 note 2: a UN of undefined length is a sequence in Implicit VR Little Endian
         inner = ElementReader(self.data, Encoding(explicit_vr=False)) if unknown and not fragments else self
+        inner._left = self._left
         while True:
             if end - at < 8:
                 raise InstanceRefused("truncated", "ends inside a sequence of undefined length")

@@ -26,7 +26,11 @@ from services.backends.part10 import open_part10
 from services.triage.errors import InstanceRefused
 from services.triage.study import Instance, InstanceHeader, StudyAttributes
 
-MAX_INFLATED_BYTES = 1 << 30
+MAX_INFLATED_BYTES = 1 << 29
+"""A deflated data set may become so large; above `_ALWAYS_BYTES` not more than `_MOST_TIMES` larger than it came."""
+
+_ALWAYS_BYTES = 1 << 27  # a segmentation of some hundred empty slices: a thousand times smaller when it is deflated
+_MOST_TIMES = 100  # images shrink to a half or a third
 _UID = re.compile(r"(?=\.*[0-9])[0-9.]{1,64}")  # dots alone are a way to another folder or address
 _DELIMITERS = PN_DELIMS | TEXT_VR_DELIMS | {0x3D}
 _CODECS = frozenset(python_encoding.values())
@@ -55,7 +59,7 @@ def read_instance(source: bytes | Path) -> Instance:
     """Read one Part 10 file (or its bytes), with or without preamble; `digest` is of the data set after group 2.
 
     Raises InstanceRefused: empty, not_dicom, truncated, wrong_length, nested_too_deep, missing_uid, invalid_uid,
-    lying_transfer_syntax, too_large (inflated). OSError when a path cannot be read.
+    lying_transfer_syntax, too_large (inflated), too_many_elements. OSError when a path cannot be read.
     """
     if isinstance(source, bytes):
         return _read(memoryview(source))
@@ -87,13 +91,14 @@ def _read(content: memoryview) -> Instance:
 
 
 def _inflated(stored: Buffer) -> bytes:
+    most = min(MAX_INFLATED_BYTES, max(_ALWAYS_BYTES, _MOST_TIMES * len(stored)))
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        data = inflater.decompress(stored, MAX_INFLATED_BYTES)
+        data = inflater.decompress(stored, most)
     except zlib.error as error:
         raise InstanceRefused("lying_transfer_syntax", "said to be deflated, but cannot be inflated") from error
     if inflater.unconsumed_tail:
-        raise InstanceRefused("too_large", f"inflates to more than {MAX_INFLATED_BYTES} bytes")
+        raise InstanceRefused("too_large", f"{len(stored)} bytes inflate to more than {most}")
     if not inflater.eof:
         raise InstanceRefused("truncated", "the deflated data set ends early")
     return data

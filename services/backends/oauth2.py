@@ -4,10 +4,11 @@ import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 
+from services.backends.hosts import require_no_link_local
 from services.triage.errors import DestinationUnavailable
 
 _MARGIN_S = 30.0  # a token is not used in its last seconds, nor in the last tenth of its time
@@ -41,6 +42,10 @@ class Grant:
             raise DestinationUnavailable(f"{text}; missing or unknown: {', '.join(wrong)}")
         if not str(table["token_url"]).startswith(("https://", "http://")):
             raise DestinationUnavailable("the file of credentials: token_url is no https://HOST/PATH")
+        try:
+            require_no_link_local(urlsplit(str(table["token_url"])).hostname or "")
+        except ValueError as error:
+            raise DestinationUnavailable(f"the file of credentials: token_url: {error}") from error
         return cls(**{key: str(value) for key, value in table.items()})
 
     def request(self) -> httpx.Request:

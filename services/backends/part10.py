@@ -10,6 +10,10 @@ from services.backends.elements import Buffer, ElementReader, Encoding
 from services.triage.errors import InstanceRefused
 
 _PREAMBLE = b"\x00" * 128 + b"DICM"
+PREAMBLE_BYTES = 128
+# II or MM, then 42 or (BigTIFF) 43, in their byte order
+_TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_LOOKED_FOR_ANYWHERE = (b"%PDF-", b"PK\x03\x04")  # by programs that do not ask for them at the beginning
 _FILE_META_VERSION = b"\x00\x01"
 IMPLEMENTATION_VERSION_NAME = "VIGIE"
 # without a preamble: group 2, or group 8 in either byte order
@@ -62,6 +66,16 @@ def open_part10(content: Buffer) -> Part10:
         "" if syntax is None else bytes(content[syntax.start : syntax.end]).rstrip(b"\x00 ").decode("ascii", "replace")
     )
     return Part10(data_set_offset=end, transfer_syntax_uid=uid)
+
+
+def harmless(preamble: bytes) -> bytes:
+    """The preamble (PS3.10 7.1) as it may be given to others: zeros, but for a TIFF's, by which a slide is both.
+
+    A preamble may hold the beginning of a program, of a PDF or of an archive, and a file is then two things at once
+    (CVE-2019-11687). What begins as TIFF is neither a program nor a script.
+    """
+    is_tiff = preamble.startswith(_TIFF) and not any(other in preamble for other in _LOOKED_FOR_ANYWHERE)
+    return preamble if is_tiff else bytes(len(preamble))
 
 
 def digest(content_part10: Buffer) -> str:

@@ -18,6 +18,7 @@ from services.cli import (
     notifications,
     observatory,
     patient,
+    peers,
     people,
     probe,
     process,
@@ -63,6 +64,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(notifications.app, name="notifications")
 app.add_typer(observatory.app, name="observatory")
 app.add_typer(patient.app, name="patient")
+app.add_typer(peers.app, name="peers")
 app.add_typer(people.app, name="people")
 app.add_typer(queue.app, name="queue")
 app.add_typer(results.app, name="results")

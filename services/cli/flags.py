@@ -8,14 +8,17 @@ from pydantic import ValidationError
 
 from services.backends.blind_file import load_blind
 from services.backends.pacs import load_pacs
+from services.backends.peers_file import load_peers
 from services.backends.people_file import load_people
 from services.backends.receivers import addressees
 from services.backends.senders import requesters, tenants_in_force
+from services.exposure import dicom_exposures, hl7_exposures, told
 from services.settings import Settings
 from services.triage.errors import (
     BlindRefused,
     DestinationsRefused,
     PacsRefused,
+    PeersRefused,
     PeopleRefused,
     RequestersRefused,
     TenantsRefused,
@@ -30,6 +33,21 @@ Hl7 = Annotated[
 AeTitle = Annotated[str | None, typer.Option(help="Our AE title.")]
 QuietPeriod = Annotated[
     float | None, typer.Option(metavar="SECONDS", help="A study is complete when nothing arrived for so long.")
+]
+AnyCaller = Annotated[
+    bool | None,
+    typer.Option("--insecure-dicom-any-caller", help="Whoever reaches the DICOM listener from elsewhere may send."),
+]
+WithoutTls = Annotated[
+    bool | None,
+    typer.Option("--insecure-dicom-without-tls", help="The DICOM listener is reached from elsewhere without TLS."),
+]
+Hl7WithoutTls = Annotated[
+    bool | None,
+    typer.Option(
+        "--insecure-hl7-without-mutual-tls",
+        help="The HL7 listener is reached from elsewhere without certificates of both ends.",
+    ),
 ]
 SendTo = Annotated[
     list[str] | None,
@@ -59,6 +77,7 @@ def settings_from(
         requesters(settings)
         tenants = tenants_in_force(settings)
         load_blind(settings.blind, tenants)
+        load_peers(settings)
         if settings.people is not None:
             load_people(settings.people, [one.name for one in tenants.tenants])
     except ValidationError as error:
@@ -68,6 +87,7 @@ def settings_from(
         ValueError,
         BlindRefused,
         DestinationsRefused,
+        PeersRefused,
         PeopleRefused,
         RequestersRefused,
         TenantsRefused,
@@ -84,3 +104,10 @@ def gateway_settings_from(**flags: Any) -> Settings:
     except PacsRefused as error:
         raise typer.BadParameter(str(error)) from error
     return settings
+
+
+def refuse_exposures(settings: Settings) -> None:
+    """End with exit code 1 where a listener would be open by oversight; every exposure is told at once."""
+    if exposures := [*dicom_exposures(settings), *hl7_exposures(settings)]:
+        typer.secho(told(exposures), err=True, fg="red")
+        raise typer.Exit(1)

@@ -4,7 +4,19 @@ from typing import Annotated
 
 import typer
 
-from services.cli.flags import AeTitle, Data, Dicom, Hl7, Http, QuietPeriod, gateway_settings_from
+from services.cli.flags import (
+    AeTitle,
+    AnyCaller,
+    Data,
+    Dicom,
+    Hl7,
+    Hl7WithoutTls,
+    Http,
+    QuietPeriod,
+    WithoutTls,
+    gateway_settings_from,
+    refuse_exposures,
+)
 from services.gateway.role import Role
 from services.gateway.tls import listener_tls
 from services.logs import configure_logging
@@ -28,6 +40,9 @@ def gateway(
     hl7: Hl7 = None,
     ae_title: AeTitle = None,
     quiet_period: QuietPeriod = None,
+    insecure_dicom_any_caller: AnyCaller = None,
+    insecure_dicom_without_tls: WithoutTls = None,
+    insecure_hl7_without_mutual_tls: Hl7WithoutTls = None,
 ) -> None:
     """Run the gateway alone; any number may run side by side on one database and one data folder.
 
@@ -35,8 +50,18 @@ def gateway(
     what is missing. `vigie settings` lists the VIGIE_... variables.
     """
     settings = gateway_settings_from(
-        data=data, http=http, dicom=dicom, hl7=hl7, ae_title=ae_title, quiet_period=quiet_period
+        data=data,
+        http=http,
+        dicom=dicom,
+        hl7=hl7,
+        ae_title=ae_title,
+        quiet_period=quiet_period,
+        insecure_dicom_any_caller=insecure_dicom_any_caller,
+        insecure_dicom_without_tls=insecure_dicom_without_tls,
+        insecure_hl7_without_mutual_tls=insecure_hl7_without_mutual_tls,
     )
+    if role.is_door:
+        refuse_exposures(settings)
     configure_logging(settings.log_level)
     parts = in_service(GATEWAY[role], settings)
     try:

@@ -6,7 +6,20 @@ from rich.table import Table
 
 from services.backends.receivers import receivers
 from services.backends.senders import routes, tenants_in_force
-from services.cli.flags import AeTitle, Data, Dicom, Hl7, Http, QuietPeriod, SendTo, gateway_settings_from
+from services.cli.flags import (
+    AeTitle,
+    AnyCaller,
+    Data,
+    Dicom,
+    Hl7,
+    Hl7WithoutTls,
+    Http,
+    QuietPeriod,
+    SendTo,
+    WithoutTls,
+    gateway_settings_from,
+    refuse_exposures,
+)
 from services.gateway.tls import listener_tls
 from services.settings import Settings
 from services.standalone import run_standalone
@@ -22,14 +35,27 @@ def standalone(
     ae_title: AeTitle = None,
     quiet_period: QuietPeriod = None,
     send_to: SendTo = None,
+    insecure_dicom_any_caller: AnyCaller = None,
+    insecure_dicom_without_tls: WithoutTls = None,
+    insecure_hl7_without_mutual_tls: Hl7WithoutTls = None,
 ) -> None:
     """Run everything on this machine: DICOM listener, work list, analysis and delivery.
 
     A flag wins over its VIGIE_... variable; `vigie settings` lists the variables and what is in force.
     """
     settings = gateway_settings_from(
-        data=data, http=http, dicom=dicom, hl7=hl7, ae_title=ae_title, quiet_period=quiet_period, send_to=send_to
+        data=data,
+        http=http,
+        dicom=dicom,
+        hl7=hl7,
+        ae_title=ae_title,
+        quiet_period=quiet_period,
+        send_to=send_to,
+        insecure_dicom_any_caller=insecure_dicom_any_caller,
+        insecure_dicom_without_tls=insecure_dicom_without_tls,
+        insecure_hl7_without_mutual_tls=insecure_hl7_without_mutual_tls,
     )
+    refuse_exposures(settings)
     console = Console(stderr=True)
     try:
         listener_tls(settings)  # said here once, and not by the door again and again

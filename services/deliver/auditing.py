@@ -17,7 +17,7 @@ from services.backends.audit_syslog import SyslogServer, syslog_message
 from services.backends.files import durable
 from services.backends.store import SqlStudyStore
 from services.backends.store.audit_check import anchor_line
-from services.deliver.lane import STORE_PAUSE_S, utc_now
+from services.deliver.lane import utc_now
 from services.logs import Conditions
 from services.patience import pause_after
 from services.settings import Settings
@@ -49,27 +49,30 @@ class Auditing:
     _conditions: Conditions = field(default_factory=lambda: Conditions(log), init=False)
 
     def run(self) -> None:
-        """Take turns until a stop is asked."""
+        """Take turns until a stop is asked; that one receiver is away does not hold up the other."""
         failed = 0
         while not self.stop.is_set():
-            pause_s = POLL_S
-            try:
-                self.keep_anchor()
-                sent = self.send()
-            except StoreUnavailable as error:
-                self._conditions.begins("audit_sending_postponed", error=type(error).__name__)
-                pause_s = STORE_PAUSE_S
-            except (TransientError, CertificatesRefused) as error:
-                failed += 1
-                self._conditions.begins("audit_receiver_unavailable", reason=str(error))
+            sent, anchored = self._tried(SYSLOG, self.send), self._tried(ANCHORS, self.keep_anchor)
+            failed = failed + 1 if None in (sent, anchored) else 0
+            pause_s = 0 if sent == BATCH else POLL_S
+            if failed:
                 pause_s = pause_after(failed, first_s=self.retry_s, longest_s=self.retry_max_s)
-            else:
-                failed = 0
-                self._conditions.ends("audit_sending_postponed")
-                if sent:
-                    self._conditions.ends("audit_receiver_unavailable")
-                    pause_s = 0 if sent == BATCH else POLL_S
             self.stop.wait(pause_s)
+
+    def _tried(self, receiver: str, act: Callable[[], int]) -> int | None:
+        """What it answers; None: it could not be done now."""
+        try:
+            done = act()
+        except StoreUnavailable as error:
+            self._conditions.begins("audit_sending_postponed", error=type(error).__name__)
+            return None
+        except (TransientError, CertificatesRefused) as error:
+            self._conditions.begins("audit_receiver_unavailable", receiver, receiver=receiver, reason=str(error))
+            return None
+        self._conditions.ends("audit_sending_postponed")
+        if done:
+            self._conditions.ends("audit_receiver_unavailable", receiver, receiver=receiver)
+        return done
 
     def send(self) -> int:
         """Send the next batch; answers how many records went.

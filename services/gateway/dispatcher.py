@@ -20,6 +20,7 @@ from services.backends.blind_file import load_blind
 from services.backends.files import FolderStudyFiles
 from services.backends.headers import read_instance
 from services.backends.pacs import load_pacs
+from services.backends.peers_file import reread_peers
 from services.backends.queue import open_queue
 from services.backends.routing_file import load_rules
 from services.backends.senders import tenants_in_force
@@ -111,6 +112,7 @@ class Dispatcher:
         self._grace = timedelta(seconds=settings.pacs_grace_s) if asks else None
         self._looks_for_signals = settings.completion_signals
         self._since: datetime | None = None  # the first turn
+        self._peers = reread_peers(settings)
         self._ae_priorities = settings.order_priorities()
         self._conditions = Conditions(log)
         self._joined: dict[
@@ -241,7 +243,8 @@ class Dispatcher:
         instances = self._store.instances(version)
         planned = self._plan(version, instances)
         senders = self._store.senders(version)
-        of_senders = {ae: given for ae, given in self._ae_priorities.items() if ae in senders}
+        priorities = self._peers.in_force().priorities() if self._peers else self._ae_priorities
+        of_senders = {ae: given for ae, given in priorities.items() if ae in senders}
         priority, why = order_priority(planned, self._rules, instances, of_senders)
         seen = len(instances)
         if self._store.complete(

@@ -10,13 +10,16 @@ others are not.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import structlog
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_context, build_role, evt
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import VerificationPresentationContexts
 
@@ -29,39 +32,50 @@ from services.backends.store import SqlStudyStore, open_store
 from services.committed import record_report
 from services.gateway.admission import Admission, admission
 from services.gateway.audit.importing import Imports
-from services.gateway.audit.rejecting import association_rejected
 from services.gateway.intake import Intake
+from services.gateway.quotas import Places, Rates
 from services.gateway.reception import Reception
+from services.gateway.refusals import RefusalDesk, record
 from services.gateway.scp import Listener
 from services.gateway.signals import SIGNALS, signal_handlers
-from services.gateway.storing import SUCCESS, take_in
+from services.gateway.storing import OUT_OF_RESOURCES, SUCCESS, failure, take_in
 from services.gateway.tls import listener_tls
 from services.settings import Settings
 from services.triage.audit import AuditActor
 from services.triage.commitment import CommitmentReport, CommitmentRequest
+from services.triage.errors import InstanceRefused
+from services.triage.peer import PeerTask
 
 log = structlog.get_logger(__name__)
 
 _GRACE_S = 10.0
+_IDLE_S = 60.0  # an association on which nothing happens is aborted
 
 
 def run_door(settings: Settings) -> None:
     """Listen until SIGTERM or SIGINT; blocks. Associations in progress may then end within ten seconds."""
+    with TemporaryDirectory(prefix="vigie-door-") as counting:
+        _listen(settings, Path(counting))
+
+
+def _listen(settings: Settings, counting: Path) -> None:
+    """counting: a folder of this machine's, for what the processes of associations count together."""
     files = FolderStudyFiles(settings.data, min_free_mb=settings.min_free_mb)
     files.recover()
     intake = Intake(files=files, max_instance_bytes=settings.max_instance_mb * 1_000_000)
-    admitted, importing = admission(settings), Importing(AuditSpool(settings.data))
+    places, refusals = Places(folder=counting), RefusalDesk(partial(record, settings))
+    admitted = admission(settings, places=places, rates=Rates(folder=counting), tell=refusals.tell)
     # one for each association: it lives in the process that the listener forks for it
-    reception = Reception("C-STORE")
+    reception, importing = Reception("C-STORE"), Importing(AuditSpool(settings.data))
     tracing.begin("door", threads=False)
     ae = AE(ae_title=settings.ae_title)
     ae.maximum_pdu_size = 0  # unlimited
+    ae.network_timeout = _IDLE_S
     ae.supported_contexts = VerificationPresentationContexts
     may_ask = MayAsk(admitted, {name: one.tenant for name, one in requesters(settings).items()})
     handlers = [
         (evt.EVT_REQUESTED, admitted.admit),
-        (evt.EVT_REQUESTED, _note_rejection, [settings]),
-        (evt.EVT_REQUESTED, _offer_commitment, [may_ask]),
+        (evt.EVT_REQUESTED, _offer_commitment, [admitted, may_ask]),
         (evt.EVT_C_ECHO, _echo),
         (evt.EVT_C_STORE, _store, [intake, admitted, reception, importing]),
         (evt.EVT_RELEASED, importing.released),
@@ -78,6 +92,10 @@ def run_door(settings: Settings) -> None:
         settings.dicom,
         handlers=handlers,
         max_associations=settings.max_associations,
+        max_message_bytes=intake.max_instance_bytes + 1,  # so that one that is too large is seen to be
+        places=places,
+        refusals=refusals,
+        attend=admitted.look_again,
         tls=listener_tls(settings),
         around=partial(_traced, reception),
     )
@@ -97,21 +115,8 @@ class MayAsk:
         """By its AE titles."""
         # the requestor's `ae_title` is not known until the association stands
         calling_ae_title = cast(A_ASSOCIATE, event.assoc.requestor.primitive).calling_ae_title.strip()
-        return self.tenants.get(calling_ae_title) == self.admitted.tenant(event)
-
-
-def _note_rejection(event: evt.Event, settings: Settings) -> None:
-    """After who may open an association was asked."""
-    if event.assoc.is_rejected:
-        request = cast(A_ASSOCIATE, event.assoc.requestor.primitive)
-        association_rejected(
-            AuditSpool(settings.data),
-            calling=request.calling_ae_title.strip(),
-            called=request.called_ae_title.strip(),
-            address=str(event.assoc.requestor.address or ""),
-            reason="ae_title_not_recognized",
-            window=timedelta(minutes=settings.audit_window_min),
-        )
+        may = PeerTask.COMMITMENT in self.admitted.tasks(event)
+        return may and self.tenants.get(calling_ae_title) == self.admitted.tenant(event)
 
 
 def _echo(_event: evt.Event) -> int:
@@ -133,6 +138,11 @@ def _store(
     event: evt.Event, intake: Intake, admitted: Admission, reception: Reception, importing: "Importing"
 ) -> int | Dataset:
     """Answer one C-STORE request."""
+    size_bytes = len(request.DataSet.getbuffer()) if (request := cast(C_STORE, event.request)).DataSet else 0
+    if PeerTask.STORE not in admitted.tasks(event):
+        return failure(InstanceRefused.NOT_AUTHORIZED, "this peer may no longer store")
+    if not admitted.within_quota(event, size_bytes):
+        return failure(OUT_OF_RESOURCES, "this peer's quota a minute is used up: send it again")
     received_from, tenant = _sender(event), admitted.tenant(event)
     imports = importing.of(event)
     return take_in(event, intake, reception, received_from=received_from, tenant=tenant, imports=imports)
@@ -168,11 +178,11 @@ class Importing:
             self.imports.end(whole=False)
 
 
-def _offer_commitment(event: evt.Event, may_ask: MayAsk) -> None:
+def _offer_commitment(event: evt.Event, admitted: Admission, may_ask: MayAsk) -> None:
     """Storage Commitment with a peer that proposes itself as its SCP (PS3.7 D.3.3.4), or is one that may ask us."""
     requestor = event.assoc.requestor
     role = requestor.role_selection.get(STORAGE_COMMITMENT)
-    it_answers = role is not None and bool(role.scp_role)
+    it_answers = role is not None and bool(role.scp_role) and PeerTask.REPORT in admitted.tasks(event)
     it_asks = (role is None or bool(role.scu_role)) and may_ask(event)
     if it_answers or it_asks:
         context = build_context(STORAGE_COMMITMENT)

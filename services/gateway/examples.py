@@ -55,6 +55,7 @@ STUDY_EXAMPLE: dict[str, Any] = {
     "model": _MODEL,
     "already_reported": False,
     "switched_off": False,
+    "images_deleted_at": None,
     "pseudonym": None,
     "review": "SCHEDULED",
     "time_to_flag": {
@@ -131,6 +132,7 @@ DETAIL_EXAMPLE: dict[str, Any] = {
             "series_description": "Thorax 5.0 B30f",
             "instance_count": 48,
             "conflicts": [],
+            "deleted_count": 0,
         }
     ],
     "versions": [

@@ -114,6 +114,7 @@ class StoreCollector(Collector):
             reconciled = self.store.reconciliations.last()
             times = self.store.board.times_to_flag(since=now - FLAG_WINDOW, percents=FLAG_PERCENTS)
             holds = self.store.holds.counts()
+            refusals = self.store.refusals.totals()
         except StoreUnavailable:
             yield GaugeMetricFamily("vigie_store_up", help_text, value=0)
             return
@@ -129,6 +130,14 @@ class StoreCollector(Collector):
             "expired grows beside read, studies are not read in time: look at blind_max_hold_min and at the work list.",
             ["state"],
             {(state,): count for state, count in holds.items()}.items(),
+        )
+        yield _labelled(
+            CounterMetricFamily,
+            "vigie_callers_refused",
+            "Callers of the DICOM port that were turned away. If it grows, the audit trail says who: a sender that is "
+            "not in VIGIE_PEERS, or a stranger; for too_many and quota, the log says who has too much at once.",
+            ["reason"],
+            {(reason,): count for reason, count in refusals.items()}.items(),
         )
         yield from _switched_off(off, kept_back=counts.kept_back, recalls=recalls)
 

@@ -25,6 +25,8 @@ from pydicom.uid import UID
 from pynetdicom import AE, _config, evt, sop_class
 from pynetdicom.transport import AssociationServer, RequestHandler
 
+from services.gateway.quotas import Places
+from services.gateway.refusals import Refusal, RefusalDesk, RefusedFor
 from services.gateway.tls import ListenerTls
 from services.gateway.upper_layer import make_waiting
 from services.logs import where
@@ -48,7 +50,8 @@ _ABORT_S = 3.0
 _ARTIM_S = 30.0
 _HANDSHAKE_S = 10.0
 _TOO_MANY = 16  # connections above the limit that are answered with a rejection; more than these are just closed
-_LOCAL_LIMIT_EXCEEDED = (0x02, 0x03, 0x02)  # rejected-transient, by the presentation provider (PS3.8 table 9-21)
+LOCAL_LIMIT_EXCEEDED = (0x02, 0x03, 0x02)
+"""Rejected-transient, by the presentation provider (PS3.8 table 9-21)."""
 
 
 class _Handler(RequestHandler):
@@ -57,7 +60,7 @@ class _Handler(RequestHandler):
     def handle(self) -> None:
         """Run the association in this process; returns when it is over."""
         association = self._create_association()
-        make_waiting(association)
+        make_waiting(association, max_message_bytes=cast(Listener, self.server).max_message_bytes)
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
         # told to stop: an instance not yet acknowledged is the sender's to send again
         signal.signal(signal.SIGTERM, lambda _number, _frame: association.abort())
@@ -68,7 +71,10 @@ class _Handler(RequestHandler):
 class Listener(ForkingMixIn, AssociationServer):
     """Accepts connections and gives each a process; more than `max_associations` at the same time are rejected.
 
-    tls: a second place to listen at; the limit holds for both together. around: is entered and left by the process of
+    One address may not have more than half of them, or `_TOO_MANY`, without an association: silence costs it alone.
+
+    tls: a second place to listen at; the limits hold for both together. max_message_bytes: of one message's data set;
+    what is longer comes cut off. attend: called several times a second. around: is entered and left by the process of
     an association, around it.
     """
 
@@ -81,12 +87,18 @@ class Listener(ForkingMixIn, AssociationServer):
         *,
         handlers: list[Any],
         max_associations: int,
+        max_message_bytes: int,
+        places: Places,
+        refusals: RefusalDesk,
+        attend: Callable[[], None],
         tls: ListenerTls | None = None,
         around: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         super().__init__(
             ae, _place(address), ae.ae_title, ae.supported_contexts, evt_handlers=handlers, request_handler=_Handler
         )
+        self.max_message_bytes = max_message_bytes
+        self._places, self._refusals, self._attend = places, refusals, attend
         self._tls = tls
         self._tls_socket = _listening(tls.address) if tls else None
         self._sockets = [one for one in (cast(socket.socket, self.socket), self._tls_socket) if one]
@@ -108,12 +120,15 @@ class Listener(ForkingMixIn, AssociationServer):
                 self._ready = ready
                 self._handle_request_noblock()  # type: ignore[attr-defined]  # socketserver's own, not in its stubs
             self.collect_children()
+            self._refusals.attend(self._sockets)
+            self._attend()
         self.server_close()
         self._wait(grace_s)
         for number in (signal.SIGTERM, signal.SIGKILL):
             for child in self.active_children:
                 os.kill(child, number)
             self._wait(_ABORT_S)
+        self._refusals.close()
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept from whichever socket is ready."""
@@ -133,15 +148,21 @@ class Listener(ForkingMixIn, AssociationServer):
             each.close()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # from a terminal it goes to all; the parent decides
         request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        waiting = f"address {client_address[0]}"
+        if not self._places.take(waiting, max(_TOO_MANY, self._max_associations // 2)):
+            self._refuse_silently(client_address[0])
+            return
+        self.bind(evt.EVT_ACCEPTED, lambda _event: self._places.give_back(waiting))
         if not select.select([request], [], [], _ARTIM_S)[0] or not request.recv(1, socket.MSG_PEEK):
             return  # a probe that only connects, or a peer that says nothing
         if self._tls and self._ready is self._tls_socket:
             request = _secured(request, self._tls, client_address[0])
             if request is None:
+                self._refusals.tell(Refusal(reason=RefusedFor.TLS_HANDSHAKE, caller="", address=client_address[0]))
                 return
         request.settimeout(self.ae.network_timeout)
         if len(self.active_children) >= self._max_associations:
-            self.bind(evt.EVT_REQUESTED, _reject)
+            self.bind(evt.EVT_REQUESTED, self._reject)
         with self._around():
             super().finish_request(request, client_address)
 
@@ -155,6 +176,15 @@ class Listener(ForkingMixIn, AssociationServer):
         super().server_close()
         if self._tls_socket:
             self._tls_socket.close()
+
+    def _refuse_silently(self, address: str) -> None:
+        log.warning("connection_refused", reason="too many without an association", peer=address)
+        self._refusals.tell(Refusal(reason=RefusedFor.TOO_MANY, caller="", address=address))
+
+    def _reject(self, event: evt.Event) -> None:
+        if reject(event, LOCAL_LIMIT_EXCEEDED, "too many associations"):
+            address = str(event.assoc.requestor.address)
+            self._refusals.tell(Refusal(reason=RefusedFor.TOO_MANY, caller="", address=address))
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
@@ -191,14 +221,11 @@ def _listening(address: str) -> socket.socket:
     return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
 
 
-def reject(event: evt.Event, rejection: tuple[int, int, int], reason: str, **told: str) -> None:
-    """Reject an association that is requested, once: result, source and diagnostic of PS3.8 table 9-21."""
+def reject(event: evt.Event, rejection: tuple[int, int, int], reason: str, **told: str) -> bool:
+    """Reject an association by result, source and diagnostic of PS3.8 table 9-21. False: it was rejected already."""
     if event.assoc.is_rejected:
-        return
+        return False
     log.warning("association_rejected", reason=reason, **told)
     event.assoc.acse.send_reject(*rejection)
     event.assoc.kill()
-
-
-def _reject(event: evt.Event) -> None:
-    reject(event, _LOCAL_LIMIT_EXCEEDED, "too many associations")
+    return True

@@ -1,9 +1,10 @@
-"""TLS of our listeners (PS3.15 B.9, the BCP 195 profile): TLS 1.2 or newer."""
+"""TLS of our listeners, by the BCP 195 profile (PS3.15 B.12)."""
 
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.backends.bcp195 import apply_profile, trust
 from services.backends.senders.link import no_passphrase
 from services.settings import Settings
 from services.triage.errors import CertificatesRefused
@@ -29,13 +30,13 @@ class ListenerTls:
 def server_context(certificate: Path, key: Path | None, ca: Path | None) -> ssl.SSLContext:
     """What a listener speaks TLS by; key: None where it is in the certificate's file. Raises CertificatesRefused."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    apply_profile(context)
     reading = certificate
     try:
         context.load_cert_chain(certificate, key, password=no_passphrase)
         if ca is not None:
             reading = ca
-            context.load_verify_locations(ca)
+            trust(context, ca)
             context.verify_mode = ssl.CERT_REQUIRED
     except (OSError, ValueError) as error:
         text = f"{reading}, or its key, cannot be used for TLS: {type(error).__name__}"

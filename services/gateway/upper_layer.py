@@ -21,6 +21,7 @@ from typing import Any, cast
 import structlog
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import InvalidEventError
@@ -34,6 +35,12 @@ log = structlog.get_logger(__name__)
 _CHUNK_BYTES = 1 << 20
 _PATIENCE_S = 30.0  # for the bytes of a PDU that have begun to come, beside what they take at the slowest
 _SLOWEST_BYTES_PER_S = 1000.0
+_REQUEST_S = 30.0  # for the whole association request
+_OTHER_PDU_BYTES = 1 << 20  # of any but P-DATA-TF, and of a command set: 128 contexts take 30 kB
+_OTHER_MESSAGE_BYTES = 1 << 26  # of any message but an instance: a commitment of 400,000 instances
+_PDU_SLACK_BYTES = 1 << 16
+_MESSAGES_AHEAD = 4
+_COMMAND = 0x01  # message control header (PS3.8 E.2)
 _LOOK_UP_S = 0.01  # timers, and a release while waiting for a message, are seen so late
 _P_DATA_TF, _DATA_TRANSFER = 0x04, "Sta6"
 _CONNECTION_CLOSED, _INVALID_PDU = "Evt17", "Evt19"
@@ -42,16 +49,22 @@ _LAST_COMMAND_FRAGMENT = b"\x03"  # PS3.8 E.2
 _PDU_HEAD_BYTES, _PDV_HEAD_BYTES = 6, 6
 
 
-def make_waiting(association: Association) -> None:
-    """Give an association that has its connection, and has not started, an upper layer that waits."""
+def make_waiting(association: Association, *, max_message_bytes: int) -> None:
+    """Give an association that has its connection, and has not started, an upper layer that waits.
+
+    max_message_bytes: of one message's data set; what comes beyond it is left out.
+    """
     connection = cast(AssociationSocket, association.dul.socket)
     connection.__class__ = _WaitingSocket
     waiting = cast(_WaitingSocket, connection)
     waiting.wake_reader, waiting.wake_writer = os.pipe()
     waiting.ahead = bytearray()
+    waiting.until = time.monotonic() + _REQUEST_S
+    waiting.has_enough = lambda: association.dimse.msg_queue.qsize() >= _MESSAGES_AHEAD
     association.dul.to_provider_queue = _WakingQueue(waiting.wake)
     association.dul._run_loop_delay = 0
     association.dul.__class__ = _Reactor
+    cast(_Reactor, association.dul).max_message_bytes = max_message_bytes
     association.dimse.__class__ = _WaitingProvider
 
 
@@ -62,6 +75,10 @@ class _WaitingSocket(AssociationSocket):
     wake_writer: int
     ahead: bytearray
     """what was read to look at it, for the next `recv`"""
+    until: float | None = None
+    """the moment by which the association request must be here; None: it is"""
+    has_enough: Callable[[], bool]
+    """whether so many messages wait to be served that no more are read: who does not wait for answers waits then"""
 
     def wake(self) -> None:
         """Have the reactor look for what it has to send."""
@@ -71,6 +88,9 @@ class _WaitingSocket(AssociationSocket):
     def ready(self) -> bool:
         """Whether data can be read."""
         if self.socket is None or not self._is_connected:
+            time.sleep(_LOOK_UP_S)
+            return False
+        if self.has_enough():
             time.sleep(_LOOK_UP_S)
             return False
         if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
@@ -86,20 +106,32 @@ class _WaitingSocket(AssociationSocket):
 
         Raises TimeoutError, too, where they come so slowly that the peer only means to hold its place.
         """
-        connection = cast(socket.socket, self.socket)
         if self.ahead:
             known, self.ahead = self.ahead, bytearray()
             return known + self.recv(nr_bytes - len(known))
-        received, count, began = bytearray(min(_CHUNK_BYTES, nr_bytes)), 0, time.monotonic()
+        return self._receive(nr_bytes, keep=nr_bytes)
+
+    def recv_beginning(self, nr_bytes: int, *, keep: int) -> bytearray:
+        """As `recv`, but of all that is read only the first `keep` bytes."""
+        return self._receive(nr_bytes, keep=keep)
+
+    def _receive(self, nr_bytes: int, *, keep: int) -> bytearray:
+        connection = cast(socket.socket, self.socket)
+        received, count, began = bytearray(min(_CHUNK_BYTES, keep)), 0, time.monotonic()
+        left_out = bytearray(min(_CHUNK_BYTES, nr_bytes - keep))
         while count < nr_bytes:
-            if count == len(received):
-                received.extend(bytes(min(_CHUNK_BYTES, nr_bytes - count)))
-            with memoryview(received) as view, view[count:] as free:
+            if count == len(received) and count < keep:
+                received.extend(bytes(min(_CHUNK_BYTES, keep - count)))
+            if self.until is not None:
+                connection.settimeout(max(_LOOK_UP_S, self.until - time.monotonic()))
+            place, start = (received, count) if count < keep else (left_out, 0)
+            with memoryview(place) as view, view[start : start + nr_bytes - count] as free:
                 arrived = connection.recv_into(free)
             if not arrived:
                 break
             count += arrived
-            if time.monotonic() > began + _PATIENCE_S + count / _SLOWEST_BYTES_PER_S:
+            latest = began + _PATIENCE_S + count / _SLOWEST_BYTES_PER_S if self.until is None else self.until
+            if count < nr_bytes and time.monotonic() > latest:
                 raise TimeoutError("the peer is too slow")
             # a sender with Nagle's algorithm waits for our acknowledgement, which the kernel would hold back 40 ms
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
@@ -126,45 +158,79 @@ class _Reactor(DULServiceProvider):
             # no association request can come any more
             self.to_user_queue.put(None)
 
+    max_message_bytes: int
+
     def _read_pdu_data(self) -> None:
         connection = cast(_WaitingSocket, self.socket)
+        if connection.until is not None and self.state_machine.current_state == _DATA_TRANSFER:
+            connection.until = None
+            cast(socket.socket, connection.socket).settimeout(self.network_timeout)
         try:
             head = connection.recv(_PDU_HEAD_BYTES)
-            if not self._is_data(head):
+            is_data = self._is_data(head)
+            size = struct.unpack_from(">I", head, 2)[0] if len(head) == _PDU_HEAD_BYTES else 0
+            if not is_data and size > _OTHER_PDU_BYTES:
+                log.warning("pdu_too_long", pdu_type=head[0], bytes=size)
+                self.event_queue.put(_INVALID_PDU)
+                return
+            if not is_data:
                 connection.ahead = head
                 super()._read_pdu_data()
                 return
-            size = struct.unpack_from(">I", head, 2)[0]
-            items = connection.recv(size)
+            most = min(size, self.max_message_bytes + _PDU_SLACK_BYTES)
+            items = connection.recv_beginning(size, keep=most)
         except OSError:
             self.event_queue.put(_CONNECTION_CLOSED)
             return
-        if len(items) < size:
+        if len(items) < most:
             self.event_queue.put(_CONNECTION_CLOSED)
             return
         primitive = P_DATA()
         primitive.presentation_data_value_list = values = []
         try:
-            values += _presentation_data_values(memoryview(items))
+            values += _presentation_data_values(memoryview(items), size)
         except (struct.error, ValueError):
             self.event_queue.put(_INVALID_PDU)
             return
+        if not self._keep_short(primitive):
+            self.event_queue.put(_INVALID_PDU)
+            return
         self.assoc.dimse.receive_primitive(primitive)
+
+    def _keep_short(self, primitive: P_DATA) -> bool:
+        """Leave out what makes an instance too long; False: another message, or a command set, is too long."""
+        message = self.assoc.dimse.message
+        commands = message.encoded_command_set.tell() if message else 0
+        has = message.data_set.tell() if message and message.data_set else 0
+        values = cast(list[Any], primitive.presentation_data_value_list)
+        for place, (context_id, value) in enumerate(values):
+            if value[0] & _COMMAND:
+                commands += len(value) - 1
+                continue
+            short = value[: 1 + max(0, self.max_message_bytes - has)]
+            values[place] = (context_id, short)
+            has += len(short) - 1
+        is_other = message is not None and message.context_id is not None and not isinstance(message, C_STORE_RQ)
+        return commands <= _OTHER_PDU_BYTES and not (is_other and has > _OTHER_MESSAGE_BYTES)
 
     def _is_data(self, head: bytearray) -> bool:
         whole = len(head) == _PDU_HEAD_BYTES
         return whole and head[0] == _P_DATA_TF and self.state_machine.current_state == _DATA_TRANSFER
 
 
-def _presentation_data_values(items: memoryview) -> list[Any]:
-    """(Presentation Context ID, message control header and fragment) of each item; the bytes are not copied."""
+def _presentation_data_values(items: memoryview, size: int) -> list[Any]:
+    """(Presentation Context ID, message control header and fragment) of each item; the bytes are not copied.
+
+    size: of all items; where it is more than there are, the last is cut off. Raises struct.error, ValueError.
+    """
     values = []
     while items:
         length = struct.unpack_from(">I", items)[0]
-        if not 2 <= length <= len(items) - 4:
+        is_cut = length == size - 4 > len(items) - 4
+        if not (2 <= length <= len(items) - 4 or is_cut):
             raise ValueError("an item is longer than its PDU, or empty")
         values.append((items[4], items[5 : 4 + length]))
-        items = items[4 + length :]
+        items, size = items[4 + length :], size - 4 - length
     return values
 
 

@@ -42,13 +42,13 @@ _PIXELS_STAY = "pixels unchanged"
 
 @dataclass(frozen=True, kw_only=True)
 class Deidentifier:
-    """Of the objects of one patient. own: Vigie itself wrote the object, and some of its text stays."""
+    """Of the objects of one patient."""
 
     pseudonyms: Pseudonyms
     recipe: Recipe
 
     def apply(self, dataset: Dataset, *, own: bool = False) -> Dataset:
-        """A new data set; of the File Meta Information nothing is taken over."""
+        """A new data set; of the File Meta Information nothing is taken over. own: Vigie wrote it, some text stays."""
         kept = self._walk(dataset, own=own)
         kept.PatientName = kept.PatientID = self.pseudonyms.subject
         kept.PatientIdentityRemoved = "YES"

@@ -100,21 +100,24 @@ class Exporter:
         try:
             read = dcmread(self.path_of(one), force=True)
             shown = self.deidentifier.apply(read, own=one.is_result)
+            uids = [str(shown[name].value) for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
         except (*UNREADABLE, OSError):  # pydicom raises OSError where a sequence ends too early
             return False
-        pseudonyms = self.deidentifier.pseudonyms
-        folder = self.folder / pseudonyms.subject / str(shown.StudyInstanceUID) / str(shown.SeriesInstanceUID)
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_part_10(shown, folder / f"{shown.SOPInstanceUID}.dcm", like=read)
+        path = self.folder.joinpath(self.deidentifier.pseudonyms.subject, *uids[:2], f"{uids[2]}.dcm")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_part_10(shown, path, like=read)
         return True
 
 
 def _headers(paths: Iterator[Path]) -> Iterator[Dataset]:
+    """Of those that can be read; the others cannot be written either."""
     for path in paths:
         try:
-            yield dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(TAGS))
+            header = dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(TAGS))
         except (*UNREADABLE, OSError):
             continue
+        if "SOPClassUID" in header:
+            yield header
 
 
 def _write_part_10(shown: Dataset, path: Path, *, like: Dataset) -> None:

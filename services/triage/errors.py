@@ -21,6 +21,7 @@ VigieError
 │   ├── DestinationsRefused     a file of destinations or receivers cannot be used
 │   ├── RequestersRefused       a file of those who may ask for storage commitment cannot be used
 │   ├── TenantsRefused          a file of tenants cannot be used
+│   ├── PeersRefused            a file of DICOM peers cannot be used
 │   ├── BlindRefused            a file of blind-first mode cannot be used
 │   ├── PeopleRefused           a file of people cannot be used
 │   ├── ErasureRefused          a study that cannot be erased at this moment
@@ -204,6 +205,10 @@ class ListenerRefused(RejectedError):
 
 class TenantsRefused(RejectedError):
     """A file of tenants cannot be used: the text names file, tenant and field."""
+
+
+class PeersRefused(RejectedError):
+    """A file of DICOM peers cannot be used: the text names file, peer and field, or what it contradicts."""
 
 
 class BlindRefused(RejectedError):

@@ -1,6 +1,7 @@
 """`read_instance`: strict where a receiver promises something, tolerant about all else."""
 
 import contextlib
+import random
 import zlib
 from pathlib import Path
 
@@ -195,6 +196,31 @@ def test_a_wrong_length_is_refused_and_a_gigantic_one_takes_no_memory() -> None:
 def test_a_deflate_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.backends.headers.MAX_INFLATED_BYTES", 10_000)
     assert code_of(as_file(image(rows=200, columns=200), DeflatedExplicitVRLittleEndian)) == "too_large"
+
+
+def test_beyond_a_size_that_is_always_allowed_the_ratio_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    flat, noisy = image(rows=200, columns=200), image(rows=200, columns=200)
+    flat.PixelData, noisy.PixelData = bytes(80_000), random.Random(1).randbytes(80_000)
+    monkeypatch.setattr("services.backends.headers._ALWAYS_BYTES", 50_000)
+    assert code_of(as_file(flat, DeflatedExplicitVRLittleEndian)) == "too_large"
+    assert read_instance(as_file(noisy, DeflatedExplicitVRLittleEndian)).header.rows == 200
+    monkeypatch.setattr("services.backends.headers._ALWAYS_BYTES", 100_000)
+    assert read_instance(as_file(flat, DeflatedExplicitVRLittleEndian)).header.rows == 200
+
+
+def test_more_elements_than_any_object_has_are_refused_wherever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    nested = image()
+    nested.ReferencedImageSequence = Sequence([Dataset() for _ in range(3)])
+    for item in nested.ReferencedImageSequence:
+        item.is_undefined_length_sequence_item = True
+        for number in range(200):
+            item.add_new(0x00111001 + number, "LO", "")
+    nested["ReferencedImageSequence"].is_undefined_length = True
+    content = as_file(nested)
+    assert read_instance(content)
+    monkeypatch.setattr("services.backends.elements.MAX_ELEMENTS", 500)
+    assert code_of(content) == "too_many_elements"
+    assert read_instance(as_file(image()))
 
 
 def test_a_value_that_cannot_be_understood_is_an_absent_value() -> None:

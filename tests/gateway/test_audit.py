@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from deploy.audit import DOCUMENT, document
+from deploy.audit_table import DOCUMENT, document
 from services.backends.audit_spool import AuditSpool
 from services.backends.store.audit_check import check
 from services.gateway.access import accounts

@@ -82,13 +82,18 @@ def test_an_association_that_breaks_off_is_told_as_cut_short(tmp_path: Path) -> 
     assert (came["outcome"], came["reason"]) == (4, "cut_short")
 
 
-def test_who_may_not_associate_is_in_the_trail_once(tmp_path: Path) -> None:
+def test_who_may_not_associate_is_in_the_trail_with_how_often_it_tried(tmp_path: Path) -> None:
     with open_door(tmp_path, calling_ae_titles="CT1,CT2") as door:
         for _ in range(3):
             ae = AE(ae_title="STRANGER")
             ae.add_requested_context(Verification)
             assert ae.associate("127.0.0.1", door.port).is_rejected
-        wait_until(lambda: AuditSpool(tmp_path).count() == 1, what="the event")
-    (rejected,) = settled(tmp_path)
-    assert (rejected["type"], rejected["actors"][0]["name"]) == ("association_rejected", "STRANGER")
-    assert (rejected["kind"], rejected["outcome"]) == ("110113", 8)
+        wait_until(AuditSpool(tmp_path).count, what="the first event")
+        assert door.process.poll() is None
+        door.process.terminate()
+        door.process.wait()
+        wait_until(lambda: AuditSpool(tmp_path).count() == 2, what="the event of those that came after it")
+    events = settled(tmp_path)
+    assert {(one["type"], one["actors"][0]["name"]) for one in events} == {("association_rejected", "STRANGER")}
+    assert {(one["kind"], one["outcome"]) for one in events} == {("110113", 8)}
+    assert sum(int(one["objects"][0]["details"]["count"]) for one in events) == 3

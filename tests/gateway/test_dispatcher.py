@@ -49,11 +49,16 @@ class Store:
         self.poisonous = poisonous
 
     def record(
-        self, instances: Sequence[tuple[Instance, str]], *, now: datetime, tenant: Tenant | None
+        self,
+        instances: Sequence[tuple[Instance, str]],
+        *,
+        now: datetime,
+        tenant: Tenant | None,
+        traceparent: str | None,
     ) -> list[Recorded]:
         if any(one.study.study_instance_uid == self.poisonous for one, _ in instances):
             raise StoreUnavailable("a value that the database refuses")
-        return self._store.record(instances, now=now, tenant=tenant)
+        return self._store.record(instances, now=now, tenant=tenant, traceparent=traceparent)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)

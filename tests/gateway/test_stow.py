@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,7 +19,6 @@ from services.gateway.problems import install_problem_handlers
 from services.gateway.stow import stow_router
 from services.triage.errors import OutOfResources
 from services.triage.ports import KeptFile
-from services.triage.tenant import NO_TENANT
 from tests.support.ct import ct_series, write_series
 from tests.support.peers import free_port, listens, wait_until
 
@@ -31,10 +31,10 @@ class Files(FolderStudyFiles):
 
     full = False
 
-    def keep(self, content: bytes, *, digest: str, received_from: str, tenant: str = NO_TENANT) -> KeptFile:
+    def keep(self, content: bytes, **told: Any) -> KeptFile:
         if self.full:
             raise OutOfResources("no space left")
-        return super().keep(content, digest=digest, received_from=received_from, tenant=tenant)
+        return super().keep(content, **told)
 
 
 @pytest.fixture

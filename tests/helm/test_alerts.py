@@ -26,9 +26,12 @@ from services.gateway.retention import Keeper
 from services.gateway.scrubbing import Scrubbing
 from services.settings import Settings
 from services.triage.commitment import CommitmentRequest
+from services.triage.errors import Reason
 from services.triage.finding import Flag
+from services.triage.job import OrderPriority, Plan
 from services.triage.patient import AdtOutcome
 from services.triage.retention import KEEP_EVERYTHING
+from services.triage.study import VersionKey
 from services.triage.switch import ModelScope
 from tests.helm.conftest import Render, profile
 from tests.support.house import House, chest_with_ball
@@ -88,6 +91,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """Label names of every series that a gateway exports of which everything was used once."""
     ward = Ward(tmp_path_factory.mktemp("ward"))
     ward.analysed(1, found(Flag.URGENT, (0.9, 12.0)))
+    for number in range(11, 17):  # enough for the observatory
+        ward.analysed(number, found(Flag.ROUTINE, (0.7, 5.0)))
+    ward.arrive(2)
+    version, nothing = VersionKey(study_instance_uid=ward.uid(2), number=1), Reason(code="out_of_scope", text="x")
+    told = {"priority": OrderPriority.ROUTINE, "seen": 3, "said": Reason(code="pacs_agrees", text="x")}
+    assert ward.store.complete(version, Plan(jobs=(), out_of_scope=nothing), now=ward.now, **told)
     ward.store.count_message("A08", AdtOutcome.REFUSED)
     request = CommitmentRequest(transaction_uid="2.25.1", calling_ae_title="CT1", objects=(("1.2", "1.3"),))
     ward.store.requests.enter(request, now=ward.now)
@@ -97,7 +106,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     keep = {"rules": KEEP_EVERYTHING, "space": lambda: (1, 2), "interval": timedelta(hours=1)}
     assert Keeper(store=ward.store, files=FolderStudyFiles(ward.folder), **keep).run()
     ward.now += timedelta(days=1)
-    assert turn(ward.store, Settings(data=ward.folder), now=ward.now)
+    assert turn(ward.store, Settings(data=ward.folder, observatory_minimum=5), now=ward.now)
     ward.store.switches.switch_off(ModelScope(model_name=MODEL.name), reason="x", actor="x", now=ward.now)
     scrubbing = Scrubbing(ward.store, ward.files, files_per_s=20, stop=threading.Event())
     for minutes in range(2):

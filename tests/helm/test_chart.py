@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -11,9 +12,11 @@ import yaml
 from helm_python import lint
 
 from deploy.chart import CHART, readme, schema
+from services.backends.peers_file import load_peers
+from services.exposure import dicom_exposures
 from services.settings import Settings
 from tests.helm.conftest import OPERATORS, PROFILES, Manifest, Render, profile
-from tests.helm.manifests import containers, named, pod_labels, pods
+from tests.helm.manifests import containers, named, of_kind, pod_labels, pods
 
 # Labels and ports of the pods that operators make: CloudNativePG pkg/specs/pods.go; RabbitMQ's cluster operator
 # internal/metadata/label.go and internal/resource/statefulset.go, with TLS.
@@ -193,6 +196,7 @@ def test_dicom_over_tls_and_hl7_are_ports_beside_the_dicom_port(render: Render):
             "dnsNames": ["vigie.example"],
         },
         "hl7": {"enabled": True},
+        "insecureWithoutTls": True,
     }
     manifests = render({**profile("hospital"), "door": door, "settings": {"pacs": "/etc/vigie/pacs.toml"}})
     service = named(manifests, "Service", "vigie-dicom")["spec"]["ports"]
@@ -213,6 +217,45 @@ def test_dicom_over_tls_and_hl7_are_ports_beside_the_dicom_port(render: Render):
         if one["apiVersion"] not in OPERATORS:
             kubernetes_validate.validate(one, KUBERNETES[-1], strict=True)
     assert "egress" not in named(render(profile("hospital")), "NetworkPolicy", "vigie-door")["spec"]
+
+
+def test_without_a_word_for_the_plain_port_there_is_tls_alone(render: Render):
+    tls = {"enabled": True, "secret": "vigie-dicom", "clientCertificates": True}
+    door = {"tls": tls, "route": {"enabled": True, "gateway": "front"}, "insecureWithoutTls": False}
+    manifests = render({**profile("hospital"), "door": door})
+    settings = named(manifests, "ConfigMap", "vigie-settings")["data"]
+    assert settings["VIGIE_DICOM"] == "127.0.0.1:11112"
+    assert not any("INSECURE" in name for name in settings)
+    assert [one["name"] for one in named(manifests, "Service", "vigie-dicom")["spec"]["ports"]] == ["dicom-tls"]
+    (container,) = pods(manifests)["vigie-door"]["containers"]
+    assert container["readinessProbe"]["tcpSocket"] == {"port": "dicom-tls"}
+    assert {one["name"] for one in container["ports"]} == {"http", "dicom-tls"}
+    assert [one["metadata"]["name"] for one in of_kind(manifests, "TCPRoute")] == ["vigie-dicom-tls"]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_door_of_a_profile_starts_and_knows_its_callers(
+    render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    manifests = render(profile(name))
+    for key, value in named(manifests, "ConfigMap", "vigie-settings")["data"].items():
+        monkeypatch.setenv(key, value)
+    settings = Settings()
+    assert not dicom_exposures(settings)
+    assert (settings.peers is None) == (name == "evaluation")
+    if settings.peers is not None:
+        (tmp_path / "peers.toml").write_text(named(manifests, "ConfigMap", "vigie-files")["data"]["peers.toml"])
+        peers = load_peers(settings.model_copy(update={"peers": tmp_path / "peers.toml", "destinations": None}))
+        assert peers is not None
+        assert set(peers.by_title) >= {"VIGIE"}
+
+
+def test_a_door_that_nobody_said_may_be_open_does_not_start(render: Render, monkeypatch: pytest.MonkeyPatch):
+    values = {**profile("hospital"), "peers": {}, "door": {}}
+    for key, value in named(render(values), "ConfigMap", "vigie-settings")["data"].items():
+        monkeypatch.setenv(key, value)
+    found = [one.setting for one in dicom_exposures(Settings())]
+    assert found == ["insecure_dicom_any_caller", "insecure_dicom_without_tls"]
 
 
 def test_studies_stay_when_the_release_goes(render: Render):

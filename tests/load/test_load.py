@@ -113,7 +113,9 @@ def phase(*, queued_s: float = 0.4, door: float = 0.3, errors: tuple[str, ...] =
         )
         for t in range(3)
     )
-    return Phase(name="x", an_hour=an_hour, minutes=1, begin=0, end=60, sent=(sent,), times=(times,), samples=samples)
+    return Phase(
+        name="x", an_hour=an_hour, minutes=1, begin=0, end=60, ordered=1, sent=(sent,), times=(times,), samples=samples
+    )
 
 
 def test_a_phase_within_the_limits_is_not_broken_and_tells_what_it_used() -> None:

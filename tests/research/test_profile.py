@@ -2,6 +2,7 @@
 
 from io import BytesIO
 from itertools import count
+from pathlib import Path
 
 import pytest
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c as edition
@@ -9,9 +10,11 @@ from pydicom import DataElement, Dataset, dcmread, dcmwrite
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataset import FileMetaDataset
 from pydicom.tag import Tag
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
+from services.backends.store.archive import StoredInstance
 from services.research.deidentify import Deidentifier
+from services.research.export import Allowed, Exporter
 from services.research.pseudonyms import Pseudonyms
 from services.research.recipe import Option, Recipe
 from services.research.table import PATIENT_CHARACTERISTICS, Action, actions
@@ -180,6 +183,51 @@ def test_of_descriptions_known_words_stay_and_names_go() -> None:
 def test_the_pixels_are_as_they_were() -> None:
     image = ct_series(slices=3)[0]
     assert Deidentifier(pseudonyms=PSEUDONYMS, recipe=Recipe()).apply(image).PixelData == image.PixelData
+
+
+def test_compressed_pixels_are_as_they_were_in_their_transfer_syntax(tmp_path: Path) -> None:
+    image = ct_series(slices=3)[0]
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.compress(RLELossless, generate_instance_uid=False)
+    image.save_as(tmp_path / "in.dcm", enforce_file_format=True)
+    exporter = Exporter(
+        folder=tmp_path / "out",
+        deidentifier=Deidentifier(pseudonyms=PSEUDONYMS, recipe=Recipe()),
+        allowed=Allowed(),
+        path_of=lambda _: tmp_path / "in.dcm",
+    )
+    (series,) = exporter.study([stored(image)])
+    (path,) = (tmp_path / "out").rglob("*.dcm")
+    written = dcmread(path)
+    assert (series.instances, written.file_meta.TransferSyntaxUID) == (1, RLELossless)
+    assert (written.pixel_array == image.pixel_array).all()
+
+
+def test_a_file_that_cannot_be_read_is_counted_and_stops_nothing(tmp_path: Path) -> None:
+    image = ct_series(slices=3)[0]
+    (tmp_path / "good").write_bytes(part10(image))
+    (tmp_path / "bad").write_bytes(b"no DICOM at all")
+    exporter = Exporter(
+        folder=tmp_path / "out",
+        deidentifier=Deidentifier(pseudonyms=PSEUDONYMS, recipe=Recipe()),
+        allowed=Allowed(),
+        path_of=lambda one: tmp_path / one.digest,
+    )
+    (series,) = exporter.study([stored(image, "good"), stored(image, "bad")])
+    assert (series.instances, series.unreadable) == (1, 1)
+
+
+def stored(image: Dataset, digest: str = "") -> StoredInstance:
+    return StoredInstance(
+        study_instance_uid=image.StudyInstanceUID,
+        series_instance_uid=image.SeriesInstanceUID,
+        sop_instance_uid=image.SOPInstanceUID,
+        sop_class_uid=image.SOPClassUID,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        modality="CT",
+        digest=digest,
+    )
 
 
 def test_what_the_options_retain_is_in_the_table() -> None:

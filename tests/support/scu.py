@@ -57,14 +57,17 @@ class Door:
 
 @contextmanager
 def open_door(
-    data: Path, *, stderr: IO[bytes] | None = None, under: Sequence[str] = (), **settings: str
+    data: Path, *, stderr: IO[bytes] | None = None, under: Sequence[str] = (), first: str = "", **settings: str
 ) -> Iterator[Door]:
-    """Run a door on a free port, as an argument of `under`; `settings` by their names, without VIGIE_."""
+    """Run a door on a free port, as an argument of `under`; `settings` by their names, without VIGIE_.
+
+    first: what the process does before.
+    """
     port = free_port()
     values = {"data": str(data), "dicom": f"127.0.0.1:{port}"} | settings
     environment = os.environ | {f"VIGIE_{name.upper()}": value for name, value in values.items()}
     with subprocess.Popen(
-        [*under, sys.executable, "-c", RUN_DOOR], env=environment, stderr=stderr, start_new_session=True
+        [*under, sys.executable, "-c", first + RUN_DOOR], env=environment, stderr=stderr, start_new_session=True
     ) as process:
         try:
             wait_until(lambda: listens(port), what="the door listening")
@@ -80,9 +83,10 @@ def associate(
     *,
     sop_classes: Sequence[str] = (CTImageStorage,),
     transfer_syntaxes: Sequence[str] = (ExplicitVRLittleEndian,),
+    calling: str = "TEST_SCU",
 ) -> Iterator[Association]:
     """An established association, one presentation context per SOP class and transfer syntax."""
-    ae = AE(ae_title="TEST_SCU")
+    ae = AE(ae_title=calling)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 20
     contexts = [build_context(sop_class, syntax) for sop_class in sop_classes for syntax in transfer_syntaxes]
     association = ae.associate("127.0.0.1", port, contexts=contexts)

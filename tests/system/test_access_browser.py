@@ -120,3 +120,21 @@ def test_a_lead_switches_off_and_on_and_recalls_what_was_kept(desk: Desk) -> Non
     page.get_by_role("button", name="Count them first").click()
     expect(page.get_by_text("would be recalled.")).to_be_visible()
     assert violations(page) == []
+
+
+def test_an_auditor_finds_in_the_trail_who_opened_a_study(desk: Desk) -> None:
+    page, uid = desk.page, desk.ward.uid(1)
+    page.context.clear_cookies()
+    sign_in(desk, "reader")
+    page.goto(f"{desk.root}/studies/{uid}")
+    page.context.clear_cookies()
+    sign_in(desk, "auditor")
+    page.get_by_role("link", name="Audit").click()
+    page.get_by_label("Study Instance UID").fill(uid)
+    page.get_by_label("What happened").select_option("Page of a study opened")
+    page.get_by_role("button", name="Look").click()
+    row = page.get_by_role("row").filter(has_text="Page of a study opened")
+    expect(row).to_contain_text("reader")
+    expect(row.get_by_role("link")).to_have_attribute("href", f"/studies/{uid}")
+    row.get_by_text("All of").click()
+    assert violations(page) == []

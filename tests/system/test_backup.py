@@ -12,7 +12,7 @@ import pytest
 from services.backends.senders import CStoreSender
 from tests.support.ct import write_series
 from tests.support.house import chest_with_ball
-from tests.support.peers import wait_until
+from tests.support.peers import listens, wait_until
 from tests.support.postgres import BINARIES
 from tests.support.standalone import Running, standalone
 
@@ -78,7 +78,8 @@ def analysed(running: Running, series, folder):
     send(series, folder, running.address)
     uid = series[0].StudyInstanceUID
     wait_until(lambda: len(running.events("delivered")) >= 1, timeout_s=60, what="the result delivered")
-    answer = {"verdict_id": "a" * 32, "answer": "unsure", "comment": "see the prior", "page": "study"}
+    result_id = get(running, f"/api/studies/{uid}").json()["summary"]["result_id"]
+    answer = {"verdict_id": "a" * 32, "answer": "accept", "result_id": result_id, "comment": "see the prior"}
     url = f"http://127.0.0.1:{running.http_port}/api/studies/{uid}/verdicts"
     httpx.post(url, json=answer, timeout=60).raise_for_status()
     return uid
@@ -105,8 +106,8 @@ def test_an_empty_machine_serves_the_same_after_a_restore(tmp_path, databases):
     restored = vigie("restore", backup, data=data, settings=after)
     assert restored.returncode == 0, restored.stdout + restored.stderr
     with standalone(data, **options, **after) as running:
+        wait_until(lambda: listens(running.http_port), timeout_s=60, what="the desk listening")
         assert served(running, uid) == expected
-        wait_until(lambda: running.events("part_started"))
         assert running.stop() == 0
     assert len(list((tmp_path / "out").rglob("*.dcm"))) == sent_before
     assert vigie("restore", backup, data=data, settings=after).returncode == 1

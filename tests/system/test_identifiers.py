@@ -76,7 +76,7 @@ def texts_of_the_database(path: Path) -> Iterator[bytes]:
             ("delivery", "reason_text"),
             ("result", "reason_text"),
             ("board", "reason_text"),
-            ("history", "what || cause || actor"),
+            ("event", "what || cause || actor"),
         ):
             for (text,) in database.execute(f"SELECT {columns} FROM {table}"):
                 yield str(text).encode()
@@ -144,7 +144,8 @@ def test_no_identifier_of_a_patient_leaves_by_logs_metrics_messages_spans_or_err
     assert spans.raw
     assert len(reasons) > 20
     for line in log.splitlines():
-        json.loads(line)
+        # but for what the command itself says to the person who typed it
+        assert line.startswith((b" ", b"Stopped")) or json.loads(line)["event"]
         assert patient.traces(line) == set(), line
     for what in (metrics, ready, *messages, *spans.raw, *reasons):
         assert patient.traces(what) == set(), what

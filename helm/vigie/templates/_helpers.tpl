@@ -224,3 +224,8 @@ spec:
 {{- $kept := lookup "v1" "Secret" .root.Release.Namespace .name -}}
 {{- if $kept }}{{ get $kept.data "password" | b64dec }}{{ else }}{{ randAlphaNum 40 }}{{ end }}
 {{- end }}
+
+{{- /* Whether the door serves the plain DICOM port: where TLS is not there either, it says why it does not start. */ -}}
+{{- define "vigie.plainDicom" -}}
+{{- if or .Values.door.insecureWithoutTls (not .Values.door.tls.enabled) }}true{{ end -}}
+{{- end }}

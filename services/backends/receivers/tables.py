@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from services.backends.hosts import require_no_link_local
 from services.backends.receivers.codes import STANDARD, SYSTEMS, Concept, parse_code
 from services.backends.receivers.source import known_keyword
 from services.backends.senders.link import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Link
@@ -46,6 +47,7 @@ def _url(text: str) -> str:
         raise ValueError("an address holds no credentials: put them into the file of VIGIE_NOTIFICATION_CREDENTIALS")
     if not complete or parts.fragment:
         raise ValueError(f"'{text}' is no URL: write https://HOST[:PORT]/PATH")
+    require_no_link_local(parts.hostname or "")
     return text.rstrip("/")
 
 

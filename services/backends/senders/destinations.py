@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from services.backends.hosts import require_no_link_local
 from services.triage.result import Destination
 
 DICOM = "dicom"
@@ -78,5 +79,6 @@ def _web_root(text: str) -> str:
         raise ValueError("a destination holds no credentials: put them into the file of VIGIE_STOW_CREDENTIALS")
     if not host or parts.query or parts.fragment:
         raise ValueError(f"'{text}' is no DICOMweb root: write https://HOST[:PORT]/PATH")
+    require_no_link_local(host)
     place = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{place}{f':{port}' if port else ''}{parts.path.rstrip('/')}"

@@ -1,10 +1,11 @@
-"""How a connection to a DICOM peer is made: its timeouts, and TLS (PS3.15 B.9, the BCP 195 profile)."""
+"""How a connection to a DICOM peer is made: its timeouts, and TLS by the BCP 195 profile (PS3.15 B.12)."""
 
 import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.backends.bcp195 import apply_profile, trust
 from services.triage.errors import DestinationUnavailable
 
 CONNECT_TIMEOUT_S = 10.0
@@ -29,12 +30,14 @@ class Tls:
         """For connections of a client; TLS 1.2 or newer. Raises DestinationUnavailable: a file cannot be used."""
         try:
             context = ssl.create_default_context(cafile=self.ca)
+            apply_profile(context)
+            if self.ca is not None:
+                trust(context, self.ca)
             if self.certificate is not None:
                 context.load_cert_chain(self.certificate, self.key, password=no_passphrase)
         except (OSError, ValueError) as error:
             text = f"a certificate or key for TLS cannot be used: {type(error).__name__}"
             raise DestinationUnavailable(text) from error
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.check_hostname = self.check_server_name
         return context
 

@@ -244,17 +244,23 @@ def pruned(connection: Connection) -> AuditAnchor | None:
     return None if row is None else AuditAnchor(sequence=row.sequence, digest=row.digest, at=row.pruned_at)
 
 
+def patient_of(connection: Connection, study_instance_uid: str) -> AuditObject | None:
+    """The patient of a study as the trail knows them, None where no ID is known: for who deletes it in between."""
+    columns = study.c.patient_id, study.c.issuer_of_patient_id, study.c.tenant_issuer
+    row = connection.execute(sa.select(*columns).where(study.c.study_instance_uid == study_instance_uid)).first()
+    if row is None or not row.patient_id:
+        return None
+    issuer = row.issuer_of_patient_id or row.tenant_issuer
+    digest = _keyed(_key(connection), f"{issuer}\n{row.patient_id}")
+    return AuditObject(kind=AuditObjectKind.PATIENT, object_id=digest)
+
+
 def _with_patient(connection: Connection, event: AuditEvent) -> AuditEvent:
     uid = event.first(AuditObjectKind.STUDY)
     if uid is None or event.first(AuditObjectKind.PATIENT) is not None:
         return event
-    columns = study.c.patient_id, study.c.issuer_of_patient_id, study.c.tenant_issuer
-    row = connection.execute(sa.select(*columns).where(study.c.study_instance_uid == uid)).first()
-    if row is None or not row.patient_id:
-        return event
-    issuer = row.issuer_of_patient_id or row.tenant_issuer
-    digest = _keyed(_key(connection), f"{issuer}\n{row.patient_id}")
-    return replace(event, objects=(*event.objects, AuditObject(kind=AuditObjectKind.PATIENT, object_id=digest)))
+    patient = patient_of(connection, uid)
+    return event if patient is None else replace(event, objects=(*event.objects, patient))
 
 
 def _key(connection: Connection) -> bytes:

@@ -107,8 +107,13 @@ def put(connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]])
 
 def add_one(connection: Connection, table: sa.Table, key: dict[str, Any], counter: str) -> None:
     """Count up the row of this primary key; the first time it is inserted, with 1."""
-    insert = _insert(connection)(table).values({**key, counter: 1})
-    up = {counter: table.c[counter] + 1}
+    add(connection, table, key, counter, 1)
+
+
+def add(connection: Connection, table: sa.Table, key: dict[str, Any], counter: str, count: int) -> None:
+    """Count up the row of this primary key by so many; the first time it is inserted, with them."""
+    insert = _insert(connection)(table).values({**key, counter: count})
+    up = {counter: table.c[counter] + count}
     connection.execute(insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=up))
 
 

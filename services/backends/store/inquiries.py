@@ -8,10 +8,11 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
-from services.backends.store import announcements, history
+from services.backends.store import announcements, audit_events, history
 from services.backends.store.engine import insert_new, locked, reading, writing
 from services.backends.store.frozen import own_objects
 from services.backends.store.tables import inquiry, instance, study_version
+from services.triage.audit_types import AuditType
 from services.triage.completeness import Answer, Evidence, Inquired
 from services.triage.study import StudyState, VersionKey
 
@@ -69,6 +70,9 @@ class Inquiries:
             connection.execute(sa.update(inquiry).where(*this).values(asked=inquiry.c.asked + 1, **values))
             if answer.outcome is Inquired.MORE and row.outcome != Inquired.MORE:
                 _note_waiting(connection, version, answer, now)
+            if answer.outcome not in (Inquired.NOT_ASKED, Inquired.UNREACHABLE):
+                uid, told = version.study_instance_uid, {"answer": answer.outcome.value, "text": answer.text}
+                audit_events.of_a_study(connection, AuditType.PACS_ASKED, uid, actor="asking", now=now, **told)
 
     def here(self, study_instance_uid: str) -> dict[str, int]:
         """Series Instance UID -> how many instances of it are here, each UID once; our own results are not counted."""

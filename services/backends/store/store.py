@@ -41,6 +41,7 @@ from services.backends.store.inquiries import Inquiries
 from services.backends.store.observations import Observations
 from services.backends.store.readings import Readings
 from services.backends.store.reconciliations import Reconciliations
+from services.backends.store.refusals import Refusals
 from services.backends.store.research import Research
 from services.backends.store.restored import Restored
 from services.backends.store.retaining import Retaining
@@ -97,7 +98,8 @@ class SqlStudyStore:
     a reader has assessed the study; `clock` tells the reads whether it still is. `research`: what is exported.
     `switches`, `campaigns`: models that are switched off, recalls of a period. `sessions`: of who signed in.
     `audit`: `services.triage.ports.AuditTrail`; `audit_feeds`: how far who gets it has come. `retaining`: images that
-    go by rule. `erasing`: a patient's data. `restored`: a database that was put back from a copy.
+    go by rule. `erasing`: a patient's data. `restored`: a database that was put back from a copy. `refusals`: how many
+    callers the doors turned away.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class SqlStudyStore:
         self.retaining = Retaining(engine)
         self.erasing = Erasing(engine)
         self.restored = Restored(engine)
+        self.refusals = Refusals(engine)
         self.inquiries = Inquiries(engine)
         self.announcements = Announcements(engine)
         self.reconciliations = Reconciliations(engine)

@@ -783,3 +783,11 @@ lost_file = sa.Table(
     Column("fault", WORD, nullable=False),
     Column("found_at", UtcTime, nullable=False),
 )
+
+# reason: `services.gateway.refusals.RefusedFor`
+caller_refusal = sa.Table(
+    "caller_refusal",
+    metadata,
+    Column("reason", WORD, primary_key=True),
+    Column("total", sa.BigInteger().with_variant(Integer, "sqlite"), nullable=False),
+)

@@ -90,11 +90,10 @@ def search(request: Request, desk: TheDesk, person: Auditor, asked: Annotated[As
 
 def _page(request: Request, desk: Desk, person: Person, asked: Asked) -> Response:
     query = asked.query(desk)
+    head, gone = desk.store.audit.head(), desk.store.audit.pruned()
     found = desk.store.audit.find(query, limit=SHOWN + 1)
     _note(request, person, query)
     lines = [Line(record) for record in found[:SHOWN]]
-    head = desk.store.audit.head()
-    gone = desk.store.audit.pruned()
     context = {
         "asked": asked,
         "digest": query.patient,

@@ -7,7 +7,6 @@ for a reason.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from urllib.parse import parse_qs
 
 from services.triage.audit_types import AuditType
@@ -47,7 +46,6 @@ class Way:
     case: str = ""
 
 
-@lru_cache(maxsize=4096)
 def _by_path(method: str, path: str) -> Way | None:
     asked = "GET" if method == "HEAD" else method
     for each, pattern, type_ in _COMPILED:

@@ -68,7 +68,7 @@ class StoredFile:
             return False
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes as they were received; only File Meta Information that is missing is written in front."""
+        """The bytes as they were received; only the preamble is made harmless, and File Meta Information completed."""
         with self.path.open("rb") as file:
             offset = _data_set_offset(file)
             if offset is not None:
@@ -80,6 +80,8 @@ class StoredFile:
                     source_ae_title=part10.IMPLEMENTATION_VERSION_NAME,
                 )
                 file.seek(offset)
+            else:
+                yield part10.harmless(file.read(part10.PREAMBLE_BYTES))
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
 
@@ -102,6 +104,7 @@ class StoredFile:
         try:
             dataset = dcmread(self.path, force=True)
             _complete_file_meta(dataset, self.instance)
+            dataset.preamble = bytes(part10.PREAMBLE_BYTES)  # what is written anew is no TIFF any more
             if self.is_encapsulated and "PixelData" in dataset:
                 # never a new UID: the caller asked for this instance, and nothing is lost by decoding
                 dataset.decompress(as_rgb=True, generate_instance_uid=False)
