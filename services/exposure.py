@@ -1,25 +1,71 @@
-"""What of a configuration would be open to others by oversight: a listener refuses to start then, unless told by name.
+"""What the settings would leave open to whoever reaches a listener: nothing listens beyond this machine by accident.
 
-Loopback is nobody else's. Each exposure has a flag, and a setting of the same name, that says: this is meant.
+Pure: settings in, a list out. The commands that open listeners refuse to start while the list is not empty. Each
+exposure has a flag, and a setting of the same name, that says: this is meant.
 """
 
-import ipaddress
+import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from services.settings import Settings
+from services.triage.errors import ExposureRefused
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exposure:
-    """setting: by which it is allowed, without VIGIE_, lower case. text: what is open, and the way out of it."""
+    """setting: by which it is allowed, as a field of `Settings`. missing: what is open. remedy: what mends it."""
 
     setting: str
-    text: str
+    missing: str
+    remedy: str
 
     @property
-    def flag(self) -> str:
-        """As it is written on the command line."""
-        return f"--{self.setting.replace('_', '-')}"
+    def way_out(self) -> str:
+        """What mends it, and the flag that allows it."""
+        flag, variable = f"--{self.setting.replace('_', '-')}", f"VIGIE_{self.setting.upper()}"
+        return f"{self.remedy}, or say that you mean it: {flag} ({variable}=true)."
+
+    def __str__(self) -> str:
+        return f"{self.missing}. {self.way_out}"
+
+
+def exposures(settings: Settings, *, http: bool, dicom: bool) -> tuple[Exposure, ...]:
+    """All of them. http, dicom: which listeners the command opens; HL7's goes with DICOM's."""
+    found = http_exposures(settings) if http else []
+    return (*found, *dicom_exposures(settings), *hl7_exposures(settings)) if dicom else tuple(found)
+
+
+def refuse_exposure(settings: Settings, *, http: bool, dicom: bool) -> None:
+    """Raises ExposureRefused, naming each."""
+    if found := exposures(settings, http=http, dicom=dicom):
+        raise ExposureRefused("exposed", "\n".join(map(str, found)))
+
+
+def http_exposures(settings: Settings) -> list[Exposure]:
+    """Of the HTTP server, those that are not allowed by name."""
+    if is_loopback(settings.http):
+        return []
+    found = []
+    if settings.people is None and settings.oidc is None and not settings.insecure_http_without_sign_in:
+        found.append(
+            Exposure(
+                setting="insecure_http_without_sign_in",
+                missing=f"Whoever reaches http {settings.http} would see and do everything: nobody has to sign in",
+                remedy="Name the people (VIGIE_PEOPLE) or the identity provider (VIGIE_OIDC), listen on 127.0.0.1",
+            )
+        )
+    speaks_tls = settings.https or settings.http_certificate is not None
+    if not speaks_tls and not settings.insecure_http_without_tls:
+        found.append(
+            Exposure(
+                setting="insecure_http_without_tls",
+                missing=f"Whoever listens on the network would read patients and keys on http {settings.http}: no TLS",
+                remedy="Give it a certificate (VIGIE_HTTP_CERTIFICATE, VIGIE_HTTP_KEY), or have a proxy speak TLS and "
+                "say so (VIGIE_HTTPS=true), listen on 127.0.0.1",
+            )
+        )
+    return found
 
 
 def dicom_exposures(settings: Settings) -> list[Exposure]:
@@ -31,16 +77,16 @@ def dicom_exposures(settings: Settings) -> list[Exposure]:
         found.append(
             Exposure(
                 setting="insecure_dicom_any_caller",
-                text=f"the DICOM listener at {reachable[0]} would take images from whoever reaches it: name the "
-                "callers in the file of VIGIE_PEERS (deploy/peers.toml)",
+                missing=f"The DICOM listener at {reachable[0]} would take images from whoever reaches it",
+                remedy="Name the callers in the file of VIGIE_PEERS (deploy/peers.toml)",
             )
         )
     if not is_loopback(settings.dicom) and not settings.insecure_dicom_without_tls:
         found.append(
             Exposure(
                 setting="insecure_dicom_without_tls",
-                text=f"the DICOM listener at {settings.dicom} would take patient data in the clear: have "
-                "VIGIE_DICOM on 127.0.0.1, and VIGIE_DICOM_TLS at the address that senders know",
+                missing=f"The DICOM listener at {settings.dicom} would take patient data in the clear",
+                remedy="Have VIGIE_DICOM on 127.0.0.1, and VIGIE_DICOM_TLS at the address that senders know",
             )
         )
     return found
@@ -55,24 +101,17 @@ def hl7_exposures(settings: Settings) -> list[Exposure]:
     return [
         Exposure(
             setting="insecure_hl7_without_mutual_tls",
-            text=f"the HL7 listener at {settings.hl7} would let whoever reaches it say whose a study is, in the clear: "
-            "set VIGIE_HL7_CERTIFICATE, VIGIE_HL7_KEY and VIGIE_HL7_CA",
+            missing=f"The HL7 listener at {settings.hl7} would let whoever reaches it say whose a study is, in the "
+            "clear",
+            remedy="Set VIGIE_HL7_CERTIFICATE, VIGIE_HL7_KEY and VIGIE_HL7_CA",
         )
     ]
 
 
 def is_loopback(address: str) -> bool:
-    """Whether HOST:PORT is reached from this machine alone."""
-    host = address.rpartition(":")[0].strip("[]")
+    """Whether HOST:PORT, or a host, is reached from this machine alone; a name other than localhost may be anything."""
+    host = address.rpartition(":")[0].strip("[]") if re.search(r"(^[^:]*|\]):\d*$", address) else address.strip("[]")
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def told(exposures: list[Exposure]) -> str:
-    """For the person who started it."""
-    return "\n".join(
-        f"Not started: {each.text}. Where that is meant: {each.flag}, or VIGIE_{each.setting.upper()}=true."
-        for each in exposures
-    )

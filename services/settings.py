@@ -32,7 +32,8 @@ def _days(days: float | None) -> timedelta | None:
 class Settings(BaseSettings):
     """Every setting, its default, and what it means. Flags of the command line win over the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="VIGIE_", validate_default=True, extra="ignore")
+    # a variable that is set to nothing is one that is not set: so do compose files and charts leave one out
+    model_config = SettingsConfigDict(env_prefix="VIGIE_", validate_default=True, extra="ignore", env_ignore_empty=True)
 
     data: Path = Field(Path(platformdirs.user_data_dir("vigie")), description="Folder of everything that is kept.")
     database_url: SecretStr | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data folder.")
@@ -72,6 +73,26 @@ class Settings(BaseSettings):
         3600.0, gt=0, description="So often the observatory looks for alarms, in one process of all."
     )
     http: str = Field("127.0.0.1:8000", description="HOST:PORT of the HTTP API and the work list.")
+    http_certificate: Path | None = Field(
+        None, description="Certificate of the HTTP server, with its chain (PEM); with it: TLS only."
+    )
+    http_key: Path | None = Field(None, description="The key of that certificate (PEM), without a passphrase.")
+    http_connections: int = Field(
+        1000, ge=10, description="HTTP connections at the same time; more are closed. A page that is open holds one."
+    )
+    requests_per_minute: int = Field(
+        1200,
+        ge=0,
+        description="Searches and API requests of one caller in a minute; then 429 until some time has passed. Images "
+        "are not counted. 0: no limit.",
+    )
+    max_stow_parts: int = Field(10_000, ge=1, description="Instances in one STOW-RS request.")
+    insecure_http_without_sign_in: bool = Field(
+        False, description="Serve HTTP beyond this machine although nobody has to sign in."
+    )
+    insecure_http_without_tls: bool = Field(
+        False, description="Serve HTTP beyond this machine although neither it nor a proxy speaks TLS."
+    )
     dicomweb_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Origins of web viewers that may use DICOMweb (CORS), comma-separated: https://viewer.example. "
@@ -174,6 +195,14 @@ class Settings(BaseSettings):
         None,
         description="TOML file: people who may sign in at the desk, with their roles, and machines with what they may "
         "do (deploy/people.toml, docs/roles.md). Default: whoever reaches the desk may do everything.",
+    )
+    oidc: Path | None = Field(
+        None,
+        description="TOML file: the identity provider where people sign in (OpenID Connect), and what its roles mean "
+        "here (deploy/oidc.toml, docs/sign-in.md). Default: none.",
+    )
+    oidc_client_secret: SecretStr | None = Field(
+        None, description="Our secret at the identity provider; default: we are a public client there (PKCE alone)."
     )
     session_key: SecretStr | None = Field(
         None,
@@ -334,8 +363,17 @@ class Settings(BaseSettings):
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_not_set(cls, values: dict[str, object]) -> dict[str, object]:
+        """As for variables: an optional setting that a flag sets to nothing is not set."""
+        optional = {name for name, field in cls.model_fields.items() if field.default is None}
+        return {name: value for name, value in values.items() if value != "" or name not in optional}
+
     @model_validator(mode="after")
     def _tls_is_complete(self) -> "Settings":
+        if (self.http_certificate is None) != (self.http_key is None):
+            raise ValueError("VIGIE_HTTP_CERTIFICATE and VIGIE_HTTP_KEY go together")
         if self.dicom_tls and not (self.dicom_tls_certificate and self.dicom_tls_key):
             raise ValueError("VIGIE_DICOM_TLS needs VIGIE_DICOM_TLS_CERTIFICATE and VIGIE_DICOM_TLS_KEY")
         return self

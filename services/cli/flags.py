@@ -7,16 +7,19 @@ import typer
 from pydantic import ValidationError
 
 from services.backends.blind_file import load_blind
+from services.backends.oidc.file import load_oidc
 from services.backends.pacs import load_pacs
 from services.backends.peers_file import load_peers
 from services.backends.people_file import load_people
 from services.backends.receivers import addressees
 from services.backends.senders import requesters, tenants_in_force
-from services.exposure import dicom_exposures, hl7_exposures, told
+from services.exposure import refuse_exposure
 from services.settings import Settings
 from services.triage.errors import (
     BlindRefused,
     DestinationsRefused,
+    ExposureRefused,
+    OidcRefused,
     PacsRefused,
     PeersRefused,
     PeopleRefused,
@@ -31,6 +34,14 @@ Hl7 = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Where HL7 v2 ADT (A08, A40) is taken over MLLP; off without.")
 ]
 AeTitle = Annotated[str | None, typer.Option(help="Our AE title.")]
+WithoutSignIn = Annotated[
+    bool | None,
+    typer.Option("--insecure-http-without-sign-in", help="Serve HTTP beyond this machine though nobody must sign in."),
+]
+HttpWithoutTls = Annotated[
+    bool | None,
+    typer.Option("--insecure-http-without-tls", help="Serve HTTP beyond this machine though nothing speaks TLS."),
+]
 QuietPeriod = Annotated[
     float | None, typer.Option(metavar="SECONDS", help="A study is complete when nothing arrived for so long.")
 ]
@@ -38,7 +49,7 @@ AnyCaller = Annotated[
     bool | None,
     typer.Option("--insecure-dicom-any-caller", help="Whoever reaches the DICOM listener from elsewhere may send."),
 ]
-WithoutTls = Annotated[
+DicomWithoutTls = Annotated[
     bool | None,
     typer.Option("--insecure-dicom-without-tls", help="The DICOM listener is reached from elsewhere without TLS."),
 ]
@@ -80,6 +91,8 @@ def settings_from(
         load_peers(settings)
         if settings.people is not None:
             load_people(settings.people, [one.name for one in tenants.tenants])
+        if settings.oidc is not None:
+            load_oidc(settings.oidc, [one.name for one in tenants.tenants])
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise typer.BadParameter(wrong) from error
@@ -87,6 +100,7 @@ def settings_from(
         ValueError,
         BlindRefused,
         DestinationsRefused,
+        OidcRefused,
         PeersRefused,
         PeopleRefused,
         RequestersRefused,
@@ -106,8 +120,9 @@ def gateway_settings_from(**flags: Any) -> Settings:
     return settings
 
 
-def refuse_exposures(settings: Settings) -> None:
-    """End with exit code 1 where a listener would be open by oversight; every exposure is told at once."""
-    if exposures := [*dicom_exposures(settings), *hl7_exposures(settings)]:
-        typer.secho(told(exposures), err=True, fg="red")
-        raise typer.Exit(1)
+def closed(settings: Settings, *, http: bool, dicom: bool) -> None:
+    """No listener is left open by accident. Raises BadParameter (exit code 2)."""
+    try:
+        refuse_exposure(settings, http=http, dicom=dicom)
+    except ExposureRefused as error:
+        raise typer.BadParameter(error.reason.text) from error

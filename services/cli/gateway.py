@@ -9,14 +9,17 @@ from services.cli.flags import (
     AnyCaller,
     Data,
     Dicom,
+    DicomWithoutTls,
     Hl7,
     Hl7WithoutTls,
     Http,
+    HttpWithoutTls,
     QuietPeriod,
-    WithoutTls,
+    WithoutSignIn,
+    closed,
     gateway_settings_from,
-    refuse_exposures,
 )
+from services.gateway.http_tls import http_tls
 from services.gateway.role import Role
 from services.gateway.tls import listener_tls
 from services.logs import configure_logging
@@ -40,8 +43,10 @@ def gateway(
     hl7: Hl7 = None,
     ae_title: AeTitle = None,
     quiet_period: QuietPeriod = None,
+    insecure_http_without_sign_in: WithoutSignIn = None,
+    insecure_http_without_tls: HttpWithoutTls = None,
     insecure_dicom_any_caller: AnyCaller = None,
-    insecure_dicom_without_tls: WithoutTls = None,
+    insecure_dicom_without_tls: DicomWithoutTls = None,
     insecure_hl7_without_mutual_tls: Hl7WithoutTls = None,
 ) -> None:
     """Run the gateway alone; any number may run side by side on one database and one data folder.
@@ -56,17 +61,19 @@ def gateway(
         hl7=hl7,
         ae_title=ae_title,
         quiet_period=quiet_period,
+        insecure_http_without_sign_in=insecure_http_without_sign_in,
+        insecure_http_without_tls=insecure_http_without_tls,
         insecure_dicom_any_caller=insecure_dicom_any_caller,
         insecure_dicom_without_tls=insecure_dicom_without_tls,
         insecure_hl7_without_mutual_tls=insecure_hl7_without_mutual_tls,
     )
-    if role.is_door:
-        refuse_exposures(settings)
+    closed(settings, http=True, dicom=role.is_door)
     configure_logging(settings.log_level)
     parts = in_service(GATEWAY[role], settings)
     try:
         if role.is_door:
             listener_tls(settings)  # said here once, and not by the door again and again
+        http_tls(settings)
         supervise(parts, settings, listens_on=addresses(parts, settings))
     except (CannotStart, CertificatesRefused) as error:
         typer.secho(f"vigie gateway: {error}", err=True, fg="red")

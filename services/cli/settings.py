@@ -15,7 +15,7 @@ def settings() -> None:
     table = Table("Variable", "Value", "From", "Meaning")
     for name, field in Settings.model_fields.items():
         variable = f"VIGIE_{name.upper()}"
-        origin = "environment" if variable in os.environ else "default"
+        origin = "environment" if os.environ.get(variable) else "default"
         table.add_row(variable, str(getattr(in_force, name)), origin, field.description or "")
     Console().print(table) if os.isatty(1) else _plain(in_force)
 

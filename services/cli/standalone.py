@@ -11,15 +11,18 @@ from services.cli.flags import (
     AnyCaller,
     Data,
     Dicom,
+    DicomWithoutTls,
     Hl7,
     Hl7WithoutTls,
     Http,
+    HttpWithoutTls,
     QuietPeriod,
     SendTo,
-    WithoutTls,
+    WithoutSignIn,
+    closed,
     gateway_settings_from,
-    refuse_exposures,
 )
+from services.gateway.http_tls import http_tls
 from services.gateway.tls import listener_tls
 from services.settings import Settings
 from services.standalone import run_standalone
@@ -35,8 +38,10 @@ def standalone(
     ae_title: AeTitle = None,
     quiet_period: QuietPeriod = None,
     send_to: SendTo = None,
+    insecure_http_without_sign_in: WithoutSignIn = None,
+    insecure_http_without_tls: HttpWithoutTls = None,
     insecure_dicom_any_caller: AnyCaller = None,
-    insecure_dicom_without_tls: WithoutTls = None,
+    insecure_dicom_without_tls: DicomWithoutTls = None,
     insecure_hl7_without_mutual_tls: Hl7WithoutTls = None,
 ) -> None:
     """Run everything on this machine: DICOM listener, work list, analysis and delivery.
@@ -51,14 +56,17 @@ def standalone(
         ae_title=ae_title,
         quiet_period=quiet_period,
         send_to=send_to,
+        insecure_http_without_sign_in=insecure_http_without_sign_in,
+        insecure_http_without_tls=insecure_http_without_tls,
         insecure_dicom_any_caller=insecure_dicom_any_caller,
         insecure_dicom_without_tls=insecure_dicom_without_tls,
         insecure_hl7_without_mutual_tls=insecure_hl7_without_mutual_tls,
     )
-    refuse_exposures(settings)
+    closed(settings, http=True, dicom=True)
     console = Console(stderr=True)
     try:
-        listener_tls(settings)  # said here once, and not by the door again and again
+        listener_tls(settings)  # said here once, and not by the parts again and again
+        http_tls(settings)
         run_standalone(settings, announce=lambda: console.print(_welcome(settings)))
     except (CannotStart, CertificatesRefused) as error:
         console.print(f"vigie standalone: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
@@ -73,7 +81,7 @@ def _welcome(settings: Settings) -> Table:
         table.add_row("DICOM over TLS", f"{settings.ae_title}@{settings.dicom_tls}")
     if settings.hl7 is not None:
         table.add_row("HL7 ADT", settings.hl7)
-    table.add_row("Work list", f"http://{settings.http}/")
+    table.add_row("Work list", f"{'https' if settings.http_certificate else 'http'}://{settings.http}/")
     table.add_row("Data", str(settings.data))
     if tenants := tenants_in_force(settings).tenants:
         table.add_row("Tenants", ", ".join(one.name for one in tenants) + ": 'vigie tenants list' says who calls what")

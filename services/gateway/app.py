@@ -15,6 +15,7 @@ from services.backends.audit_spool import AuditSpool
 from services.backends.files import FolderStudyFiles
 from services.backends.senders import tenants_in_force
 from services.backends.store import SqlStudyStore, connect, never_the_same, open_store
+from services.exposure import is_loopback
 from services.gateway import (
     api,
     blind,
@@ -33,15 +34,13 @@ from services.gateway import (
     views,
     worklist,
 )
-from services.gateway.access import login
-from services.gateway.access.accounts import People
+from services.gateway.access import login, oidc
 from services.gateway.access.cross_site import NotCrossSite
 from services.gateway.access.middleware import Access
+from services.gateway.access.rates import RateLimit
 from services.gateway.access.scope import within_tenants
-from services.gateway.access.session import Sessions
-from services.gateway.access.sign_in import SignIn
+from services.gateway.access.setup import sign_in_in_force
 from services.gateway.audit import page as audit_page
-from services.gateway.audit.changing import file_changed
 from services.gateway.audit.recorder import Recorder
 from services.gateway.audit.watching import Watching
 from services.gateway.desk import Desk
@@ -49,7 +48,7 @@ from services.gateway.dicomweb import dicomweb_router
 from services.gateway.dicomweb.cors import DicomWebCors
 from services.gateway.dicomweb.not_here import not_here
 from services.gateway.dicomweb.root import ALIAS, ROOT
-from services.gateway.edge import RequestDurations, SecurityHeaders
+from services.gateway.edge import BodyLimit, RequestDurations, SecurityHeaders
 from services.gateway.language import PageLanguage
 from services.gateway.live import Changes
 from services.gateway.observatory.install import install_observatory
@@ -65,6 +64,9 @@ from services.triage.ports import StudyFiles
 from services.triage.tenant import Tenants
 
 STATIC = Path(__file__).parent / "static"
+
+MAX_BODY_BYTES = 1_000_000
+"""Of a request, but for STOW-RS: what people and programs tell us fits into far less."""
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1")
 
@@ -120,7 +122,7 @@ def create_app(
     app.state.audit = recorder = Recorder(
         store.audit, AuditSpool(settings.data), clock, window=timedelta(minutes=settings.audit_window_min)
     )
-    app.state.sign_in = sign_in = _sign_in(settings, store, tenants, clock, recorder)
+    app.state.sign_in = sign_in = sign_in_in_force(settings, store, tenants, clock, recorder)
     install_problem_handlers(app, partial(not_here, role))
     if role.is_desk:
         for documented in (api, verdicts, models_api):
@@ -134,6 +136,7 @@ def create_app(
         for page in (
             login,
             audit_page,
+            oidc,
             worklist,
             study,
             blind,
@@ -149,6 +152,8 @@ def create_app(
             app.include_router(page.router)
         install_observatory(app, desk)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_middleware(BodyLimit, most=MAX_BODY_BYTES)
+    app.add_middleware(RateLimit, per_minute=settings.requests_per_minute)
     app.add_middleware(Access, sign_in=sign_in, clock=clock)
     app.add_middleware(NotCrossSite, origins=settings.dicomweb_origins)
     app.add_middleware(Watching, recorder=recorder)
@@ -156,19 +161,9 @@ def create_app(
     if settings.dicomweb_origins:
         app.add_middleware(DicomWebCors, origins=settings.dicomweb_origins)
     app.add_middleware(PageLanguage)
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(SecurityHeaders, https=settings.https)
     app.add_middleware(RequestDurations, histogram=metrics.request_durations(app.state.metrics))
     return app
-
-
-def _sign_in(
-    settings: Settings, store: SqlStudyStore, tenants: Tenants, clock: Callable[[], datetime], recorder: Recorder
-) -> SignIn | None:
-    """None where no people are set up. Raises PeopleRefused."""
-    if settings.people is None:
-        return None
-    people = People(settings.people, [one.name for one in tenants.tenants], changed=partial(file_changed, recorder))
-    return SignIn(people, Sessions(settings, store.sessions), clock, recorder)
 
 
 def _serve_dicomweb(
@@ -186,6 +181,7 @@ def _serve_dicomweb(
         stow = stow_router(
             files,
             max_instance_bytes=settings.max_instance_mb * 1_000_000,
+            max_parts=settings.max_stow_parts,
             audit=AuditSpool(settings.data),
             ae_title=settings.ae_title,
         )
@@ -211,5 +207,4 @@ def run_http(settings: Settings, role: Role = Role.ALL) -> None:
 
 def _allowed_hosts(http: str) -> list[str]:
     """On loopback only loopback names: else a web page could reach us by rebinding its own name to 127.0.0.1."""
-    host = http.rpartition(":")[0].strip("[]")
-    return [*LOOPBACK_NAMES, host] if host in LOOPBACK_NAMES or host.startswith("127.") else ["*"]
+    return [*LOOPBACK_NAMES, http.rpartition(":")[0].strip("[]")] if is_loopback(http) else ["*"]

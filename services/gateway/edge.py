@@ -4,7 +4,12 @@ import time
 
 from prometheus_client import Histogram
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.gateway.dicomweb.root import is_stow
+from services.gateway.problems import TOO_LARGE, problem_response
 
 # No inline script or style anywhere, nothing from other hosts, no framing.
 CONTENT_SECURITY_POLICY = (
@@ -22,14 +27,19 @@ SECURITY_HEADERS = {
 }
 
 
+STRICT_TRANSPORT = "max-age=31536000"
+"""A browser that was here once asks by https alone for a year (RFC 6797); nothing is said of the site's other hosts."""
+
+
 class SecurityHeaders:
     """ASGI middleware: the headers above on every response; no cache may keep one unless its endpoint says so.
 
-    An endpoint may have a Content-Security-Policy of its own: the viewer needs one.
+    An endpoint may have a Content-Security-Policy of its own: the viewer needs one. https: a proxy speaks TLS for us.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, https: bool = False) -> None:
         self.app = app
+        self.https = https
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -43,9 +53,40 @@ class SecurityHeaders:
                 policy = headers.get("Content-Security-Policy", CONTENT_SECURITY_POLICY)
                 headers.update({**SECURITY_HEADERS, "Content-Security-Policy": policy})
                 headers.setdefault("Cache-Control", "no-store")
+                if self.https or scope["scheme"] == "https":
+                    headers.setdefault("Strict-Transport-Security", STRICT_TRANSPORT)
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+
+class BodyLimit:
+    """ASGI middleware: a body of over `most` bytes is answered 413, declared or not; STOW-RS has its own limits."""
+
+    def __init__(self, app: ASGIApp, *, most: int) -> None:
+        self.app = app
+        self.most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or (scope["method"] == "POST" and is_stow(scope["path"])):
+            await self.app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "0")
+        if declared.isdecimal() and int(declared) > self.most:
+            await problem_response(Request(scope), TOO_LARGE)(scope, receive, send)
+            return
+        read = 0
+
+        async def receive_and_count() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self.most:
+                raise HTTPException(413)  # in the endpoint that reads it, and answered as its other errors are
+            return message
+
+        await self.app(scope, receive_and_count, send)
 
 
 class RequestDurations:

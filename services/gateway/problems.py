@@ -89,6 +89,15 @@ STORE_UNAVAILABLE = Problem(
 )
 
 
+TOO_LARGE = Problem(
+    title=noted("Too large"),
+    status=413,
+    code="too_large",
+    detail=noted("The body of the request is larger than what is taken here."),
+    way_out=noted("Send less at once. Images are sent by STOW-RS or C-STORE."),
+)
+
+
 def _methods(request: Request) -> list[str]:
     """All that the path of a request takes (RFC 9110 10.2.1); Starlette names those of its first route alone."""
     taken: set[str] = set()
@@ -129,7 +138,7 @@ def install_problem_handlers(app: FastAPI, not_here: Callable[[str, str, int], P
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> Response:
-        problem = None
+        problem = TOO_LARGE if error.status_code == 413 else None
         if error.status_code in (404, 405):
             problem = not_here(request.method, request.url.path, error.status_code)
         problem = problem or Problem(

@@ -86,16 +86,23 @@ class Outcome:
         return answer
 
 
-def stow_router(files: StudyFiles, *, max_instance_bytes: int, audit: AuditSpool, ae_title: str) -> APIRouter:
-    """The routes of STOW-RS on these files."""
+def stow_router(
+    files: StudyFiles, *, max_instance_bytes: int, max_parts: int, audit: AuditSpool, ae_title: str
+) -> APIRouter:
+    """The routes of STOW-RS on these files. max_parts: instances in one request."""
     router = APIRouter(tags=["dicomweb"])
     intake = Intake(files=files, max_instance_bytes=max_instance_bytes)
     importing = partial(_imports, audit, ae_title)
 
-    @router.post("/studies", summary="Store instances (STOW-RS)", response_class=Response, responses=_ANSWERS)
+    @router.post(
+        "/studies",
+        summary="Store instances (STOW-RS)",
+        response_class=Response,
+        responses=_ANSWERS,
+    )
     async def store(request: Request) -> Response:
         """Keep the instances of a multipart/related body; success only once they are on disk."""
-        return _answer(await _store(request, intake, importing(request), study_instance_uid=None))
+        return _answer(await _store(request, intake, importing(request), study_instance_uid=None, max_parts=max_parts))
 
     @router.post(
         "/studies/{study}",
@@ -107,12 +114,14 @@ def stow_router(files: StudyFiles, *, max_instance_bytes: int, audit: AuditSpool
         """The same, for instances of this study only; others are refused one by one."""
         if not _UID.fullmatch(study):
             raise _bad_request("invalid_uid", "The Study Instance UID is not made of digits and dots, at most 64.")
-        return _answer(await _store(request, intake, importing(request), study_instance_uid=study))
+        return _answer(await _store(request, intake, importing(request), study_instance_uid=study, max_parts=max_parts))
 
     return router
 
 
-async def _store(request: Request, intake: Intake, imports: Imports, *, study_instance_uid: str | None) -> Outcome:
+async def _store(
+    request: Request, intake: Intake, imports: Imports, *, study_instance_uid: str | None, max_parts: int
+) -> Outcome:
     reader = PartReader(_boundary(request), max_part_bytes=intake.max_instance_bytes)
     sender = Sender(
         address=request.client.host if request.client else "unknown",
@@ -125,6 +134,8 @@ async def _store(request: Request, intake: Intake, imports: Imports, *, study_in
         async for chunk in request.stream():
             for part in reader.feed(chunk):
                 parts += 1
+                if parts > max_parts:
+                    raise _too_many_parts(max_parts)
                 await run_in_threadpool(_take, part, intake, sender, study_instance_uid, outcome, imports)
     except MalformedBody as error:
         raise _bad_request("malformed_body", str(error)) from error
@@ -199,6 +210,17 @@ def _boundary(request: Request) -> bytes:
     if not options.get(b"boundary"):
         raise _bad_request("malformed_body", "The Content-Type has no boundary.")
     return options[b"boundary"]
+
+
+def _too_many_parts(most: int) -> ProblemError:
+    return ProblemError(
+        413,
+        "too_many_parts",
+        "Too many instances",
+        detail=f"A request has {most} instances at most. The first {most} of this one were taken, and may be kept.",
+        way_out="Send the instances again in smaller requests; what was kept is not kept twice. VIGIE_MAX_STOW_PARTS "
+        "is the limit.",
+    )
 
 
 def _bad_request(code: str, detail: str) -> ProblemError:

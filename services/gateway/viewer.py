@@ -80,7 +80,9 @@ def viewer(request: Request, desk: TheDesk, path: str) -> Response:
                 "Run `make viewer`, or open the study in another viewer: sources and results are at /dicomweb."
             ),
         )
-    found = (root / path).resolve()
+    found = (
+        root / path.replace("\0", "")
+    ).resolve()  # no file has a NUL in its name, and the system will not hear of one
     if not (found.is_file() and found.is_relative_to(root.resolve())):
         return _file(root / "index.html", cache_control="no-cache")
     # names of bundles hold a digest

@@ -9,6 +9,7 @@ VigieError
 │   ├── OutOfResources          no space left to keep an instance (DIMSE 0xA7xx)
 │   ├── SegmenterUnavailable    the inference server does not answer
 │   ├── AnalysisCancelled       whoever asked for the analysis has stopped it halfway
+│   ├── ProviderUnavailable     the identity provider does not answer
 │   └── DestinationUnavailable  a PACS is down or refuses the association
 ├── RejectedError               will never work as it is; carries a coded Reason
 │   ├── InstanceRefused         one instance cannot be kept (DIMSE 0xA9xx, 0xCxxx, 0x0124)
@@ -26,6 +27,9 @@ VigieError
 │   ├── PeopleRefused           a file of people cannot be used
 │   ├── ErasureRefused          a study that cannot be erased at this moment
 │   ├── BackupRefused           a copy that cannot be made, is not whole, or is not to be put here
+│   ├── OidcRefused             a file that says how people sign in at an identity provider cannot be used
+│   ├── TokenRefused            a token, or an answer of the identity provider, that does not prove who somebody is
+│   ├── ExposureRefused         a listener would be open to whoever reaches it
 │   ├── CertificatesRefused     a certificate or key of ours cannot be used
 │   ├── MessageRefused          an HL7 message cannot be understood, or is of a kind that is not taken
 │   ├── ListenerRefused         a listener cannot be set up as it is told
@@ -109,6 +113,10 @@ class SegmenterUnavailable(TransientError):
 
 class AnalysisCancelled(TransientError):
     """Whoever asked for the analysis has stopped it halfway."""
+
+
+class ProviderUnavailable(TransientError):
+    """The identity provider does not answer, or not as one; who is signed in already stays so."""
 
 
 class DestinationUnavailable(TransientError):
@@ -217,6 +225,18 @@ class BlindRefused(RejectedError):
 
 class PeopleRefused(RejectedError):
     """A file of people cannot be used: the text names file, person and field, and quotes no key."""
+
+
+class OidcRefused(RejectedError):
+    """A file of an identity provider cannot be used: the text names file and key, and quotes no secret."""
+
+
+class TokenRefused(RejectedError):
+    """What an identity provider's token or answer does not prove; the code says what is wrong, the text quotes none."""
+
+
+class ExposureRefused(RejectedError):
+    """A listener would be open to whoever reaches it: the text names what is missing, and the way out."""
 
 
 class SchemaRefused(RejectedError):

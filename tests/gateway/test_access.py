@@ -68,7 +68,16 @@ def test_there_are_routes_to_ask(app: FastAPI) -> None:
 def test_every_route_is_public_or_has_a_rule(app: FastAPI) -> None:
     assert [each for each in routes(app) if not is_public(each[1]) and rule_for(*each) is None] == []
     public = {path for _, path in routes(app) if is_public(path)}
-    assert public == {"/healthz", "/readyz", "/metrics", "/login", "/preferences", "/static"}
+    assert public == {
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/login",
+        "/login/oidc",
+        "/login/oidc/callback",
+        "/preferences",
+        "/static",
+    }
 
 
 def test_no_rule_is_left_over(app: FastAPI) -> None:

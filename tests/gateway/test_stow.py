@@ -47,7 +47,8 @@ def url(files: Files, tmp_path: Path) -> Iterator[str]:
     app, port = FastAPI(), free_port()
     install_problem_handlers(app, lambda _method, _path, _status: None)
     app.include_router(
-        stow_router(files, max_instance_bytes=100_000, audit=AuditSpool(tmp_path), ae_title="VIGIE"), prefix="/dicomweb"
+        stow_router(files, max_instance_bytes=100_000, max_parts=20, audit=AuditSpool(tmp_path), ae_title="VIGIE"),
+        prefix="/dicomweb",
     )
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
     thread = threading.Thread(target=server.run)

@@ -99,6 +99,14 @@ HARMFUL = [
     ("helmTest.callingAeTitle", "A TITLE OF AN AE TOO LONG", "/helmTest/callingAeTitle"),
     ("helmTest.timeoutSeconds", "5m", "/helmTest/timeoutSeconds"),
     ("helmTest.key", "secret", "key"),
+    ("access.oidcClientSecret", "secret", "oidcClientSecret"),
+    ("access.oidcCidrs", ["sso.example"], "/access/oidcCidrs"),
+    ("insecure", {"httpWithoutSignin": True}, "httpWithoutSignin"),
+    ("insecure", {"httpWithoutSignIn": "true"}, "/insecure/httpWithoutSignIn"),
+    ("door.stow.tlsSecret", "STOW TLS", "/door/stow/tlsSecret"),
+    ("files", {"oidc.toml": ""}, "oidc.toml"),
+    ("settings", {"oidc": "/etc/vigie/other.toml"}, "oidc"),
+    ("settings", {"insecure_http_without_tls": True}, "insecure_http_without_tls"),
     ("monitoring.runbookUrl", "runbook", "/monitoring/runbookUrl"),
 ]
 

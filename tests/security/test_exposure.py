@@ -65,8 +65,8 @@ def test_an_hl7_listener_that_others_reach_asks_for_certificates(settings: dict[
 def test_the_gateway_does_not_start_open_and_says_every_way_out_at_once(tmp_path: Path) -> None:
     for command in ("gateway", "standalone"):
         words = [command, "--data", str(tmp_path), "--dicom", "0.0.0.0:11112", "--hl7", "0.0.0.0:2575"]
-        done = CliRunner().invoke(app, words)
-        assert done.exit_code == 1
+        done = CliRunner().invoke(app, words, env={"COLUMNS": "400"})
+        assert done.exit_code == 2
         for name in ("any-caller", "without-tls"):
             assert f"--insecure-dicom-{name}" in done.output
         assert "VIGIE_INSECURE_HL7_WITHOUT_MUTUAL_TLS=true" in done.output

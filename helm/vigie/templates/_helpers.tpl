@@ -98,6 +98,23 @@ env:
 {{- if .root.Values.access.peopleSecret }}
   - {name: VIGIE_PEOPLE, value: /etc/vigie-people/{{ .root.Values.access.peopleKey }}}
 {{- end }}
+{{- if .root.Values.access.oidc }}
+  - {name: VIGIE_OIDC, value: /etc/vigie/oidc.toml}
+{{- end }}
+{{- with .root.Values.access.oidcSecret }}
+  - name: VIGIE_OIDC_CLIENT_SECRET
+    valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $.root.Values.access.oidcSecretKey }}}}
+{{- end }}
+{{- if .root.Values.insecure.httpWithoutSignIn }}
+  - {name: VIGIE_INSECURE_HTTP_WITHOUT_SIGN_IN, value: "true"}
+{{- end }}
+{{- $tls := and (eq .component "door") .root.Values.door.stow.tlsSecret }}
+{{- if $tls }}
+  - {name: VIGIE_HTTP_CERTIFICATE, value: /etc/vigie-stow-tls/tls.crt}
+  - {name: VIGIE_HTTP_KEY, value: /etc/vigie-stow-tls/tls.key}
+{{- else if get .root.Values.insecure (printf "%sHttpWithoutTls" .component) }}
+  - {name: VIGIE_INSECURE_HTTP_WITHOUT_TLS, value: "true"}
+{{- end }}
 {{- with .root.Values.access.sessionKeySecret }}
   - name: VIGIE_SESSION_KEY
     valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $.root.Values.access.sessionKeyKey }}}}
@@ -117,6 +134,9 @@ volumeMounts:
 {{- end }}
 {{- if and .root.Values.access.peopleSecret (has .component (list "door" "desk")) }}
   - {name: people, mountPath: /etc/vigie-people, readOnly: true}
+{{- end }}
+{{- if and (eq .component "door") .root.Values.door.stow.tlsSecret }}
+  - {name: stow-tls, mountPath: /etc/vigie-stow-tls, readOnly: true}
 {{- end }}
 {{- range $folder, $secret := .root.Values.secretFolders }}
   - {name: secret-{{ $folder }}, mountPath: /etc/vigie-secrets/{{ $folder }}, readOnly: true}
@@ -142,6 +162,10 @@ volumeMounts:
 {{- if and .root.Values.access.peopleSecret (has .component (list "door" "desk")) }}
 - name: people
   secret: {secretName: {{ .root.Values.access.peopleSecret }}}
+{{- end }}
+{{- if and (eq .component "door") .root.Values.door.stow.tlsSecret }}
+- name: stow-tls
+  secret: {secretName: {{ .root.Values.door.stow.tlsSecret }}}
 {{- end }}
 {{- range $folder, $secret := .root.Values.secretFolders }}
 - name: secret-{{ $folder }}

@@ -590,6 +590,30 @@ ended_session = sa.Table(
     Column("forget_at", UtcTime, nullable=False),
 )
 
+# Who signed in at the identity provider, by session: as its claims had them then. id_token: for signing out there.
+signed_in = sa.Table(
+    "signed_in",
+    metadata,
+    Column("session_id", WORD, primary_key=True),
+    Column("name", PERSON, nullable=False),
+    Column("display_name", Words, nullable=False),
+    Column("roles", Words, nullable=False),
+    Column("tenants", Words, nullable=False),
+    Column("id_token", Text, nullable=False),
+    Column("settings_digest", HEX, nullable=False),
+    Column("forget_at", UtcTime, nullable=False, index=True),
+)
+
+# Whose a name from the identity provider is, for good: histories hold it. subject: the issuer's word for a person.
+provider_name = sa.Table(
+    "provider_name",
+    metadata,
+    Column("name", PERSON, primary_key=True),
+    Column("issuer", Words, nullable=False),
+    Column("subject", Words, nullable=False),
+    Column("since", UtcTime, nullable=False),
+)
+
 # A request for Storage Commitment that an AE has made to us. attempt: failed tries of what its state waits for.
 commitment_request = sa.Table(
     "commitment_request",

@@ -16,6 +16,11 @@ def put(scope: Scope, caller: Caller) -> None:
     scope[_KEY] = caller
 
 
+def take_away(scope: Scope) -> None:
+    """Whoever asked has signed out: the page that says so greets nobody."""
+    scope.pop(_KEY, None)
+
+
 def caller_of(request: HTTPConnection) -> Caller | None:
     """None on the few paths that are everybody's, where nobody is signed in."""
     found: Caller | None = request.scope.get(_KEY)

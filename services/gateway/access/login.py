@@ -2,19 +2,19 @@
 
 from typing import Annotated, cast
 
-import structlog
 from fastapi import APIRouter, Form, Query, Request, Response
 from starlette.responses import RedirectResponse
 
-from services.gateway.access.caller import caller_of
+from services.gateway.access import outcomes
+from services.gateway.access.caller import caller_of, take_away
+from services.gateway.access.provider_sign_in import ProviderSignIn, is_provider_session
+from services.gateway.access.session import Session
 from services.gateway.access.sign_in import SignIn, TooManyAttemptsError, address_of
-from services.gateway.audit.signing import signed_in, signed_out
 from services.gateway.desk import TheDesk
 from services.gateway.language import translated as _
 from services.gateway.templates import pages
+from services.triage.errors import ProviderUnavailable
 from services.triage.person import Person
-
-log = structlog.get_logger(__name__)
 
 router = APIRouter(include_in_schema=False)
 
@@ -25,8 +25,8 @@ Next = Annotated[str, Query(alias="next", max_length=512)]
 def show(request: Request, wanted: Next = "/") -> Response:
     """The form."""
     if caller_of(request) is not None:
-        return RedirectResponse(_local(wanted), status_code=303)
-    return _page(request, wanted)
+        return RedirectResponse(local(wanted), status_code=303)
+    return login_page(request, wanted)
 
 
 @router.post("/login")
@@ -38,50 +38,74 @@ def sign_in(
     wanted: Next = "/",
 ) -> Response:
     """Begin a session."""
-    signing = _sign_in(request)
+    signing = sign_in_of(request)
     if signing is None:
-        return RedirectResponse(_local(wanted), status_code=303)
+        return RedirectResponse(local(wanted), status_code=303)
     try:
-        account = signing.by_key(name.strip(), key, address_of(request))
+        account = signing.by_key(name.strip(), key, address_of(request), way="form")
     except TooManyAttemptsError as error:
         told = _("Signing in failed too often. Try again in %(seconds)s seconds.") % {"seconds": error.wait_s}
-        page = _page(request, wanted, name=name, error=told, status=429)
+        page = login_page(request, wanted, name=name, error=told, status=429)
         page.headers["Retry-After"] = str(error.wait_s)
         return page
     if account is None or not isinstance(account.who, Person):
-        return _page(request, wanted, name=name, error=_("Name and key do not go together."), status=401)
+        return login_page(request, wanted, name=name, error=_("Name and key do not go together."), status=401)
     now = desk.clock()
     session = signing.sessions.begin(account, now=now)
-    answer = RedirectResponse(_local(wanted), status_code=303)
+    answer = RedirectResponse(local(wanted), status_code=303)
     signing.sessions.give(answer, session, request)
-    log.info("signed_in", name=account.who.name, address=address_of(request))
-    signed_in(signing.recorder, account.who.name, address_of(request))
+    outcomes.signed_in(signing.recorder, account.who.name, address_of(request), way="form")
     return answer
 
 
 @router.post("/logout")
 def sign_out(request: Request, desk: TheDesk) -> Response:
-    """End the session of whoever asks."""
-    answer = RedirectResponse("/login", status_code=303)
-    signing = _sign_in(request)
+    """End the session of whoever asks; who signed in at the identity provider is led on to sign out there."""
+    signing = sign_in_of(request)
     session = signing.sessions.read(request, now=desk.clock()) if signing else None
-    if signing is not None and session is not None:
-        signing.sessions.end(session, answer, request, now=desk.clock())
-        log.info("signed_out", name=session.name, address=address_of(request))
-        signed_out(signing.recorder, session.name, address_of(request))
+    if signing is None or session is None:
+        return RedirectResponse("/login", status_code=303)
+    onward = _provider_url(signing.provider, session)
+    take_away(request.scope)
+    answer: Response = RedirectResponse("/login", status_code=303)
+    if onward and signing.provider is not None:
+        # a page, and no redirect: a form's answer may lead to no other site (CSP form-action)
+        told = {"onward": onward, "label": signing.provider.oidc.label}
+        answer = pages.TemplateResponse(request, "signed_out.html", told)
+    signing.sessions.end(session, answer, request, now=desk.clock())
+    outcomes.signed_out(signing.recorder, session.name, address_of(request))
     return answer
 
 
-def _page(request: Request, wanted: str, *, name: str = "", error: str = "", status: int = 200) -> Response:
-    told = {"next": _local(wanted), "name": name, "error": error}
+def _provider_url(provider: ProviderSignIn | None, session: Session) -> str | None:
+    if provider is None or not is_provider_session(session):
+        return None
+    try:
+        return provider.sign_out_url(session)
+    except ProviderUnavailable:
+        return None  # here the session ends all the same
+
+
+def login_page(request: Request, wanted: str, *, name: str = "", error: str = "", status: int = 200) -> Response:
+    """The form, the way to the identity provider, or both; error: what went wrong, for the person to read."""
+    signing = sign_in_of(request)
+    provider = signing.provider if signing else None
+    told = {
+        "next": local(wanted),
+        "name": name,
+        "error": error,
+        "has_keys": signing is None or signing.people is not None,
+        "provider": provider.oidc.label if provider else "",
+    }
     return pages.TemplateResponse(request, "login.html", told, status)
 
 
-def _sign_in(request: Request) -> SignIn | None:
+def sign_in_of(request: Request) -> SignIn | None:
+    """How people sign in here; None: nobody has to."""
     return cast(SignIn | None, request.app.state.sign_in)
 
 
-def _local(wanted: str) -> str:
+def local(wanted: str) -> str:
     """A path of ours, or the list: never another site, which `//host` is."""
     is_path = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
     return wanted if is_path else "/"

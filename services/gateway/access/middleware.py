@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import datetime
 from urllib.parse import quote
 
-import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -12,14 +11,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.gateway.access import outcomes
 from services.gateway.access.caller import LOCAL, caller_of, put
 from services.gateway.access.rules import is_public, rule_for
-from services.gateway.access.sign_in import Found, SignIn, TooManyAttemptsError
+from services.gateway.access.sign_in import Found, SignIn, TooManyAttemptsError, address_of
 from services.gateway.language import noted
 from services.gateway.problems import RETRY_AFTER_S, STORE_UNAVAILABLE, Problem, problem_response
-from services.triage.errors import StoreUnavailable
-
-log = structlog.get_logger(__name__)
+from services.triage.errors import ProviderUnavailable, StoreUnavailable
 
 NOT_SIGNED_IN = Problem(
     title=noted("Not signed in"),
@@ -27,6 +25,13 @@ NOT_SIGNED_IN = Problem(
     code="not_signed_in",
     detail=noted("No key was shown, or one that is nobody's here."),
     way_out=noted("Sign in at /login; a program sends its key as Authorization: Bearer KEY."),
+)
+PROVIDER_UNAVAILABLE = Problem(
+    title=noted("The identity provider does not answer"),
+    status=503,
+    code="provider_unavailable",
+    detail=noted("Whether the token is good cannot be told now."),
+    way_out=noted("Try again in a few seconds. Keys of the people file (VIGIE_PEOPLE) need no provider."),
 )
 NOT_YOUR_PART = Problem(
     title=noted("Not your part"),
@@ -64,9 +69,10 @@ class Access:
         except TooManyAttemptsError as error:
             await too_many_attempts(request, error.wait_s)(scope, receive, send)
             return
-        except StoreUnavailable:
+        except (StoreUnavailable, ProviderUnavailable) as error:
             if not public:
-                answer = problem_response(request, STORE_UNAVAILABLE, {"Retry-After": str(RETRY_AFTER_S)})
+                told = STORE_UNAVAILABLE if isinstance(error, StoreUnavailable) else PROVIDER_UNAVAILABLE
+                answer = problem_response(request, told, {"Retry-After": str(RETRY_AFTER_S)})
                 await answer(scope, receive, send)
                 return
             found = None
@@ -102,7 +108,8 @@ def _refusal(request: Request, found: Found | None) -> Response | None:
         return None  # nothing is there, and the answer says so
     if rule is not None and rule.need.is_met(found.caller):
         return None
-    log.warning("refused", name=found.caller.name, method=request.method, path=rule.path if rule else "no rule")
+    path = rule.path if rule else "no rule"
+    outcomes.refused(found.caller, address_of(request), method=request.method, rule=path)
     return problem_response(request, NOT_YOUR_PART)
 
 

@@ -10,7 +10,16 @@ from functools import lru_cache
 
 from services.triage.person import Caller, Machine, MachineTask, Person
 
-PUBLIC = ("/healthz", "/readyz", "/metrics", "/login", "/preferences", "/static/**")
+PUBLIC = (
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/login",
+    "/login/oidc",
+    "/login/oidc/callback",
+    "/preferences",
+    "/static/**",
+)
 """Everybody's: nothing of a patient is there."""
 
 

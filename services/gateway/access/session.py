@@ -1,6 +1,7 @@
 """Sessions of people who signed in on the page: a signed cookie, whose name, key and end are checked at every request.
 
-The cookie holds no secret and no role: roles are those of the file at the moment of the request.
+The cookie holds no secret and no role: roles are those of the file at the moment of the request, or those that the
+identity provider told at the sign-in, as the database has them.
 """
 
 import hmac
@@ -54,6 +55,10 @@ class Sessions:
         key = self._fingerprint(account)
         return Session(session_id=secrets.token_hex(16), name=account.who.name, key=key, begun_at=now, used_at=now)
 
+    def ends_at(self, session: Session) -> datetime:
+        """When it is over, whatever is done."""
+        return session.begun_at + self._longest
+
     def read(self, request: HTTPConnection, *, now: datetime) -> Session | None:
         """The session of a request's cookie, if it is ours and not over."""
         cookie = request.cookies.get(self._name(request))
@@ -86,25 +91,26 @@ class Sessions:
         response.set_cookie(
             self._name(request),
             value if isinstance(value, str) else value.decode(),
-            secure=self._is_secure(request),
+            secure=self.is_secure(request),
             httponly=True,
             samesite="lax",
         )
 
     def end(self, session: Session, response: Response, request: HTTPConnection, *, now: datetime) -> None:
         """Here and for whoever has a copy of the cookie."""
-        self._kept.end(session.session_id, forget_at=session.begun_at + self._longest, now=now)
+        self._kept.end(session.session_id, forget_at=self.ends_at(session), now=now)
         with self._lock:
             self._ended = (0.0, frozenset())
-        response.delete_cookie(self._name(request), secure=self._is_secure(request), httponly=True, samesite="lax")
+        response.delete_cookie(self._name(request), secure=self.is_secure(request), httponly=True, samesite="lax")
 
     def _fingerprint(self, account: Account) -> str:
-        return hmac.digest(self._secret().encode(), account.key_hash.encode(), "sha256").hex()[:32]
+        return hmac.digest(self.secret().encode(), account.key_hash.encode(), "sha256").hex()[:32]
 
     def _sign(self) -> URLSafeSerializer:
-        return URLSafeSerializer(self._secret(), salt=_SALT)
+        return URLSafeSerializer(self.secret(), salt=_SALT)
 
-    def _secret(self) -> str:
+    def secret(self) -> str:
+        """What they are signed with."""
         if self._key is None:
             self._key = SecretStr(self._kept.secret("session"))
         return self._key.get_secret_value()
@@ -117,12 +123,13 @@ class Sessions:
                 self._ended = (time.monotonic(), ended)
             return ended
 
-    def _is_secure(self, request: HTTPConnection) -> bool:
+    def is_secure(self, request: HTTPConnection) -> bool:
+        """Whether its cookies are sent over TLS alone."""
         return self._is_https or request.url.scheme == "https"
 
     def _name(self, request: HTTPConnection) -> str:
         # a browser takes a __Host- cookie from this host alone, and over TLS only (RFC 6265bis 4.1.3.2)
-        return "__Host-vigie_session" if self._is_secure(request) else "vigie_session"
+        return "__Host-vigie_session" if self.is_secure(request) else "vigie_session"
 
 
 def _is_a_persons_doing(request: HTTPConnection) -> bool:

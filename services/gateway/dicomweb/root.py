@@ -13,10 +13,18 @@ ALIAS = "/dicom-web"
 # everybody's, a tenant's, or a learner's
 _BELOW = re.compile(rf"(?:/t/[^/]+|/training)?(?:{ROOT}|{ALIAS})(?=/)")
 
+_STOW = re.compile(r"/studies(?:/[^/]+)?")
+
 
 def is_dicomweb(path: str) -> bool:
     """Whether a path is below one of the roots."""
     return _BELOW.match(path) is not None
+
+
+def is_stow(path: str) -> bool:
+    """Whether instances are posted there (PS3.18 10.5)."""
+    below = _BELOW.match(path)
+    return below is not None and _STOW.fullmatch(path, below.end()) is not None
 
 
 def root_url(request: Request) -> str:
