@@ -29,8 +29,8 @@ from tests.support.records import STUDY, image, sent
 WRITERS = 4
 HEAD = """# What the audit trail costs
 
-`python -m benchmarks.audit --events {events}`, {cores} cores, {date}. One event is one access to a study, with its
-patient's digest. Milliseconds: median / 95th percentile.
+`python -m benchmarks.audit --events {events}`, {cores} cores with a load of {load:.0f} beside it, {date}. An event is
+an access to a study, with its patient's digest. Milliseconds: median / 95th percentile.
 
 | | an event by itself | within a transaction | {writers} writers at once | verifying |
 | --- | --- | --- | --- | --- |
@@ -105,7 +105,13 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=500)
     parser.add_argument("--write", type=Path)
     asked = parser.parse_args()
-    head = HEAD.format(events=asked.events, cores=os.cpu_count(), date=f"{datetime.now(UTC):%Y-%m-%d}", writers=WRITERS)
+    head = HEAD.format(
+        events=asked.events,
+        cores=os.cpu_count(),
+        load=os.getloadavg()[0],
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        writers=WRITERS,
+    )
     with engines() as urls:
         rows = [f"| {name} | {' | '.join(measured(url, asked.events))} |\n" for name, url in urls.items()]
     text = head + "".join(rows)

@@ -44,6 +44,8 @@ LABELS = {
     "pacs": "the tables of the file of VIGIE_PACS",
     "part": "5: door, desk, all, worker, deliver",
     "quantile": "2: 0.5, 0.95",
+    "reason": "9, those of `RefusedFor`",
+    "receiver": "2: syslog, anchor",
     "route": "the routes of the API, never a path",
     "source": "2: measured, estimated",
     "stage": "4: load, segment, find, report",

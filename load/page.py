@@ -154,15 +154,14 @@ def report(phases: Sequence[Phase], lost: Sequence[str], stored: tuple[int, int]
         f"(senders and campaign {cores.get(OURSELVES, 0):.2f}, which no hospital has here); the disk was busy "
         f"{100 * first.disk_busy:.0f} % of the time, with {first.disk_mb_s:.1f} MB/s.",
     ]
-    if len(phases) > 1:
-        parts += [
-            "## The rate is raised until something breaks",
-            "\n".join(breaking(phases)),
-            "The limits, in the order of a study's way: "
-            + "; ".join(f"{one.what} {one.most:g} {one.unit}".rstrip() for one in limits(first))
-            + ".",
-            steps_table(phases),
-        ]
+    parts += [
+        "## The rate is raised until something breaks",
+        "\n".join(breaking(phases)),
+        "The limits, in the order of a study's way: "
+        + "; ".join(f"{one.what} {one.most:g} {one.unit}".rstrip() for one in limits(first))
+        + ".",
+        steps_table(phases),
+    ]
     return "\n\n".join(parts)
 
 

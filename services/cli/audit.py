@@ -17,6 +17,7 @@ from services.backends.audit_message import Source, audit_message
 from services.backends.store import SqlStudyStore
 from services.backends.store.audit import AuditQuery, event_of
 from services.backends.store.audit_check import check, read_anchors
+from services.backends.store.audit_feed import SYSLOG
 from services.cli.database import opened_store
 from services.cli.tables import print_table
 from services.settings import Settings
@@ -144,7 +145,8 @@ def verify(
     if checked.breaks:
         raise typer.Exit(1)
     span = f"{checked.first} to {checked.last}, head {checked.head}" if checked.records else "none"
-    against = f", and {len(anchors)} anchors agree" if anchors else ""
+    seen = sum(checked.first <= one.sequence <= checked.last for one in anchors)
+    against = f"; {seen} of {len(anchors)} anchors lie in it, and agree" if anchors else ""
     typer.echo(f"whole: {checked.records} records ({span}){against}")
 
 
@@ -167,7 +169,7 @@ def prune(
     with _answering():
         store = opened_store(settings)
         if settings.audit_syslog is None:
-            store.audit_feeds.forget("syslog")  # who is set up no more lacks nothing
+            store.audit_feeds.forget(SYSLOG)  # who is set up no more lacks nothing
         gone = store.prune_audit(before=wanted, actor=getpass.getuser(), now=now)
     if gone is None:
         typer.echo("there is nothing to take away", err=True)

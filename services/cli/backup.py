@@ -21,7 +21,8 @@ from services.cli.flags import settings_from
 from services.cli.tables import print_table
 from services.keeping import keeping
 from services.settings import Settings
-from services.triage.audit import AuditAction, AuditActor, AuditEvent, AuditKind
+from services.triage.audit import AuditActor
+from services.triage.audit_types import AuditType, audited
 from services.triage.errors import BackupRefused, TransientError
 
 app = typer.Typer(help="Copies of all that is kept (docs/operations/backup.md).", no_args_is_help=True)
@@ -44,7 +45,7 @@ def make_(backup: Folder) -> None:
         now = datetime.now(UTC)
         made = make(_source(settings, store), backup, now=now, progress=_progress)
         actor = AuditActor(name=getpass.getuser())
-        event = AuditEvent(kind=AuditKind.EXPORT, type="backup", action=AuditAction.READ, actors=(actor,))
+        event = audited(AuditType.BACKUP, actor)
         store.audit.record(event, now=datetime.now(UTC))
     told = made.manifest
     typer.echo(f"{made.name}: {told.file_count} files, {told.size_bytes / 1e9:.2f} GB, database {told.revision}")

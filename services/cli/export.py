@@ -20,14 +20,12 @@ from services.research.recipe import Option, Recipe
 from services.research.study import exported_study
 from services.settings import Settings
 from services.triage.audit import (
-    AuditAction,
     AuditActor,
-    AuditEvent,
-    AuditKind,
     AuditObject,
     AuditObjectKind,
     AuditOutcome,
 )
+from services.triage.audit_types import AuditType, audited
 from services.triage.errors import StoreUnavailable
 
 app = typer.Typer(help="Studies for others, without identity (docs/research.md).", no_args_is_help=True)
@@ -106,13 +104,15 @@ def research(
     )
     try:
         uids = store.research.studies(wanted)
-        _audit(store, "research_export_begun", uids, output, {"options": " ".join(sorted(recipe.options))})
+        _audit(store, AuditType.RESEARCH_EXPORT_BEGUN, uids, output, {"options": " ".join(sorted(recipe.options))})
         text = _export(store, settings, uids, output, secret, recipe, allowed)
     except StoreUnavailable as error:
         typer.echo(f"The database does not answer: {error}.", err=True)
         raise typer.Exit(1) from error
     except OSError as error:
-        _audit(store, "research_export", uids, output, {}, failed=error.strerror or "the output cannot be written")
+        _audit(
+            store, AuditType.RESEARCH_EXPORT, uids, output, {}, failed=error.strerror or "the output cannot be written"
+        )
         typer.secho(f"{output}: {error.strerror}", err=True, fg="red")
         raise typer.Exit(1) from error
     typer.echo(text)
@@ -145,7 +145,7 @@ def _export(
     left_out = sum(each.left_out is not None for one in studies for each in one.series)
     unreadable = sum(each.unreadable for one in studies for each in one.series)
     sha256 = hashlib.sha256(manifest.read_bytes()).hexdigest()
-    _audit(store, "research_export", uids, output, {"instances": str(instances), "manifest_sha256": sha256})
+    _audit(store, AuditType.RESEARCH_EXPORT, uids, output, {"instances": str(instances), "manifest_sha256": sha256})
     return (
         f"{output}: {len(studies)} studies, {instances} instances; {left_out} series left out, {unreadable} files "
         f"unreadable ({manifest.name} says which and why)"
@@ -153,15 +153,13 @@ def _export(
 
 
 def _audit(
-    store: SqlStudyStore, what: str, uids: list[str], output: Path, details: dict[str, str], *, failed: str = ""
+    store: SqlStudyStore, what: AuditType, uids: list[str], output: Path, details: dict[str, str], *, failed: str = ""
 ) -> None:
     """Before anything is written, and when it is."""
     store.audit.record(
-        AuditEvent(
-            kind=AuditKind.EXPORT,
-            type=what,
-            action=AuditAction.READ,
-            actors=(AuditActor(name=getpass.getuser()),),
+        audited(
+            what,
+            AuditActor(name=getpass.getuser()),
             objects=(
                 AuditObject(kind=AuditObjectKind.FILE, object_id=str(output), details=details),
                 *(AuditObject(kind=AuditObjectKind.STUDY, object_id=uid) for uid in uids),

@@ -17,7 +17,8 @@ from services.cli.database import opened_store
 from services.cli.flags import settings_from
 from services.gateway.erasure import Erasure
 from services.settings import Settings
-from services.triage.audit import AuditAction, AuditActor, AuditEvent, AuditKind
+from services.triage.audit import AuditActor
+from services.triage.audit_types import AuditType, audited
 from services.triage.errors import BackupRefused, ErasureRefused, TransientError
 
 SENDER = "restored"
@@ -102,7 +103,7 @@ def _settle(settings: Settings, erased: set[str], *, hold: bool) -> list[str]:
     files.unsettle(sorted(unknown), received_from=SENDER)
     missing = _missing(store, files)
     actor = AuditActor(name=getpass.getuser())
-    event = AuditEvent(kind=AuditKind.IMPORT, type="restore", action=AuditAction.CREATE, actors=(actor,))
+    event = audited(AuditType.RESTORE, actor)
     store.audit.record(event, now=now)
     _say(f"{resumed.jobs} jobs will run again, {len(unknown)} images that came during the backup will be recorded")
     if resumed.deliveries:

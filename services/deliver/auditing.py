@@ -17,6 +17,7 @@ from services.backends.audit_syslog import SyslogServer, syslog_message
 from services.backends.files import durable
 from services.backends.store import SqlStudyStore
 from services.backends.store.audit_check import anchor_line
+from services.backends.store.audit_feed import ANCHORS, SYSLOG
 from services.deliver.lane import utc_now
 from services.logs import Conditions
 from services.patience import pause_after
@@ -26,7 +27,6 @@ from services.triage.errors import CertificatesRefused, StoreUnavailable, Transi
 
 log = structlog.get_logger(__name__)
 
-SYSLOG, ANCHORS = "syslog", "anchors"
 POLL_S = 2.0  # a look takes no lock; what waits goes together, by one connection
 BATCH = 500
 CLAIM = timedelta(seconds=120)
@@ -99,8 +99,8 @@ class Auditing:
         Raises StoreUnavailable, OutOfResources.
         """
         now = self.clock()
-        last = next((one for one in self.store.audit_feeds.states() if one.name == ANCHORS), None)
-        if last is not None and now - last.told_at < self.anchor_every:
+        last = self.store.audit_feeds.state(ANCHORS).told_at
+        if last is not None and now - last < self.anchor_every:
             return False
         claim = self.store.audit_feeds.claim(ANCHORS, now=now, duration=CLAIM)
         if claim is None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
+import structlog
 from pydicom.uid import UID
 from pynetdicom import _config, evt
 from pynetdicom.pdu_primitives import A_ASSOCIATE
@@ -22,15 +23,19 @@ from services.gateway.quotas import Places, Rates
 from services.gateway.refusals import Refusal, RefusedFor
 from services.gateway.scp import LOCAL_LIMIT_EXCEEDED, reject
 from services.gateway.signals import SIGNALS
+from services.logs import where
 from services.settings import Settings
 from services.triage.peer import Caller, Certificate, NotRecognised, Peer, Peers, PeerTask
 from services.triage.tenant import NO_TENANT, NO_TENANTS, Tenants
+
+log = structlog.get_logger(__name__)
 
 # rejected-permanent, by the service user, and why (PS3.8 table 9-21)
 _CALLING_AE_TITLE_NOT_RECOGNIZED = (0x01, 0x01, 0x03)
 _CALLED_AE_TITLE_NOT_RECOGNIZED = (0x01, 0x01, 0x07)
 _VERIFICATION = UID("1.2.840.10008.1.1")
-_ALL, _OF_A_REPORTER = frozenset(PeerTask), frozenset({PeerTask.ECHO, PeerTask.REPORT, PeerTask.SIGNALS})
+_ALL = frozenset(PeerTask)
+_OF_A_REPORTER = _ALL - {PeerTask.STORE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +84,22 @@ class Admission:
 
     def admit(self, event: evt.Event) -> None:
         """Reject an association before anything is negotiated, or leave it what it may ask."""
+        try:
+            self._decide(event)
+        except Exception as error:  # noqa: BLE001 - the border: pynetdicom would go on, and let in who was not judged
+            log.error("association_not_judged", **where(error))  # noqa: TRY400 - no values
+            reject(event, LOCAL_LIMIT_EXCEEDED, "an error that nobody foresaw")
+
+    def _decide(self, event: evt.Event) -> None:
         called, calling = _titles(event)
-        if not self._is_called(called):
+        reports = (called, calling) in self.reporters
+        if not self._is_called(called) and not reports:
             self._refuse(event, RefusedFor.CALLED_TITLE, _CALLED_AE_TITLE_NOT_RECOGNIZED)
             return
         found = self.peers.in_force().recognise(_caller(event)) if self.peers else None
         if isinstance(found, NotRecognised):
             self._refuse(event, RefusedFor(found.value), _CALLING_AE_TITLE_NOT_RECOGNIZED)
-        elif not (self._sends(called, calling) or (called, calling) in self.reporters):
+        elif not self._sends(called, calling) and not reports:
             self._refuse(event, RefusedFor.CALLING_TITLE, _CALLING_AE_TITLE_NOT_RECOGNIZED)
         elif found and not self.places.take(f"peer {found.name}", found.quota.associations):
             self._refuse(event, RefusedFor.QUOTA, LOCAL_LIMIT_EXCEEDED)

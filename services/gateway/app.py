@@ -72,9 +72,9 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 DESCRIPTION = """\
 Work list, results and operations of Vigie, an AI triage of imaging studies. **Not a medical device; a person reads
-every study.** A score is the model's own, never a probability. Where people are set up (VIGIE_PEOPLE), a program sends
-its key as `Authorization: Bearer KEY`; without them, serve it on a trusted network only. Errors are
-application/problem+json (RFC 9457).
+every study.** A score is the model's own, never a probability. Where people are set up (VIGIE_PEOPLE, VIGIE_OIDC), a
+program sends its key, or an access token of the identity provider, as `Authorization: Bearer KEY`; without them it
+serves this machine alone unless told otherwise. Errors are application/problem+json (RFC 9457).
 """
 
 TAGS = [

@@ -7,6 +7,8 @@ Success is said once the instance, the answer or the request is kept. Instances 
 others are not.
 """
 
+import fcntl
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,6 +57,8 @@ _IDLE_S = 60.0  # an association on which nothing happens is aborted
 def run_door(settings: Settings) -> None:
     """Listen until SIGTERM or SIGINT; blocks. Associations in progress may then end within ten seconds."""
     with TemporaryDirectory(prefix="vigie-door-") as counting:
+        in_use = os.open(counting, os.O_RDONLY)
+        fcntl.flock(in_use, fcntl.LOCK_SH)  # so that systemd-tmpfiles does not tidy it away
         _listen(settings, Path(counting))
 
 
@@ -138,10 +142,10 @@ def _store(
     event: evt.Event, intake: Intake, admitted: Admission, reception: Reception, importing: "Importing"
 ) -> int | Dataset:
     """Answer one C-STORE request."""
-    size_bytes = len(request.DataSet.getbuffer()) if (request := cast(C_STORE, event.request)).DataSet else 0
+    data_set = cast(C_STORE, event.request).DataSet
     if PeerTask.STORE not in admitted.tasks(event):
         return failure(InstanceRefused.NOT_AUTHORIZED, "this peer may no longer store")
-    if not admitted.within_quota(event, size_bytes):
+    if not admitted.within_quota(event, len(data_set.getbuffer()) if data_set else 0):
         return failure(OUT_OF_RESOURCES, "this peer's quota a minute is used up: send it again")
     received_from, tenant = _sender(event), admitted.tenant(event)
     imports = importing.of(event)

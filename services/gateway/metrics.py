@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from services.backends.audit_spool import AuditSpool
 from services.backends.store import SqlStudyStore
+from services.backends.store.audit_feed import ANCHORS, SYSLOG
 from services.backends.store.board import Counts, FlagTimes, ShownState
 from services.backends.store.reconciliations import Reconciled
 from services.clocks import ClockCollector
@@ -62,7 +63,8 @@ def new_registry(desk: Desk) -> CollectorRegistry:
     registry.register(CheckCollector(desk))
     registry.register(StoreCollector(desk.store, desk.clock))
     registry.register(DiskCollector(desk.settings.data))
-    registry.register(AuditCollector(desk.store, AuditSpool(desk.settings.data), desk.clock))
+    receivers = [ANCHORS, SYSLOG] if desk.settings.audit_syslog else [ANCHORS]
+    registry.register(AuditCollector(desk.store, AuditSpool(desk.settings.data), desk.clock, receivers=receivers))
     registry.register(ObservatoryCollector(desk.store.observations))
     registry.register(RetentionCollector(desk.store.retaining))
     registry.register(ServiceLevelCollector(desk.store, desk.settings, desk.clock))

@@ -25,6 +25,7 @@ def exported_study(
     """Write what may leave of a study, and tell it. Raises StoreUnavailable, OSError."""
     detail = store.board.study(uid)
     row = detail.row if detail else None
+    results = [each for each in detail.results if not each.kept_back] if detail else []
     attributes = row.study if row else StudyAttributes(study_instance_uid=uid)
     pseudonyms = Pseudonyms.of(key, attributes, tenant=row.tenant if row else "", keep_uids=recipe.has(Option.UIDS))
     deidentifier = Deidentifier(pseudonyms=pseudonyms, recipe=recipe)
@@ -33,6 +34,6 @@ def exported_study(
         subject=pseudonyms.subject,
         study_instance_uid=pseudonyms.uid(uid),
         series=tuple(exporter.study(store.archive.instances(uid))),
-        results=tuple(result_of(each, pseudonyms) for each in detail.results) if detail else (),
+        results=tuple(result_of(each, pseudonyms) for each in results),
         verdicts=verdicts_of(store.verdicts.of_study(uid), pseudonyms),
     )

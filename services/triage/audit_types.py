@@ -54,6 +54,13 @@ class AuditType(StrEnum):
     SENT = "sent"
     EXPORTED = "exported"
     SEND_AGAIN = "send_again"
+    IMAGES_DELETED = "images_deleted"
+    RECORD_DELETED = "record_deleted"
+    ERASURE = "erasure"
+    BACKUP = "backup"
+    RESTORE = "restore"
+    RESEARCH_EXPORT_BEGUN = "research_export_begun"
+    RESEARCH_EXPORT = "research_export"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +140,17 @@ MEANINGS: dict[AuditType, Meaning] = {
     AuditType.SENT: _is(_KIND.INSTANCES_TRANSFERRED, _DO.CREATE, "Sent to a destination", "deliver"),
     AuditType.EXPORTED: _is(_KIND.EXPORT, _DO.READ, "Written to a folder, or told to a receiver", "deliver"),
     AuditType.SEND_AGAIN: _is(_KIND.ORDER_RECORD, _DO.UPDATE, "Delivery asked for again", "vigie deliveries"),
+    AuditType.IMAGES_DELETED: _is(_KIND.STUDY_DELETED, _DO.DELETE, "Images deleted by retention", "retention"),
+    AuditType.RECORD_DELETED: _is(
+        _KIND.STUDY_DELETED, _DO.DELETE, "Record of a study deleted by retention", "retention"
+    ),
+    AuditType.ERASURE: _is(_KIND.STUDY_DELETED, _DO.DELETE, "Study erased on request", "vigie patient"),
+    AuditType.BACKUP: _is(_KIND.EXPORT, _DO.READ, "Copy of all that is kept", "vigie backup"),
+    AuditType.RESTORE: _is(_KIND.IMPORT, _DO.CREATE, "Put back from a copy", "vigie restore"),
+    AuditType.RESEARCH_EXPORT_BEGUN: _is(
+        _KIND.EXPORT, _DO.READ, "Export without identities begins", "vigie export research"
+    ),
+    AuditType.RESEARCH_EXPORT: _is(_KIND.EXPORT, _DO.READ, "Exported without identities", "vigie export research"),
 }
 
 

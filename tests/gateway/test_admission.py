@@ -53,6 +53,20 @@ def test_the_calling_title_is_checked_where_that_is_set_and_a_pacs_may_report_al
         assert {file.received_from for file in door.files.pending()} == {"CT2"}
 
 
+def test_a_caller_that_cannot_be_judged_is_not_let_in(tmp_path: Path) -> None:
+    breaks = "from services.gateway.admission import Admission\nAdmission._is_called = None\n"
+    with open_door(tmp_path, first=breaks) as door:
+        assert "Local Limit Exceeded" in dcmtk("echoscu", door.port, called="VIGIE", calling="CT1")
+
+
+def test_an_archive_that_calls_us_as_we_call_it_may_report_whatever_else_must_be_called(tmp_path: Path) -> None:
+    (tmp_path / "destinations.toml").write_text('[pacs]\naddress = "PACS@127.0.0.1:104"\ncalling_ae_title = "OTHER"\n')
+    settings = {"destinations": str(tmp_path / "destinations.toml"), "check_called_ae_title": "true"}
+    with open_door(tmp_path / "data", **settings) as door:
+        assert not dcmtk("echoscu", door.port, called="OTHER", calling="PACS")
+        assert CALLED in dcmtk("echoscu", door.port, called="OTHER", calling="CT1")
+
+
 @pytest.fixture(scope="module")
 def shared_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     folder = tmp_path_factory.mktemp("shared")

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import promql_parser
 import pytest
-from prometheus_client import generate_latest
+from fastapi.testclient import TestClient
 
 from deploy.chart import CHART
 from deploy.metrics import LABELS, PAGE, document, of_gateway, of_process
@@ -20,9 +20,11 @@ from services.backends.files import FolderStudyFiles
 from services.backends.senders import routes, sender_for
 from services.backends.store.reconciliations import Reconciled
 from services.deliver.sending import Sending
-from services.exposition import REGISTRY, expose
+from services.exposition import expose
+from services.gateway.app import create_app
 from services.gateway.observatory.observing import turn
 from services.gateway.retention import Keeper
+from services.gateway.role import Role
 from services.gateway.scrubbing import Scrubbing
 from services.settings import Settings
 from services.triage.commitment import CommitmentRequest
@@ -113,16 +115,16 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
         scrubbing.turn(ward.now + timedelta(minutes=minutes))
     client = ward.client()
     client.get("/healthz")
-    work_and_deliver(tmp_path_factory.mktemp("house"))
+    told = [client.get("/metrics").text, work_and_deliver(tmp_path_factory.mktemp("house"))]
     names: dict[str, set[str]] = {}
-    for line in (client.get("/metrics").text + generate_latest(REGISTRY).decode()).splitlines():
+    for line in "\n".join(told).splitlines():
         if series := re.match(r"([a-z_]+)(?:\{(.*?)\})? ", line):
             names.setdefault(series[1], set()).update(re.findall(r'(\w+)="', series[2] or ""))
     return names
 
 
-def work_and_deliver(folder: Path) -> None:
-    """One study analysed and delivered, with this process's metrics exposed."""
+def work_and_deliver(folder: Path) -> str:
+    """One study analysed and delivered; answers what desk, worker and deliver then export of it."""
     house = House(data=folder / "data", send_to=(str(folder / "out"),))
     settings = house.settings.model_copy(update={"metrics": f"127.0.0.1:{free_port()}"})
     expose(settings, house.store, part="worker")
@@ -139,7 +141,9 @@ def work_and_deliver(folder: Path) -> None:
         sender=sender_for(route, settings),
     )
     assert sending.turn() == 0
-    assert "vigie_worker_busy" in httpx.get(f"http://{settings.metrics}/metrics").text
+    desk = create_app(settings, store=house.store, files=house.files, role=Role.DESK)
+    of_desk = TestClient(desk, base_url="http://127.0.0.1:8000").get("/metrics").text
+    return of_desk + httpx.get(f"http://{settings.metrics}/metrics").text
 
 
 def test_alerts_and_recording_rules_ask_for_what_is_exported(render: Render, exported: dict[str, set[str]]):

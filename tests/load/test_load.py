@@ -153,6 +153,21 @@ def test_a_failed_c_store_breaks_a_phase() -> None:
     ]
 
 
+def test_each_step_is_a_line_of_the_report_and_the_limits_are_told_with_it() -> None:
+    text = report([phase(), phase(an_hour=600), phase(an_hour=1200, queued_s=3.0)], [], (1, 1))
+    assert [line.split()[1] for line in text.splitlines() if line.startswith(("| 300 ", "| 600 ", "| 1200 "))] == [
+        "300",
+        "600",
+        "1200",
+    ]
+    assert "breaks at 1200 studies an hour" in text
+    assert "C-STORE of an instance, p95 1 s" in text
+
+
+def test_where_nothing_broke_that_is_said() -> None:
+    assert "nothing broke up to 300 studies an hour" in report([phase()], [], (1, 1))
+
+
 def test_the_report_tells_what_was_lost() -> None:
     text = report([phase()], ["instance a is not kept"], (8_000_000, 2000))
     assert "NOT met: 1 lost of 2 instances" in text

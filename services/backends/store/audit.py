@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -85,8 +85,7 @@ class Audit:
     def record_all(self, events: Sequence[AuditEvent], *, now: datetime) -> None:
         """Add events in one transaction, in their order."""
         with writing(self._engine) as connection:
-            for event in events:
-                append(connection, event, now=now)
+            append_all(connection, events, now=now)
 
     def records(self, *, after: int = 0) -> Iterator[AuditRecord]:
         """Every record after a sequence number, in order."""
@@ -176,24 +175,71 @@ def append(connection: Connection, event: AuditEvent, *, now: datetime) -> None:
     Nothing is added where its key is there already. An event about a study is also about its patient, as a keyed
     digest: that is added here.
     """
-    audit_held(connection)
-    if event.key and connection.scalar(sa.select(sa.exists().where(audit_record.c.event_key == event.key))):
+    append_all(connection, [event], now=now)
+
+
+def append_all(connection: Connection, events: Sequence[AuditEvent], *, now: datetime) -> None:
+    """The same of several, in their order."""
+    if not events:
         return
+    audit_held(connection)
+    sequence, before = _end(connection)
+    patients, taken = _patients(connection, events), _taken(connection, events)
+    rows = []
+    for event in events:
+        if event.key and event.key in taken:
+            continue
+        taken.add(event.key)
+        sequence += 1
+        patient = patients.get(event.first(AuditObjectKind.STUDY) or "")
+        if patient is not None and event.first(AuditObjectKind.PATIENT) is None:
+            event = replace(event, objects=(*event.objects, patient))
+        document = as_document(event, sequence=sequence, now=now)
+        before = chained(before, document)
+        row = {"sequence": sequence, "recorded_at": now, "document": document, "digest": before}
+        rows.append(row | dict(zip(SEARCHED, search_columns(document), strict=True)))
+    if rows:
+        connection.execute(sa.insert(audit_record), rows)
+
+
+def _end(connection: Connection) -> tuple[int, str]:
+    """Number and digest of the last record, also where it was taken away."""
     newest = sa.select(audit_record.c.sequence, audit_record.c.digest).order_by(audit_record.c.sequence.desc()).limit(1)
-    last = connection.execute(newest).first()
-    if last is None and (gone := pruned(connection)) is not None:
-        sequence, before = gone.sequence + 1, gone.digest
-    else:
-        sequence, before = (last.sequence + 1, last.digest) if last else (1, BEFORE_THE_FIRST)
-    document = as_document(_with_patient(connection, event), sequence=sequence, now=now)
-    row = {
-        "sequence": sequence,
-        "recorded_at": now,
-        "document": document,
-        "digest": chained(before, document),
-        **dict(zip(SEARCHED, search_columns(document), strict=True)),
+    last = connection.execute(newest).first() or pruned(connection)
+    return (last.sequence, last.digest) if last else (0, BEFORE_THE_FIRST)
+
+
+def _taken(connection: Connection, events: Sequence[AuditEvent]) -> set[str]:
+    """The keys that are in the trail already."""
+    keys = [event.key for event in events if event.key]
+    if not keys:
+        return set()
+    return set(connection.scalars(sa.select(audit_record.c.event_key).where(audit_record.c.event_key.in_(keys))))
+
+
+def _patients(connection: Connection, events: Sequence[AuditEvent]) -> dict[str, AuditObject]:
+    """By study."""
+    return patients_of(connection, {uid for event in events if (uid := event.first(AuditObjectKind.STUDY)) is not None})
+
+
+def patients_of(connection: Connection, uids: Collection[str]) -> dict[str, AuditObject]:
+    """By study, as the trail knows them; for who deletes a study before its event is appended."""
+    if not uids:
+        return {}
+    columns = study.c.study_instance_uid, study.c.patient_id, study.c.issuer_of_patient_id, study.c.tenant_issuer
+    rows = connection.execute(
+        sa.select(*columns).where(study.c.study_instance_uid.in_(sorted(uids)), study.c.patient_id != "")
+    ).all()
+    if not rows:
+        return {}
+    key = _key(connection)
+    return {
+        row.study_instance_uid: AuditObject(
+            kind=AuditObjectKind.PATIENT,
+            object_id=_keyed(key, f"{row.issuer_of_patient_id or row.tenant_issuer}\n{row.patient_id}"),
+        )
+        for row in rows
     }
-    connection.execute(sa.insert(audit_record), [row])
 
 
 def person(name: str) -> AuditActor:
@@ -242,25 +288,6 @@ def pruned(connection: Connection) -> AuditAnchor | None:
     """See `Audit.pruned`."""
     row = connection.execute(sa.select(audit_pruned).order_by(audit_pruned.c.sequence.desc()).limit(1)).first()
     return None if row is None else AuditAnchor(sequence=row.sequence, digest=row.digest, at=row.pruned_at)
-
-
-def patient_of(connection: Connection, study_instance_uid: str) -> AuditObject | None:
-    """The patient of a study as the trail knows them, None where no ID is known: for who deletes it in between."""
-    columns = study.c.patient_id, study.c.issuer_of_patient_id, study.c.tenant_issuer
-    row = connection.execute(sa.select(*columns).where(study.c.study_instance_uid == study_instance_uid)).first()
-    if row is None or not row.patient_id:
-        return None
-    issuer = row.issuer_of_patient_id or row.tenant_issuer
-    digest = _keyed(_key(connection), f"{issuer}\n{row.patient_id}")
-    return AuditObject(kind=AuditObjectKind.PATIENT, object_id=digest)
-
-
-def _with_patient(connection: Connection, event: AuditEvent) -> AuditEvent:
-    uid = event.first(AuditObjectKind.STUDY)
-    if uid is None or event.first(AuditObjectKind.PATIENT) is not None:
-        return event
-    patient = patient_of(connection, uid)
-    return event if patient is None else replace(event, objects=(*event.objects, patient))
 
 
 def _key(connection: Connection) -> bytes:

@@ -100,8 +100,15 @@ def of_a_study(
     connection: Connection, type_: AuditType, study_instance_uid: str, *, actor: str, now: datetime, **told: str
 ) -> None:
     """What a person did with a study."""
-    event = audited(type_, audit.person(actor), objects=(study(study_instance_uid, **told),))
-    audit.append(connection, event, now=now)
+    of_studies(connection, type_, [study_instance_uid], actor=actor, now=now, **told)
+
+
+def of_studies(
+    connection: Connection, type_: AuditType, uids: Sequence[str], *, actor: str, now: datetime, **told: str
+) -> None:
+    """The same with several."""
+    who = audit.person(actor)
+    audit.append_all(connection, [audited(type_, who, objects=(study(uid, **told),)) for uid in uids], now=now)
 
 
 def recalled(

@@ -8,11 +8,14 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 import sqlalchemy as sa
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from services.backends.store.audit import pruned
 from services.backends.store.engine import insert_new, reading, writing
 from services.backends.store.tables import audit_feed, audit_record
+
+SYSLOG, ANCHORS = "syslog", "anchors"
+"""The receivers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +33,7 @@ class FeedState:
 
     name: str
     sequence: int
-    told_at: datetime
+    told_at: datetime | None
     backlog: int
     oldest_at: datetime | None
 
@@ -76,24 +79,25 @@ class AuditFeeds:
     def states(self) -> list[FeedState]:
         """Of every receiver that there ever was."""
         with reading(self._engine) as connection:
-            found = []
-            for row in connection.execute(sa.select(audit_feed).order_by(audit_feed.c.name)).all():
-                left = sa.select(sa.func.count(), sa.func.min(audit_record.c.recorded_at)).where(
-                    audit_record.c.sequence > row.sequence
-                )
-                backlog, oldest_at = connection.execute(left).one()
-                found.append(
-                    FeedState(
-                        name=row.name,
-                        sequence=row.sequence,
-                        told_at=row.told_at,
-                        backlog=backlog,
-                        oldest_at=oldest_at,
-                    )
-                )
-            return found
+            rows = connection.execute(sa.select(audit_feed).order_by(audit_feed.c.name)).all()
+            return [_state(connection, row.name, row.sequence, row.told_at) for row in rows]
+
+    def state(self, name: str) -> FeedState:
+        """Of one; who has never got anything lacks all that there is."""
+        with reading(self._engine) as connection:
+            row = connection.execute(sa.select(audit_feed).where(audit_feed.c.name == name)).first()
+            if row is not None:
+                return _state(connection, row.name, row.sequence, row.told_at)
+            gone = pruned(connection)
+            return _state(connection, name, gone.sequence if gone else 0, None)
 
     def forget(self, name: str) -> None:
         """There is no such receiver any more."""
         with writing(self._engine) as connection:
             connection.execute(sa.delete(audit_feed).where(audit_feed.c.name == name))
+
+
+def _state(connection: Connection, name: str, sequence: int, told_at: datetime | None) -> FeedState:
+    left = sa.select(sa.func.count(), sa.func.min(audit_record.c.recorded_at)).where(audit_record.c.sequence > sequence)
+    backlog, oldest_at = connection.execute(left).one()
+    return FeedState(name=name, sequence=sequence, told_at=told_at, backlog=backlog, oldest_at=oldest_at)

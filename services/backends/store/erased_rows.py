@@ -19,6 +19,7 @@ from services.backends.store.tables import (
     inquiry,
     instance,
     job,
+    lost_file,
     patient,
     recall,
     requested_instance,
@@ -62,6 +63,7 @@ _ORDER = (
     study_version,
     instance,
     study_patient,
+    lost_file,
     deletion,
     study,
 )

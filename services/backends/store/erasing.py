@@ -35,6 +35,7 @@ from services.backends.store.tables import (
     verdict_document,
     workitem,
 )
+from services.triage.audit_types import AuditType
 from services.triage.job import JobState
 from services.triage.patient import PatientKey
 from services.triage.result import DeliveryState
@@ -139,7 +140,7 @@ class Erasing:
             details = {"images": str(len(gone.images)), "objects": str(len(gone.results)), "reason": row.reason}
             sent_to = sorted({name for name, _, _ in found.sent})
             details |= {"sent_to": ", ".join(sent_to)} if sent_to else {}
-            kind = "record_deleted" if row.actor == ACTOR else "erasure"
+            kind = AuditType.RECORD_DELETED if row.actor == ACTOR else AuditType.ERASURE
             audit.append(connection, deleted_event(study_instance_uid, kind, row.actor, details), now=now)
         return True
 

@@ -75,10 +75,9 @@ def reconcile(connection: Connection, message: AdtMessage, *, default_issuer: st
     outcome = AdtOutcome.APPLIED if changed else AdtOutcome.UNCHANGED
     count(connection, message.trigger_event, outcome)
     keys = [key for change in message.changes for key in change.keys]
-    for uid in moved:
-        told = {"message": f"ADT^{message.trigger_event}", "control_id": message.control_id}
-        actor = message.stamp.sender
-        audit_events.of_a_study(connection, AuditType.PATIENT_DATA, uid, actor=actor, now=now, **told)
+    about = {"message": f"ADT^{message.trigger_event}", "control_id": message.control_id}
+    actor = message.stamp.sender
+    audit_events.of_studies(connection, AuditType.PATIENT_DATA, moved, actor=actor, now=now, **about)
     return Reconciled(
         outcome=outcome, studies=len(moved), retired=any(register.survivor(key) != register.key(key) for key in keys)
     )

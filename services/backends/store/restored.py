@@ -12,6 +12,7 @@ from services.backends.store import history
 from services.backends.store.engine import reading, writing
 from services.backends.store.holds import chunks
 from services.backends.store.tables import audit_record, delivery, instance, job, result_object, verdict_document
+from services.triage.audit_types import AuditType
 from services.triage.job import JobState
 from services.triage.result import DeliveryState
 
@@ -94,7 +95,7 @@ class Restored:
 
     def erased(self) -> tuple[str, ...]:
         """Studies that were erased on request, by the audit trail."""
-        of_request = audit_record.c.document.contains('"type":"erasure"', autoescape=True)
+        of_request = audit_record.c.type == AuditType.ERASURE
         with reading(self._engine) as connection:
             documents = connection.scalars(
                 sa.select(audit_record.c.document).where(of_request).order_by(audit_record.c.sequence)

@@ -17,7 +17,8 @@ from services.backends.store import audit, history
 from services.backends.store.engine import insert_new, locked, reading, writing
 from services.backends.store.holds import Place, chunks, described, held, kept, touched
 from services.backends.store.tables import deletion, instance, result_object, retention, study, verdict_document
-from services.triage.audit import AuditAction, AuditActor, AuditEvent, AuditKind, AuditObject, AuditObjectKind
+from services.triage.audit import AuditActor, AuditEvent, AuditObject, AuditObjectKind
+from services.triage.audit_types import AuditType, audited
 from services.triage.ports import Deleted
 from services.triage.retention import Hold, Kept, Retention, RetentionReport, is_source
 
@@ -200,19 +201,15 @@ def _mark(connection: Connection, found: Kept, *, not_newer_than: datetime, reas
     insert_new(connection, deletion, [{"study_instance_uid": uid, **row}])
     line = history.line(uid, "study", uid, time=now, actor=ACTOR, what="images_deleted", cause=reason)
     history.write(connection, [line])
-    audit.append(connection, deleted_event(uid, "images_deleted", ACTOR, {"images": str(len(sources))}), now=now)
+    audit.append(
+        connection, deleted_event(uid, AuditType.IMAGES_DELETED, ACTOR, {"images": str(len(sources))}), now=now
+    )
 
 
-def deleted_event(study_instance_uid: str, kind: str, actor: str, details: dict[str, str]) -> AuditEvent:
+def deleted_event(study_instance_uid: str, kind: AuditType, actor: str, details: dict[str, str]) -> AuditEvent:
     """Study Deleted (PS3.15 A.5.3.9); of the patient it tells nothing but the study's UID."""
     about = AuditObject(kind=AuditObjectKind.STUDY, object_id=study_instance_uid, details=details)
-    return AuditEvent(
-        kind=AuditKind.STUDY_DELETED,
-        type=kind,
-        action=AuditAction.DELETE,
-        actors=(AuditActor(name=actor),),
-        objects=(about,),
-    )
+    return audited(kind, AuditActor(name=actor), objects=(about,))
 
 
 def _marked(connection: Connection, study_instance_uid: str) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ class Scrub:
             after = connection.scalar(sa.select(scrub.c.after_id)) or 0
             rows = connection.execute(
                 sa.select(instance.c.id, instance.c.digest, instance.c.study_instance_uid, instance.c.sop_instance_uid)
-                .where(instance.c.id > after)
+                .where(instance.c.id > after, instance.c.deleted_at.is_(None))
                 .order_by(instance.c.id)
                 .limit(limit)
             )
@@ -88,6 +88,11 @@ class Scrub:
     def note(self, looked_for: Sequence[Expected], faults: Mapping[str, str], *, read: int, now: datetime) -> list[str]:
         """These were looked for; faults: by digest. Answers the digests of those that are lost and were not before."""
         with writing(self._engine) as connection:
+            # of what was deleted meanwhile nobody expects a file
+            here = instance.c.digest.in_(faults), instance.c.deleted_at.is_(None)
+            faults = {
+                digest: faults[digest] for digest in connection.scalars(sa.select(instance.c.digest).where(*here))
+            }
             known = set(connection.scalars(sa.select(lost_file.c.digest)))
             _keep_lost(connection, looked_for, faults, now)
             values = {
@@ -122,7 +127,8 @@ def _keep_lost(
 ) -> None:
     # found again (a volume that was not mounted), or not to be kept any more
     found = [one.digest for one in looked_for if one.digest not in faults]
-    gone = lost_file.c.digest.not_in(sa.select(instance.c.digest).where(instance.c.digest == lost_file.c.digest))
+    still_here = instance.c.digest == lost_file.c.digest, instance.c.deleted_at.is_(None)
+    gone = lost_file.c.digest.not_in(sa.select(instance.c.digest).where(*still_here))
     connection.execute(sa.delete(lost_file).where(sa.or_(lost_file.c.digest.in_(found), gone)))
     rows = {
         one.digest: {

@@ -1,6 +1,6 @@
 """Metrics of the audit trail: its length, what waits to enter it, and what waits to leave it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -14,7 +14,10 @@ from services.triage.errors import StoreUnavailable
 class AuditCollector(Collector):
     """Asks the store and the data folder at each scrape."""
 
-    def __init__(self, store: SqlStudyStore, spool: AuditSpool, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: SqlStudyStore, spool: AuditSpool, clock: Callable[[], datetime], *, receivers: Sequence[str]
+    ) -> None:
+        self.receivers = receivers
         self.store = store
         self.spool = spool
         self.clock = clock
@@ -31,7 +34,7 @@ class AuditCollector(Collector):
             value=self.spool.count(),
         )
         try:
-            head, feeds = self.store.audit.head(), self.store.audit_feeds.states()
+            head, feeds = self.store.audit.head(), [self.store.audit_feeds.state(name) for name in self.receivers]
         except StoreUnavailable:
             return
         yield GaugeMetricFamily(

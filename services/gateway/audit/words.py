@@ -42,5 +42,12 @@ TYPE_WORDS = {
     AuditType.SENT: noted("Sent to a destination"),
     AuditType.EXPORTED: noted("Written to a folder, or told to a receiver"),
     AuditType.SEND_AGAIN: noted("Delivery asked for again"),
+    AuditType.IMAGES_DELETED: noted("Images deleted by retention"),
+    AuditType.RECORD_DELETED: noted("Record of a study deleted by retention"),
+    AuditType.ERASURE: noted("Study erased on request"),
+    AuditType.BACKUP: noted("Copy of all that is kept"),
+    AuditType.RESTORE: noted("Put back from a copy"),
+    AuditType.RESEARCH_EXPORT_BEGUN: noted("Export without identities begins"),
+    AuditType.RESEARCH_EXPORT: noted("Exported without identities"),
 }
 """By type; a test compares them with `triage.audit_types.MEANINGS`."""
