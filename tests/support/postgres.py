@@ -22,6 +22,23 @@ TEMPLATE = "vigie_template"
 # It refuses to run as root; the package has made a user for it.
 AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--reset-env", "--")
 
+# Ends all other connections, and empties the tables that hold anything (TRUNCATE takes longer for few rows); `replica`:
+# no trigger, of foreign keys or of ours, is asked.
+_EMPTY = """
+DO $$
+DECLARE name text; is_filled bool;
+BEGIN
+    SET LOCAL session_replication_role = replica;
+    PERFORM pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid();
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version' LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %I)', name) INTO is_filled;
+        IF is_filled THEN EXECUTE format('DELETE FROM %I', name); END IF;
+    END LOOP;
+    PERFORM setval(format('%I', sequencename), 1, false) FROM pg_sequences WHERE last_value IS NOT NULL;
+END $$
+"""
+
 
 class Postgres:
     """A server; kill it, pause it, start it again."""
@@ -33,6 +50,7 @@ class Postgres:
         self._options = [option for one in options for option in ("-c", one)]
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = count(1)
+        self._emptied: list[str] = []
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://vigie@127.0.0.1:{self.port}/{database}"
@@ -65,11 +83,20 @@ class Postgres:
 
     @contextmanager
     def database(self, *, template: str = TEMPLATE) -> Iterator[str]:
-        """The URL of a fresh copy of a template ("template0": with no tables), dropped at the end of the block."""
-        name = f"test_{next(self._numbers)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        """The URL of a database like a template ("template0": with no tables), of the caller alone until the block ends."""
+        if template == TEMPLATE and self._emptied:
+            name = self._emptied.pop()
+        else:
+            name = f"test_{next(self._numbers)}"
+            self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         yield self.url(name)
-        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        if template == TEMPLATE:
+            # a fresh copy takes four times as long
+            with psycopg.connect(self.url(name), autocommit=True) as connection:
+                connection.execute(_EMPTY)
+            self._emptied.append(name)
+        else:
+            self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def execute(self, statement: str) -> None:
         with psycopg.connect(self.url(), autocommit=True) as connection:
