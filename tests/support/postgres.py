@@ -83,7 +83,7 @@ class Postgres:
 
     @contextmanager
     def database(self, *, template: str = TEMPLATE) -> Iterator[str]:
-        """The URL of a database like a template ("template0": with no tables), of the caller alone until the block ends."""
+        """The URL of a database like a template ("template0": with no tables), the caller's alone in the block."""
         if template == TEMPLATE and self._emptied:
             name = self._emptied.pop()
         else:

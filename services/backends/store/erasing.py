@@ -136,12 +136,14 @@ class Erasing:
                 return not found.study_instance_uids
             if found.busy or set(found.images) - set(gone.images) or set(found.results) - set(gone.results):
                 return False
+            whose = audit.patients_of(connection, [study_instance_uid])  # as a digest, by which the trail is searched
             delete_rows(connection, study_instance_uid)
             details = {"images": str(len(gone.images)), "objects": str(len(gone.results)), "reason": row.reason}
             sent_to = sorted({name for name, _, _ in found.sent})
             details |= {"sent_to": ", ".join(sent_to)} if sent_to else {}
             kind = AuditType.RECORD_DELETED if row.actor == ACTOR else AuditType.ERASURE
-            audit.append(connection, deleted_event(study_instance_uid, kind, row.actor, details), now=now)
+            event = deleted_event(study_instance_uid, kind, row.actor, details, *whose.values())
+            audit.append(connection, event, now=now)
         return True
 
     def forget_patients(self, keys: Collection[PatientKey]) -> int:

@@ -206,10 +206,12 @@ def _mark(connection: Connection, found: Kept, *, not_newer_than: datetime, reas
     )
 
 
-def deleted_event(study_instance_uid: str, kind: AuditType, actor: str, details: dict[str, str]) -> AuditEvent:
-    """Study Deleted (PS3.15 A.5.3.9); of the patient it tells nothing but the study's UID."""
+def deleted_event(
+    study_instance_uid: str, kind: AuditType, actor: str, details: dict[str, str], *others: AuditObject
+) -> AuditEvent:
+    """Study Deleted (PS3.15 A.5.3.9); of the patient it tells the study's UID and, among the others, a keyed digest."""
     about = AuditObject(kind=AuditObjectKind.STUDY, object_id=study_instance_uid, details=details)
-    return audited(kind, AuditActor(name=actor), objects=(about,))
+    return audited(kind, AuditActor(name=actor), objects=(about, *others))
 
 
 def _marked(connection: Connection, study_instance_uid: str) -> tuple[str, ...]:
