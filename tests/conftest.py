@@ -1,13 +1,19 @@
 """Tests that need outside data (`data`) are deselected when VIGIE_TEST_DATA is unset; nothing is ever skipped."""
 
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 import structlog
+from sqlalchemy import Engine
 
+from services.backends import store
+from services.backends.store import migrate
 from tests.support.postgres import Postgres, postgres
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
 
@@ -28,6 +34,29 @@ def _logging_as_it_was() -> Iterator[None]:
     """A command that ran in this process must not decide what the next test hears."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _new_sqlite_stores_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Of one that all revisions have made; else each new store of a test would go through them, for half a second."""
+    made = tmp_path_factory.mktemp("template") / "vigie.sqlite"
+    engine = store.connect(f"sqlite:///{made}")
+    migrate.upgrade(engine)
+    engine.dispose()
+
+    def upgrade(engine: Engine) -> None:
+        place = Path(str(engine.url.database))
+        if not place.exists():
+            copy = place.with_name(f"{place.name}.{uuid4().hex}")
+            shutil.copy(made, copy)
+            with suppress(FileExistsError):  # another thread or process was first
+                place.hardlink_to(copy)
+            copy.unlink()
+        migrate.upgrade(engine)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "upgrade", upgrade)
+        yield
 
 
 @pytest.fixture(scope="session")

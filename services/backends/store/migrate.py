@@ -6,6 +6,7 @@ older program goes on working on a newer database as long as that says so (`comp
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -31,7 +32,9 @@ def upgrade(engine: Engine, revision: str = HEAD) -> None:
     nothing has changed).
     """
     with _alone(engine) as connection:
-        if _revision(connection) in {None, *known_revisions()}:
+        found = _revision(connection)
+        is_newest = revision == HEAD and found == known_revisions()[-1]
+        if not is_newest and found in {None, *known_revisions()}:
             command.upgrade(_config(connection), revision)
 
 
@@ -41,10 +44,11 @@ def downgrade(engine: Engine, revision: str) -> None:
         command.downgrade(_config(connection), revision)
 
 
-def known_revisions() -> list[str]:
+@cache
+def known_revisions() -> tuple[str, ...]:
     """Those that this program knows, oldest first; it needs the last."""
     script = ScriptDirectory.from_config(_config(None))
-    return [one.revision for one in script.walk_revisions()][::-1]
+    return tuple(one.revision for one in script.walk_revisions())[::-1]
 
 
 def current_revision(engine: Engine) -> str | None:
