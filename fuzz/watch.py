@@ -83,7 +83,9 @@ class Watch:
     def _judge_surroundings(self, tally: Tally) -> None:
         service = self.service
         for path in service.around.rglob("*"):
-            if path.is_dir() or path == service.log:
+            # the door counts places and quotas in a folder of its own
+            is_doors = path.parent.name.startswith("vigie-door-")
+            if path.is_dir() or path == service.log or is_doors:
                 continue
             if not path.is_relative_to(service.data):
                 tally.found(f"a file outside of the data folder: {path.relative_to(service.around)}")

@@ -142,6 +142,7 @@ DETAIL_EXAMPLE: dict[str, Any] = {
             "opened_at": "2024-01-31T10:20:00Z",
             "completed_at": "2024-01-31T10:20:27Z",
             "out_of_scope": None,
+            "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
             "jobs": [
                 {
                     "job_id": "77c0c1de",

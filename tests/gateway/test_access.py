@@ -316,7 +316,8 @@ def test_signing_in_and_failing_to_are_logged_without_keys(own: Ward) -> None:
         ("signed_in", "reader"),
         ("signed_out", "reader"),
     ]
-    assert "key" not in str(logs)
+    assert "a wrong key" not in str(logs)
+    assert "wrong field" not in str(logs)
 
 
 def test_what_is_done_stands_under_its_persons_name(own: Ward) -> None:

@@ -15,7 +15,13 @@ import pytest
 
 from tests.support.worklist import Ward
 
-RUN = "from services.gateway.app import run_http; from services.settings import Settings; run_http(Settings())"
+RUN = """
+from services.gateway.app import run_http
+from services.logs import configure_logging
+from services.settings import Settings
+configure_logging("INFO")  # as every command does
+run_http(Settings())
+"""
 
 BREAK = """
 from services.backends.store.desk import Board

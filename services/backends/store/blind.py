@@ -3,7 +3,7 @@
 Whether a result is withheld is decided once, in the transaction that freezes it, and written down.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,6 +37,13 @@ class Holds:
         """All that there were, oldest first."""
         with reading(self._engine) as connection:
             return of_study(connection, study_instance_uid)
+
+    def withheld(self, study_instance_uids: Collection[str]) -> frozenset[str]:
+        """Those of these studies of which a result is withheld now."""
+        held = sa.select(result.c.study_instance_uid).join(blind_hold, blind_hold.c.result_id == result.c.result_id)
+        of_these = result.c.study_instance_uid.in_(sorted(study_instance_uids))
+        with reading(self._engine) as connection:
+            return frozenset(connection.scalars(held.where(of_these, *runs(self._clock()))))
 
     def counts(self) -> dict[str, int]:
         """How many run ('held'), and how many have ended in each way (`HoldEnd`)."""

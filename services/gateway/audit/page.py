@@ -98,6 +98,7 @@ def _page(request: Request, desk: Desk, person: Person, asked: Asked) -> Respons
         "asked": asked,
         "digest": query.patient,
         "lines": lines,
+        "withheld": desk.store.holds.withheld({line.study for line in lines if line.study}),
         "next": lines[-1].record.sequence if len(found) > SHOWN else None,
         "last": head.sequence if head else 0,
         "gone": gone.sequence if gone else 0,
