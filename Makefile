@@ -18,6 +18,9 @@ INSTALL := pip install --quiet --disable-pip-version-check
 PIP := $(BIN)/$(INSTALL)
 TRITON := .venv-triton
 
+# else each of the hundreds of processes that the tests start would compile everything anew
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -96,7 +99,7 @@ lint: setup ## style, types, import rules
 
 .PHONY: test
 test: setup triton-setup system lint viewer crds ## every check; VIGIE_TEST_DATA=<folder> adds the tests on outside data
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: chart
 chart: setup ## what of the Helm chart is made from elsewhere: its README, its schema's settings
