@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy  # its `stats` takes a second to load: it does so when it is first asked for something
 
 from services.observatory.history import Attribute, Floats, History, Ints
 from services.observatory.holm import holm
@@ -98,7 +98,7 @@ def _told(numbers: Floats) -> Floats:
 
 def _of_numbers(feature: Feature, now: Floats, before: Floats) -> Drift:
     edges = np.unique(np.quantile(before, np.linspace(0, 1, _BINS + 1)[1:-1]))
-    test = stats.ks_2samp(now, before, method="asymp")
+    test = scipy.stats.ks_2samp(now, before, method="asymp")
     counts = [
         np.bincount(np.searchsorted(edges, each, side="left"), minlength=len(edges) + 1) for each in (now, before)
     ]
@@ -118,7 +118,7 @@ def _of_words(feature: Feature, now: npt.NDArray[np.str_], before: npt.NDArray[n
         [np.bincount(place[: len(now)], minlength=len(words)), np.bincount(place[len(now) :], minlength=len(words))]
     )
     counts = _pooled(counts)
-    p = float(stats.chi2_contingency(counts, correction=False).pvalue) if counts.shape[1] > 1 else 1.0
+    p = float(scipy.stats.chi2_contingency(counts, correction=False).pvalue) if counts.shape[1] > 1 else 1.0
     return Drift(
         feature=feature, n=len(now), reference_n=len(before), psi=psi(counts[0], counts[1]), distance=None, p=p
     )

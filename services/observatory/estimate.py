@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy  # its `stats` takes a second to load: it does so when it is first asked for something
 
 LEVEL = 0.95
 SEED = 20_260
@@ -34,7 +34,7 @@ def share(count: int, n: int, minimum: int) -> Estimate:
     count, n = int(count), int(n)
     if n < max(minimum, 1):
         return HIDDEN
-    interval = stats.binomtest(count, n).proportion_ci(LEVEL, method="wilson")
+    interval = scipy.stats.binomtest(count, n).proportion_ci(LEVEL, method="wilson")
     return Estimate(value=count / n, lower=float(interval.low), upper=float(interval.high), count=count, n=n)
 
 
@@ -56,7 +56,7 @@ def clustered_share(counts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64],
 
 def _wilson(value: float, n: float) -> tuple[float, float]:
     """Wilson's interval for an effective number, which need not be whole."""
-    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    z = float(scipy.stats.norm.ppf((1 + LEVEL) / 2))
     centre = (value + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * float(np.sqrt(value * (1 - value) / n + z * z / (4 * n * n)))
     return max(0.0, centre - half), min(1.0, centre + half)
@@ -67,7 +67,7 @@ def mean(values: npt.NDArray[np.float64], minimum: int) -> Estimate:
     n = len(values)
     if n < max(minimum, 2):
         return HIDDEN
-    value, half = float(values.mean()), float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * stats.sem(values))
+    value, half = float(values.mean()), float(scipy.stats.t.ppf((1 + LEVEL) / 2, n - 1) * scipy.stats.sem(values))
     return Estimate(value=value, lower=value - half, upper=value + half, n=n)
 
 
@@ -76,7 +76,7 @@ def quantile(values: npt.NDArray[np.float64], part: float, minimum: int) -> Esti
     if len(values) < max(minimum, 1):
         return HIDDEN
     value = float(np.quantile(values, part, method="inverted_cdf"))
-    interval: Any = stats.quantile_test(values, q=value, p=part).confidence_interval(LEVEL)
+    interval: Any = scipy.stats.quantile_test(values, q=value, p=part).confidence_interval(LEVEL)
     low, high = float(interval.low), float(interval.high)
     return Estimate(
         value=value,

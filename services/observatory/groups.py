@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+import scipy  # its `stats` takes a second to load: it does so when it is first asked for something
 
 from services.observatory.agreement import Measure, measures, shares
 from services.observatory.estimate import Estimate, share
@@ -103,5 +103,5 @@ def _compare(
         measure=measure,
         group=sides[0],
         others=sides[1],
-        p=float(stats.fisher_exact(table).pvalue),
+        p=float(scipy.stats.fisher_exact(table).pvalue),
     )
