@@ -13,7 +13,8 @@ GROWTH_MB = {"door": 40.0, "desk": 400.0, "observing": 100.0, "adt": 40.0, "disp
 GROWTH_FILES = 40
 SETTLED_WITHIN_S = 120.0
 _OURS = re.compile(
-    r"(inbox|instances/[0-9a-f]{2}|results/[0-9a-f]{2}|quarantine)/[\w.~=-]+|tenants/\S*|vigie\.sqlite(-\w+)?"
+    r"(inbox|instances/[0-9a-f]{2}|results/[0-9a-f]{2}|quarantine)/[\w.~=-]+|tenants/\S*"
+    r"|audit/\S*|vigie\.sqlite(-\w+)?"
 )
 _BROKEN = frozenset(
     {

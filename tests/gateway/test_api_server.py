@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.peers import free_port
 from tests.support.worklist import Ward
 
 RUN = """
@@ -29,11 +30,6 @@ def study(self, uid):
     raise RuntimeError("FAMILY1^Given")
 Board.study = study
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -1,19 +1,28 @@
 """Real peers for tests: dcmtk's storescp as a PACS, free ports, waiting for a condition."""
 
+import os
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
+
+# below those that the system gives out by itself, and other ones for each of the workers that test side by side: a port
+# on which a test wants nobody to listen is nobody else's meanwhile
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw3").removeprefix("gw")) % 4
+_PORTS = cycle(range(20_000 + 3_000 * _WORKER, 23_000 + 3_000 * _WORKER))
 
 
 def free_port() -> int:
     """A TCP port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for port in _PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("unreachable: the ports go round")
 
 
 def wait_until(condition: Callable[[], object], *, timeout_s: float = 60, what: str = "the condition") -> None:
