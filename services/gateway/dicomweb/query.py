@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
 from services.backends.store.archive import StudyFilter
 from services.gateway.dicomweb.levels import BELOW, Level, tag_of
 from services.gateway.dicomweb.matching import as_list, has_wildcard
@@ -13,6 +15,7 @@ PAGE_LIMIT = 2000
 """At most so many matches in one answer, a large CT series among them; the next page is asked for by `offset`."""
 
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
+_DATES = re.compile(r"\*?|[0-9]{8}|[0-9]{8}-([0-9]{8})?|-[0-9]{8}")
 _RESERVED = frozenset({"accept", "charset", "fuzzymatching", "includefield", "limit", "offset", "tenant"})
 
 
@@ -100,6 +103,8 @@ def _path(name: str, what: str) -> tuple[str, ...]:
 def _check(level: Level, keys: Sequence[Key]) -> None:
     if any("\x00" in key.value for key in keys):
         raise bad_request("invalid_value", "A value holds a NUL, which no attribute does.")
+    if any(_is_date(key.path[-1]) and not _DATES.fullmatch(key.value) for key in keys):
+        raise bad_request("invalid_value", "A date is not YYYYMMDD, or a range of two (PS3.4 C.2.2.2.5).")
     paths = [key.path for key in keys]
     if len(set(paths)) < len(paths):
         raise bad_request("repeated_key", "An attribute is given more than once.")
@@ -116,6 +121,10 @@ def _count(reserved: dict[str, str], name: str, default: int) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise bad_request("invalid_page", f"{name} is not a whole number from 0 on.")
     return int(text)
+
+
+def _is_date(tag: str) -> bool:
+    return dictionary_has_tag(tag) and dictionary_VR(tag) == "DA"
 
 
 def _dates(key: str) -> tuple[str, str]:
