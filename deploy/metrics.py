@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -13,8 +14,10 @@ from services.backends.store import open_store
 from services.deliver import metrics as of_deliver
 from services.exposition import REGISTRY
 from services.gateway.app import create_app
+from services.gateway.retention import Keeper
 from services.gateway.role import Role
 from services.settings import Settings
+from services.triage.retention import KEEP_EVERYTHING
 from services.worker import metrics as of_worker
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"
@@ -95,7 +98,9 @@ def of_gateway() -> list[Documented]:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(data=Path(folder))
         store = open_store(settings.store_url())
-        app = create_app(settings, store=store, files=FolderStudyFiles(settings.data), role=Role.ALL)
+        files, hour = FolderStudyFiles(settings.data), timedelta(hours=1)
+        Keeper(store=store, files=files, rules=KEEP_EVERYTHING, space=lambda: (1, 2), interval=hour).run()
+        app = create_app(settings, store=store, files=files, role=Role.ALL)
         found = sorted(_documented(app.state.metrics), key=lambda one: one.name)
         store.close()
         return found

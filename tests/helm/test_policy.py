@@ -1,7 +1,8 @@
 """What a platform team asks of every workload: where it runs, what goes first, how it is watched."""
 
-from typing import Any
+from typing import json
 
+import Any
 import pytest
 
 from tests.helm.conftest import CHART, PROFILES, Render, profile
@@ -98,8 +99,11 @@ def test_requests_have_their_reason_beside_them():
 
 def test_all_that_has_metrics_is_scraped_and_may_be(operated: list[Manifest]):
     monitors = {one["metadata"]["name"]: one["spec"] for one in of_kind(operated, "PodMonitor")}
-    assert set(monitors) == {f"vigie-{one}" for one in ("door", "desk", "triton", "database", "broker")}
-    ports = {"door": 8000, "desk": 8000, "triton": 8002, "database": 9187, "broker": 15691}
+    assert set(monitors) == {
+        f"vigie-{one}" for one in ("door", "desk", "worker", "deliver", "triton", "database", "broker")
+    }
+    ports = {"door": 8000, "desk": 8000, "worker": 9108, "deliver": 9108}
+    ports |= {"triton": 8002, "database": 9187, "broker": 15691}
     prometheus = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
     for component, port in ports.items():
         policy = named(operated, "NetworkPolicy", f"vigie-{component}")["spec"]
@@ -114,7 +118,8 @@ def test_all_that_has_metrics_is_scraped_and_may_be(operated: list[Manifest]):
     assert (endpoint["scheme"], endpoint["port"]) == ("https", "prometheus-tls")
 
 
-def test_the_dashboard_is_found_by_grafanas_sidecar(operated: list[Manifest]):
+def test_the_dashboards_are_found_by_grafanas_sidecar(operated: list[Manifest]):
     board = named(operated, "ConfigMap", "vigie-dashboard")
     assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
-    assert board["data"]["vigie.json"].lstrip().startswith("{")
+    assert len(board["data"]) == 5
+    assert all(json.loads(each)["panels"] for each in board["data"].values())
