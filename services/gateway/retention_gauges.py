@@ -49,13 +49,15 @@ def _kept(report: RetentionReport) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "vigie_kept_images_bytes", "Bytes of images that are kept here, as of the last pass.", value=report.image_bytes
     )
+    oldest = GaugeMetricFamily(
+        "vigie_kept_oldest_timestamp_seconds",
+        "When anything was last done with the study that is kept longest. If it falls behind VIGIE_RETENTION_DAYS, "
+        "'vigie retention plan' says what holds it.",
+        labels=(),
+    )
     if report.oldest_at is not None:
-        yield GaugeMetricFamily(
-            "vigie_kept_oldest_timestamp_seconds",
-            "When anything was last done with the study that is kept longest. If it falls behind VIGIE_RETENTION_DAYS, "
-            "'vigie retention plan' says what holds it.",
-            value=report.oldest_at.timestamp(),
-        )
+        oldest.add_metric((), report.oldest_at.timestamp())
+    yield oldest
     held = GaugeMetricFamily(
         "vigie_retention_held_studies",
         "Studies that are old enough, whose images stay all the same, by what holds them ('vigie retention plan').",

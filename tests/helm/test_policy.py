@@ -1,8 +1,8 @@
 """What a platform team asks of every workload: where it runs, what goes first, how it is watched."""
 
-from typing import json
+import json
+from typing import Any
 
-import Any
 import pytest
 
 from tests.helm.conftest import CHART, PROFILES, Render, profile
@@ -102,9 +102,10 @@ def test_all_that_has_metrics_is_scraped_and_may_be(operated: list[Manifest]):
     assert set(monitors) == {
         f"vigie-{one}" for one in ("door", "desk", "worker", "deliver", "triton", "database", "broker")
     }
-    ports = {"door": 8000, "desk": 8000, "worker": 9108, "deliver": 9108}
-    ports |= {"triton": 8002, "database": 9187, "broker": 15691}
+    ports = {"door": 8000, "desk": 8000, "triton": 8002, "database": 9187, "broker": 15691}
     prometheus = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    (rule,) = named(operated, "NetworkPolicy", "vigie-metrics")["spec"]["ingress"]
+    assert ([{"port": 9108}], prometheus in rule["from"]) == (rule["ports"], True)
     for component, port in ports.items():
         policy = named(operated, "NetworkPolicy", f"vigie-{component}")["spec"]
         assert any(
