@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from services.backends.peers_file import load_peers
 from services.backends.senders import routes
 from services.backends.senders.destinations import DICOM, split_address
 from services.cli.flags import settings_from
+from services.cli.tables import print_table
 from services.settings import Settings
 from services.triage.peer import Peer, Peers, PeerTask
 
@@ -37,7 +37,7 @@ def check() -> None:
             _quota(peer),
             peer.priority.name.lower() if peer.priority is not None else "routine",
         )
-    Console(width=None if Console().is_terminal else 250).print(table)
+    print_table(table)
     for hint in _hints(peers, settings):
         typer.echo(f"Note: {hint}")
 

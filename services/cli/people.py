@@ -4,13 +4,13 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from services.backends.keys import MIN_CHARACTERS, hash_of, new_key
 from services.backends.people_file import NAME, load_people
 from services.backends.senders import tenants_in_force
 from services.cli.flags import settings_from
+from services.cli.tables import print_table
 from services.triage.errors import PeopleRefused
 from services.triage.person import Person
 
@@ -58,7 +58,7 @@ def check() -> None:
         who = account.who
         told = (who.shown_name, who.roles) if isinstance(who, Person) else ("(machine)", who.may)
         table.add_row(who.name, told[0], ", ".join(sorted(told[1])), ", ".join(sorted(who.tenants)) or "all")
-    Console(width=None if Console().is_terminal else 200).print(table)
+    print_table(table)
 
 
 def _asked() -> str:
