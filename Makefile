@@ -17,6 +17,7 @@ TORCH_INDEX ?=
 INSTALL := pip install --quiet --disable-pip-version-check
 PIP := $(BIN)/$(INSTALL)
 TRITON := .venv-triton
+AUDIT := .venv-audit
 
 # else each of the hundreds of processes that the tests start would compile everything anew
 unexport PYTHONDONTWRITEBYTECODE
@@ -35,7 +36,7 @@ $(VENV)/bin/python:
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Python packages into $(VENV) (a few minutes the first time)"
 	$(PIP) --constraint constraints.txt torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	$(PIP) --constraint constraints.txt --editable '.[worker,postgres,triton,telemetry,embedded,local,training,test,audit]'
+	$(PIP) --constraint constraints.txt --editable '.[worker,postgres,triton,telemetry,embedded,fast,local,evaluation,training,test]'
 	touch $@
 
 # Triton's own Python: the server from the nvidia-pytriton wheel (nothing else of it is used: --no-deps), and what the
@@ -48,9 +49,18 @@ $(TRITON)/.installed: constraints-triton.txt pyproject.toml
 	@echo "Installing a Triton server into $(TRITON) (a few minutes the first time)"
 	$(PYTHON) -m venv $(TRITON)
 	$(TRITON)/bin/$(INSTALL) --constraint constraints-triton.txt torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	$(TRITON)/bin/$(INSTALL) --constraint constraints-triton.txt numpy monai nibabel fire pydantic-settings platformdirs
+	$(TRITON)/bin/$(INSTALL) --constraint constraints-triton.txt numpy monai nibabel fire pyyaml safetensors einops \
+		scikit-image openvino pydantic-settings platformdirs
 	$(TRITON)/bin/$(INSTALL) --constraint constraints-triton.txt --no-deps nvidia-pytriton
 	$(TRITON)/bin/$(INSTALL) --no-deps --editable .
+	touch $@
+
+# What looks at our packages has an environment of its own: with its jsonschema[format], MONAI takes four seconds more to
+# import, in each of the many processes that do.
+$(AUDIT)/.installed: constraints.txt pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "No Python 3.11 or newer with venv found: set PYTHON=" >&2; exit 1; }
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/$(INSTALL) --constraint constraints.txt cyclonedx-bom pip-audit
 	touch $@
 
 .PHONY: triton
@@ -97,9 +107,12 @@ lint: setup ## style, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Times that a failed test is tried again; what then passes is listed as RERUN and is a fault to mend all the same.
+RERUNS := 0
+
 .PHONY: test
-test: setup triton-setup system lint viewer crds ## every check; VIGIE_TEST_DATA=<folder> adds the tests on outside data
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+test: setup triton-setup $(AUDIT)/.installed system lint viewer crds ## every check; VIGIE_TEST_DATA=<folder> adds the tests on outside data
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --reruns $(RERUNS) -rR
 
 .PHONY: chart
 chart: setup ## what of the Helm chart is made from elsewhere: its README, its schema's settings
@@ -136,13 +149,16 @@ objects: setup system ## the objects of every outcome before every validator: do
 	$(BIN)/python -m benchmarks.objects --write docs/measurements/objects.md
 
 .PHONY: bench
-bench: setup triton-setup system ## ingest beside its peers, pipeline without its model, SEG writing, jobs through both queues, the Triton wire, the work list, the audit trail, traces: docs/measurements
+bench: setup triton-setup system viewer ## ingest beside its peers, pipeline without its model, networks, mirrored runs, SEG writing, jobs through both queues, the Triton wire, the work list, opening a study, the audit trail, traces: docs/measurements
 	$(BIN)/python -m benchmarks.ingest --write docs/measurements/ingest.md
 	$(BIN)/python -m benchmarks.pipeline
+	$(BIN)/python -m benchmarks.networks --write docs/measurements/networks.md
+	$(BIN)/python -m benchmarks.uncertainty --write docs/measurements/uncertainty.md
 	$(BIN)/python -m benchmarks.seg --write docs/measurements/seg.md
 	$(BIN)/python -m benchmarks.jobs --write docs/measurements/jobs.md
 	$(BIN)/python -m benchmarks.wire --write docs/measurements/wire.md
 	$(BIN)/python -m benchmarks.worklist --write docs/measurements/worklist.md
+	$(BIN)/python -m benchmarks.opening --write docs/measurements/opening.md
 	$(BIN)/python -m benchmarks.audit --write docs/measurements/audit.md
 	$(BIN)/python -m benchmarks.telemetry --write docs/measurements/telemetry.md
 
@@ -164,11 +180,11 @@ fuzz: setup ## hostile bytes at every door of a running gateway; exit 1 at the f
 	$(BIN)/python -m fuzz.campaign --cases $(CASES) --seed $(SEED) $(if $(WRITE),--write $(WRITE))
 
 .PHONY: audit
-audit: setup ## known vulnerabilities of all that is pinned (online); fails on one that is not allowed, and on what it cannot ask
+audit: setup $(AUDIT)/.installed ## known vulnerabilities of all that is pinned (online); fails on one that is not allowed, and on what it cannot ask
 	$(BIN)/python -m deploy.audit
 
 .PHONY: sbom
-sbom: setup triton-setup ## bills of materials (CycloneDX) of what the images install: build/sbom
+sbom: setup triton-setup $(AUDIT)/.installed ## bills of materials (CycloneDX) of what the images install: build/sbom
 	$(BIN)/python -m deploy.sbom
 
 .PHONY: train
@@ -177,4 +193,4 @@ train: setup ## the demonstration model again, from nothing (hours; goes on wher
 
 .PHONY: clean
 clean: ## everything that was made here
-	rm -rf $(VENV) $(TRITON) build demo_output *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(TRITON) $(AUDIT) build demo_output *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

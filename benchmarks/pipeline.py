@@ -49,9 +49,9 @@ class KnownAnswer:
         self._model = model
         self._segmentation = Segmentation(labels=labels, tumour_probability=labels * 240, timings_s={})
 
-    def models(self) -> tuple[Model, ...]:
+    def model(self, name: str, version: str | None = None) -> Model:  # noqa: ARG002
         """The one model."""
-        return (self._model,)
+        return self._model
 
     def require_ready(self) -> None:
         """See Segmenter."""

@@ -18,7 +18,6 @@ from rich.console import Console
 
 from demo.service import Service, is_final, standalone, wait_until
 from demo.studies import DemoStudy, demo_studies
-from services.gateway.viewer import CONFIGURATION
 from tests.support.chromium import new_page
 
 CONSOLE = Console(stderr=True)
@@ -68,7 +67,7 @@ def opened_report(study: DemoStudy, results: Sequence[Path], folder: Path, *, ou
 
 
 def _without_our_way(route: Route) -> None:
-    text = CONFIGURATION.read_text() + "window.config.extensions = [];\n"
+    text = route.fetch().text() + "\nwindow.config.extensions = [];\n"
     route.fulfill(body=text, content_type="text/javascript")
 
 

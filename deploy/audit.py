@@ -19,6 +19,7 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[1]
 PINNED = (REPOSITORY / "constraints.txt", REPOSITORY / "constraints-triton.txt")
 ALLOWED = REPOSITORY / "deploy" / "audit-allowed.toml"
+TOOLS = REPOSITORY / ".venv-audit" / "bin" / "python"
 
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;#]+)", re.MULTILINE)
 _SHOWN = 5
@@ -87,7 +88,7 @@ def judge(
 
 def ask(pinned: Path) -> Mapping[str, Any] | None:
     """pip-audit's report on a file of constraints; None: it could not be had, and stderr says why."""
-    command = [sys.executable, "-m", "pip_audit", "--requirement", str(pinned), "--no-deps", "--disable-pip"]
+    command = [str(TOOLS), "-m", "pip_audit", "--requirement", str(pinned), "--no-deps", "--disable-pip"]
     command += ["--format", "json", "--progress-spinner", "off"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 - our own words
     try:

@@ -51,12 +51,14 @@ _KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z0-9_.\"/-]+):(?P<value>.*)$")
 
 def settings_schema() -> dict[str, Any]:
     """JSON schema of the value `settings`: what each of our settings takes; a list as one comma-separated string."""
-    of_the_program = Settings.model_json_schema()["properties"]
+    of_the_program = Settings.model_json_schema()
     found = {}
-    for name, field in of_the_program.items():
+    for name, field in of_the_program["properties"].items():
         if name in OF_THE_CHART:
             continue
         taken = next((one for one in field.get("anyOf", []) if one.get("type") != "null"), field)
+        if "$ref" in taken:  # of an enumeration
+            taken = of_the_program["$defs"][taken["$ref"].rpartition("/")[2]]
         if taken["type"] == "array":
             taken = {"type": "string"}
         found[name] = {

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TARGET = REPOSITORY / "build" / "sbom"
+TOOLS = REPOSITORY / ".venv-audit" / "bin" / "python"
 EXTRAS = {"vigie-gateway": ("postgres",), "vigie-worker": ("postgres", "worker", "triton")}
 """As deploy/docker/Dockerfile installs them; deliver has the gateway's."""
 
@@ -61,7 +62,7 @@ def only(bom: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
 
 def of_environment(python: Path) -> dict[str, Any]:
     """All that an environment has."""
-    command = [sys.executable, "-m", "cyclonedx_py", "environment", str(python), "--output-reproducible"]
+    command = [str(TOOLS), "-m", "cyclonedx_py", "environment", str(python), "--output-reproducible"]
     command += ["--pyproject", str(REPOSITORY / "pyproject.toml"), "--mc-type", "application"]
     command += ["--no-validate"]  # it takes minutes; the library writes nothing else
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)  # noqa: S603 - our own words

@@ -35,9 +35,10 @@ min_slices = 16
 class NullSegmenter:
     """Finds nothing."""
 
-    def models(self) -> tuple[Model, ...]:
-        """One."""
-        return (_MODEL,)
+    def model(self, name: str, version: str | None = None) -> Model:
+        """The one there is, whatever is asked for."""
+        _ = name, version
+        return _MODEL
 
     def require_ready(self) -> None:
         """It always is."""

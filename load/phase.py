@@ -14,6 +14,7 @@ from load.studies import arrivals_s, draw
 from load.the_set import TheSet
 from load.times import StudyTimes, percentiles, study_times
 from load.watching import Sample, Watch
+from services.sizing.mix import MIX, Kind
 
 SETTLED_WITHIN_S = 300.0
 """Whatever is not at its end so long after the last study has come is lost."""
@@ -95,9 +96,9 @@ class Campaign:
     seed: int
     tell: Callable[[str], None]
 
-    def play(self, name: str, *, an_hour: float, minutes: float) -> Phase:
+    def play(self, name: str, *, an_hour: float, minutes: float, kinds: Sequence[Kind] = MIX) -> Phase:
         """One phase. Raises EndedByItself when a process of ours ends."""
-        orders = self._orders(name, an_hour, minutes)
+        orders = self._orders(name, an_hour, minutes, kinds)
         begin = time.time()
         sent = self._send(name, orders, end=begin + _LEAD_S + minutes * 60)
         end = time.time()
@@ -115,11 +116,11 @@ class Campaign:
             samples=tuple(self.watch.between(begin, end)),
         )
 
-    def _orders(self, name: str, an_hour: float, minutes: float) -> list[Order]:
+    def _orders(self, name: str, an_hour: float, minutes: float, kinds: Sequence[Kind]) -> list[Order]:
         dice = random.Random(f"{self.seed} {name}")
         start = time.time() + _LEAD_S
         return [
-            Order(phase=name, due=start + at, modality=draw(dice).modality, seed=dice.randrange(2**32))
+            Order(phase=name, due=start + at, modality=draw(dice, kinds).modality, seed=dice.randrange(2**32))
             for at in arrivals_s(dice, an_hour=an_hour, minutes=minutes)
         ]
 

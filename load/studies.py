@@ -6,7 +6,7 @@ contents is their header.
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -63,9 +63,9 @@ def write_study(kind: Kind, folder: Path, *, seed: int) -> Study:
     return Study(uid=study, kind=kind, paths=tuple(paths), digests=tuple(digests))
 
 
-def draw(dice: random.Random) -> Kind:
-    """A kind, as often as it is in the mix."""
-    return dice.choices(MIX, [kind.an_hour for kind in MIX])[0]
+def draw(dice: random.Random, kinds: Sequence[Kind] = MIX) -> Kind:
+    """One of these kinds, as often as it is in the mix."""
+    return dice.choices(kinds, [kind.an_hour for kind in kinds])[0]
 
 
 def arrivals_s(dice: random.Random, *, an_hour: float, minutes: float) -> Iterator[float]:

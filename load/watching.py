@@ -17,14 +17,16 @@ EVERY_S = 2.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
+OURSELVES = "senders and this campaign"
+PACS = "Orthanc (the PACS)"
+
 # The command line of who is not ours.
 _OTHERS = {
     "beam.smp": "RabbitMQ",
     "/postgres": "PostgreSQL",
     "postgres:": "PostgreSQL",
-    "Orthanc": "Orthanc (the PACS)",
+    "Orthanc": PACS,
 }
-OURSELVES = "senders and this campaign"
 
 
 @dataclass(frozen=True, kw_only=True)

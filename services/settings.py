@@ -10,8 +10,10 @@ import platformdirs
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from services.triage.inference import InferenceMode
 from services.triage.job import OrderPriority
 from services.triage.retention import Retention
+from services.triage.uncertainty import UncertaintyMode
 from services.triage.volume import MAX_VOXELS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -78,13 +80,16 @@ class Settings(BaseSettings):
     )
     http_key: Path | None = Field(None, description="The key of that certificate (PEM), without a passphrase.")
     http_connections: int = Field(
-        1000, ge=10, description="HTTP connections at the same time; more are closed. A page that is open holds one."
+        1000,
+        ge=10,
+        description="HTTP connections at the same time, in each process; more are closed. An open page holds one.",
     )
     requests_per_minute: int = Field(
         1200,
         ge=0,
         description="Searches and API requests of one caller in a minute; then 429 until some time has passed. Images "
-        "are not counted. 0: no limit.",
+        "are not counted. Each process counts by itself: with three desks a caller may have three times as many. 0: no "
+        "limit.",
     )
     max_stow_parts: int = Field(10_000, ge=1, description="Instances in one STOW-RS request.")
     insecure_http_without_sign_in: bool = Field(
@@ -107,7 +112,8 @@ class Settings(BaseSettings):
     dicom_tls_ca: Path | None = Field(
         None,
         description="CA certificates (PEM) of those who may connect over TLS: a client without a certificate of theirs "
-        "is refused. Default: clients need none.",
+        "is refused, and so is one on their revocation lists, where the file has them (docs/security.md). Default: "
+        "clients need none.",
     )
     hl7: str | None = Field(
         None,
@@ -128,7 +134,7 @@ class Settings(BaseSettings):
         None, description="CA certificates (PEM) of HL7 senders; with it they must show one that these have signed."
     )
     ae_title: str = Field("VIGIE", description="Our AE title, called and calling.", max_length=16)
-    max_associations: int = Field(64, ge=1, description="Associations served at the same time.")
+    max_associations: int = Field(64, ge=1, description="Associations served at the same time, by each door.")
     min_free_mb: int = Field(
         512, ge=0, description="With less free space (MB) in the data folder, instances are refused (0xA700, HTTP 503)."
     )
@@ -340,6 +346,16 @@ class Settings(BaseSettings):
         "who writes the database writes. Default: audit/anchors.jsonl in the data folder.",
     )
     audit_anchor_interval_s: float = Field(3600.0, gt=0, description="So often, while the trail grows.")
+    inference: InferenceMode = Field(
+        InferenceMode.REFERENCE,
+        description="reference: networks run in PyTorch, with MONAI's own labels voxel for voxel. fast: on a CPU by "
+        "OpenVINO in float32, compared first; on a GPU with autocast (docs/models.md).",
+    )
+    uncertainty: UncertaintyMode = Field(
+        UncertaintyMode.OFF,
+        description="flips: a network runs again on images mirrored along each axis, about four times the work, and "
+        "results tell how each score varies; no score changes (docs/models.md).",
+    )
     threads: int = Field(os.cpu_count() or 1, ge=1, description="CPU threads of the embedded segmenter.")
     metrics: str | None = Field(
         None,
@@ -465,6 +481,14 @@ class Settings(BaseSettings):
     def audit_anchors_file(self) -> Path:
         """Where anchors of the audit trail are kept."""
         return self.audit_anchors or self.data / "audit" / "anchors.jsonl"
+
+    @property
+    def flips_within_s(self) -> float | None:
+        """How long the mirrored runs of an analysis may take: half of its time limit. None: none are asked for."""
+        if self.uncertainty is UncertaintyMode.OFF:
+            return None
+        limits = [self.analysis_limit_s, *([self.triton_deadline_s] if self.triton else [])]
+        return min(limits) / 2
 
     def store_url(self) -> str:
         """The SQLAlchemy URL in force."""

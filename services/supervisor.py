@@ -19,6 +19,7 @@ from services import tracing
 from services.auditing import in_the_trail
 from services.lifetime import exit_on_signals, stop_on_signals
 from services.logs import where
+from services.memory import share_one_arena
 from services.settings import Settings
 from services.triage.errors import VigieError
 
@@ -126,6 +127,7 @@ class Child:
 
 def run_part(part: Part, settings: Settings) -> None:
     """Run a part in this process. Raises SystemExit (1) when it fails; the log says why."""
+    share_one_arena()
     exit_on_signals()
     tracing.begin(part.__name__)
     try:
@@ -143,6 +145,7 @@ def run_part(part: Part, settings: Settings) -> None:
 
 def _run(part: Part, settings: Settings, supervisor: int) -> None:
     """The child's side."""
+    share_one_arena()  # before the first thread
     threading.Thread(target=_die_with, args=(supervisor,), daemon=True).start()
     run_part(part, settings)
 

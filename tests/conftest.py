@@ -10,12 +10,17 @@ from uuid import uuid4
 
 import pytest
 import structlog
+from hypothesis import settings
 from sqlalchemy import Engine
 
 from services.backends import store
 from services.backends.store import migrate
 from tests.support.postgres import Postgres, postgres
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
+
+# how long an example takes says nothing on a machine that runs many tests at a time
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 if TYPE_CHECKING:
     from tests.support.triton import Triton

@@ -1,4 +1,4 @@
-"""OHIF from its npm package, its digest checked, trimmed, fitted to the path /ohif/: `python viewer/install.py`.
+"""OHIF from its npm package, its digest checked, trimmed, fitted to /ohif/, minified: `python viewer/install.py`.
 
 npm decides where the package comes from; the digest decides whether it is the one that was tried. What it is told of
 sources and behaviour is ours: services/gateway/static/viewer.js, which the gateway serves as its app-config.js.
@@ -23,6 +23,8 @@ SHA512 = "WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKxF
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "ohif"
 ROOT = "/ohif/"
 STAMP = "vigie.json"
+MINIFIER = [Path(__file__).with_name(name) for name in ("package.json", "package-lock.json")]
+"""Of esbuild; npm checks it by the digests in the lock file."""
 
 # Neural networks, microscopy, service workers, other hosts' scripts, examples: nothing of it is used here.
 UNUSED = (
@@ -32,6 +34,7 @@ UNUSED = (
 )  # fmt: skip
 _PUBLIC_PATH = '__webpack_require__.p = "/"'
 _BUNDLES_WITH_IT = 8
+_STYLE_NAME = 'return "" + chunkId + ".css"'
 _COMPRESSED = {".js", ".css", ".wasm", ".svg"}
 
 INDEX = """\
@@ -65,7 +68,7 @@ def install(folder: Path) -> bool:
         "package": PACKAGE,
         "version": VERSION,
         "sha512": SHA512,
-        "installer": _digest(Path(__file__).read_bytes()),
+        "installer": _digest(b"".join(path.read_bytes() for path in (Path(__file__), *MINIFIER))),
     }
     if (folder / STAMP).is_file() and json.loads((folder / STAMP).read_text()) == stamp:
         return False
@@ -74,6 +77,7 @@ def install(folder: Path) -> bool:
         unpacked = _unpack(_fetch(Path(work)), Path(work))
         _trim(unpacked)
         _fit(unpacked)
+        _minify(unpacked, Path(work) / "minifier")
         _compress(unpacked)
         (unpacked / STAMP).write_text(json.dumps(stamp))
         shutil.rmtree(folder, ignore_errors=True)
@@ -82,17 +86,20 @@ def install(folder: Path) -> bool:
 
 
 def _fetch(folder: Path) -> Path:
-    command = ["npm", "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", str(folder)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise NotInstalled("npm is needed to fetch the viewer (Debian: apt-get install npm)") from error
-    if done.returncode != 0:
-        raise NotInstalled(f"npm could not fetch {PACKAGE}@{VERSION}: {done.stderr.strip()}")
+    _npm("pack", f"{PACKAGE}@{VERSION}", "--pack-destination", str(folder), what=f"{PACKAGE}@{VERSION}")
     (package,) = folder.glob("*.tgz")
     if _digest(package.read_bytes()) != SHA512:
         raise NotInstalled(f"{PACKAGE}@{VERSION} is not the package that was tried here: its SHA-512 differs")
     return package
+
+
+def _npm(*words: str, what: str) -> None:
+    try:
+        done = subprocess.run(["npm", *words, "--silent"], capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise NotInstalled("npm is needed to fetch the viewer (Debian: apt-get install npm)") from error
+    if done.returncode != 0:
+        raise NotInstalled(f"npm could not fetch {what}: {done.stderr.strip()}")
 
 
 def _unpack(package: Path, folder: Path) -> Path:
@@ -121,14 +128,34 @@ def _fit(folder: Path) -> None:
         raise NotInstalled(
             f"{changed} bundles of OHIF name their path, not {_BUNDLES_WITH_IT}: it is built otherwise now"
         )
+    (script,), (style,) = folder.glob("app.bundle.*.js"), folder.glob("app.bundle.css")
+    text = script.read_text(encoding="utf-8")
+    if _STYLE_NAME not in text:
+        raise NotInstalled("OHIF names its styles otherwise now")
+    # as scripts' names do, so that a browser need not ask for them at each opening
+    script.write_text(text.replace(_STYLE_NAME, f'{_STYLE_NAME} + "?of={VERSION}"'), encoding="utf-8")
     for path in folder.glob("*.css"):
         path.write_text(path.read_text(encoding="utf-8").replace("url(/", f"url({ROOT}"), encoding="utf-8")
-    (script,), (style,) = folder.glob("app.bundle.*.js"), folder.glob("app.bundle.css")
     (folder / "index.html").write_text(INDEX.format(root=ROOT, script=script.name, style=style.name))
 
 
+def _minify(folder: Path, work: Path) -> None:
+    """The package's scripts come with their comments and indents, and a browser reads all of it at each opening."""
+    work.mkdir()
+    for path in MINIFIER:
+        shutil.copy(path, work)
+    _npm("ci", "--prefix", str(work), "--ignore-scripts", "--no-audit", "--no-fund", what="esbuild")
+    scripts = [str(path) for path in folder.glob("*.bundle*.js")]
+    # names of functions and classes are kept: VTK and Cornerstone go by them
+    how = ["--minify", "--keep-names", "--charset=utf8", "--legal-comments=eof", "--log-level=error"]
+    command = [work / "node_modules" / ".bin" / "esbuild", *how, "--allow-overwrite", f"--outdir={folder}", *scripts]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise NotInstalled(f"esbuild could not minify OHIF: {done.stderr.strip()}")
+
+
 def _compress(folder: Path) -> None:
-    """Once here, instead of at each request: the largest bundle has 17 MB."""
+    """Once here, instead of at each request: the largest bundle has 8 MB."""
     for path in [one for one in folder.rglob("*") if one.suffix in _COMPRESSED]:
         small = gzip.compress(path.read_bytes(), mtime=0)
         path.with_name(path.name + ".gz").write_bytes(small)

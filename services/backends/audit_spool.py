@@ -82,7 +82,11 @@ class AuditSpool:
 
     def count(self) -> int:
         """How many wait."""
-        return len(self._waiting())
+        try:
+            with os.scandir(self._folder) as entries:
+                return sum(entry.name.endswith(".json") for entry in entries)
+        except FileNotFoundError:
+            return 0
 
     def damaged(self) -> int:
         """How many files were set aside."""

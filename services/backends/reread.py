@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import Generic, TypeVar
 
 import structlog
@@ -21,13 +22,23 @@ Content = TypeVar("Content")
 class Reread(Generic[Content]):
     """What a file says by now. Read by the first `Reread(...)`, whose errors are its caller's; never raises later.
 
-    name: of the log's events, `<name>_read` and `<name>_refused`.
+    name: of the log's events, `<name>_read` and `<name>_refused`. changed: is told what was in force, and what is.
+    Safe in threads.
     """
 
-    def __init__(self, path: Path, load: Callable[[], Content], *, name: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        load: Callable[[], Content],
+        *,
+        name: str,
+        changed: Callable[[Content, Content], None] = lambda _before, _after: None,
+    ) -> None:
         self._path = path
         self._load = load
         self._name = name
+        self._changed = changed
+        self._lock = Lock()
         self._conditions = Conditions(log)
         self._content = load()
         self._seen = _state(path)
@@ -35,15 +46,17 @@ class Reread(Generic[Content]):
 
     def in_force(self) -> Content:
         """The newest content that could be used; looks for a newer one once a second at most."""
-        if time.monotonic() - self._looked_at >= _LOOK_EVERY_S:
-            self._looked_at = time.monotonic()
-            self._read_if_changed()
-        return self._content
+        with self._lock:
+            if time.monotonic() - self._looked_at >= _LOOK_EVERY_S:
+                self._looked_at = time.monotonic()
+                self._read_if_changed()
+            return self._content
 
     def _read_if_changed(self) -> None:
         state = _state(self._path)
         if state == self._seen:
             return
+        before = self._content
         try:
             self._content = self._load()
         except (RejectedError, ValueError) as error:
@@ -52,6 +65,7 @@ class Reread(Generic[Content]):
         self._seen = state
         self._conditions.ends(f"{self._name}_refused")
         log.info(f"{self._name}_read")
+        self._changed(before, self._content)
 
 
 def _state(path: Path) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from services.triage.errors import Reason
 from services.triage.finding import Finding, Flag, Outcome, two_digits
+from services.triage.inference import Inference, InferenceMode
 from services.triage.job import Plan
 from services.triage.lesion import Lesion
 from services.worker.offline import Written
@@ -31,8 +32,34 @@ class ModelReport(BaseModel):
     weights_sha256: str
 
 
+class InferenceReport(BaseModel):
+    """How its network ran. `reason`: what kept it from the fast mode that was asked for."""
+
+    mode: InferenceMode
+    reason: ReasonReport | None
+
+
+class SpreadReport(BaseModel):
+    """A score over `runs` runs, the ordinary one and those on mirrored images, on the same voxels."""
+
+    runs: int
+    sd: float
+    lowest: float
+    highest: float
+
+
+class UncertaintyReport(BaseModel):
+    """What became of the mirrored runs: the spread of the study's score, or the reason why there is none."""
+
+    spread: SpreadReport | None
+    reason: ReasonReport | None
+
+
 class LesionReport(BaseModel):
-    """One lesion; lengths in mm, centroid in the DICOM patient system (LPS)."""
+    """One lesion; lengths in mm, centroid in the DICOM patient system (LPS). organ: the class that surrounds it.
+
+    spread: of its score over mirrored runs, null where none were made.
+    """
 
     number: int
     tracking_uid: str
@@ -42,6 +69,8 @@ class LesionReport(BaseModel):
     long_axis_mm: float
     short_axis_mm: float
     centroid_lps_mm: tuple[float, float, float]
+    organ: str | None
+    spread: SpreadReport | None
 
 
 class OutputReport(BaseModel):
@@ -53,7 +82,11 @@ class OutputReport(BaseModel):
 
 
 class ResultReport(BaseModel):
-    """One model's answer. `series_instance_uid` is null when no series would do; `score` when nothing was analysed."""
+    """One model's answer.
+
+    `series_instance_uid` is null when no series would do; `score` and `inference` when nothing was analysed;
+    `uncertainty` also when it was not asked for (VIGIE_UNCERTAINTY).
+    """
 
     series_instance_uid: str | None
     model: ModelReport
@@ -62,8 +95,11 @@ class ResultReport(BaseModel):
     calibrated: bool
     flag: Flag
     lesions: list[LesionReport]
+    cautions: list[ReasonReport]
     outputs: list[OutputReport]
     timings_s: dict[str, float]
+    inference: InferenceReport | None
+    uncertainty: UncertaintyReport | None
 
 
 class StudyReport(BaseModel):
@@ -131,12 +167,22 @@ def _result_report(written: Written) -> ResultReport:
         calibrated=finding.calibrated,
         flag=finding.flag,
         lesions=[_lesion_report(lesion) for lesion in finding.lesions],
+        cautions=[ReasonReport(code=one.code, text=one.text) for one in finding.cautions],
         outputs=[
             OutputReport(modality=item.modality, sop_instance_uid=item.sop_instance_uid, path=str(path))
             for item, path in zip(result.objects, written.paths, strict=True)
         ],
         timings_s=result.timings_s,
+        inference=_inference_report(result.inference),
+        uncertainty=finding.uncertainty and UncertaintyReport.model_validate(finding.uncertainty, from_attributes=True),
     )
+
+
+def _inference_report(inference: Inference | None) -> InferenceReport | None:
+    if inference is None:
+        return None
+    why = inference.why
+    return InferenceReport(mode=inference.mode, reason=ReasonReport(code=why.code, text=why.text) if why else None)
 
 
 def _lesion_report(lesion: Lesion) -> LesionReport:
@@ -158,16 +204,22 @@ def summary_table(document: Document) -> Table:
         uid = f"…{study.study_instance_uid[-12:]}"
         why = f" ({study.reason.text})" if study.reason else ""
         for result in study.results:
-            table.add_row(uid, f"{result.model.name} {result.model.version}", result.outcome + why, *_figures(result))
+            table.add_row(uid, f"{result.model.name} {result.model.version}", _outcome(result) + why, *_figures(result))
         if not study.results:
             table.add_row(uid, "", study.status + why, "", "", "", "", "")
     return table
+
+
+def _outcome(result: ResultReport) -> str:
+    return "\n".join([result.outcome, *(f"caution: {one.text}" for one in result.cautions)])
 
 
 def _figures(result: ResultReport) -> tuple[str, str, str, str, str]:
     calibrated = "" if result.calibrated else " (not calibrated on patients)"
     lesions = (
         f"{lesion.volume_ml:.1f} mL, {lesion.long_axis_mm:.0f} mm, score {two_digits(lesion.score)}"
+        + (_over_runs(lesion.spread) if lesion.spread else "")
+        + (f", in: {lesion.organ}" if lesion.organ else "")
         for lesion in result.lesions
     )
     seconds = sum(value for stage, value in result.timings_s.items() if "." not in stage)
@@ -178,3 +230,7 @@ def _figures(result: ResultReport) -> tuple[str, str, str, str, str]:
         "\n".join(output.modality for output in result.outputs),
         f"{seconds:.1f}",
     )
+
+
+def _over_runs(spread: SpreadReport) -> str:
+    return f" ({two_digits(spread.lowest)} to {two_digits(spread.highest)} over {spread.runs} runs)"

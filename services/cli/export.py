@@ -19,12 +19,7 @@ from services.research.pseudonyms import KeyRefused, fingerprint, load_key, make
 from services.research.recipe import Option, Recipe
 from services.research.study import exported_study
 from services.settings import Settings
-from services.triage.audit import (
-    AuditActor,
-    AuditObject,
-    AuditObjectKind,
-    AuditOutcome,
-)
+from services.triage.audit import AuditActor, AuditObject, AuditObjectKind, AuditOutcome
 from services.triage.audit_types import AuditType, audited
 from services.triage.errors import StoreUnavailable
 
@@ -155,17 +150,24 @@ def _export(
 def _audit(
     store: SqlStudyStore, what: AuditType, uids: list[str], output: Path, details: dict[str, str], *, failed: str = ""
 ) -> None:
-    """Before anything is written, and when it is."""
-    store.audit.record(
+    """Before anything is written, and when it is: one event for each study, by which each patient finds it.
+
+    A message about an export may tell of several patients (PS3.15 A.5.3.4), and then names them to each other.
+    """
+    folder = AuditObject(
+        kind=AuditObjectKind.FILE, object_id=str(output), details={**details, "studies": str(len(uids))}
+    )
+    about: list[tuple[AuditObject, ...]] = [
+        (folder, AuditObject(kind=AuditObjectKind.STUDY, object_id=uid)) for uid in uids
+    ]
+    events = [
         audited(
             what,
             AuditActor(name=getpass.getuser()),
-            objects=(
-                AuditObject(kind=AuditObjectKind.FILE, object_id=str(output), details=details),
-                *(AuditObject(kind=AuditObjectKind.STUDY, object_id=uid) for uid in uids),
-            ),
+            objects=objects,
             outcome=AuditOutcome.SERIOUS_FAILURE if failed else AuditOutcome.SUCCESS,
             reason=failed,
-        ),
-        now=datetime.now(UTC),
-    )
+        )
+        for objects in about or [(folder,)]
+    ]
+    store.audit.record_all(events, now=datetime.now(UTC))

@@ -2,18 +2,24 @@
 
 import getpass
 import json
+from dataclasses import replace
+from datetime import datetime
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from services.backends.files import FolderStudyFiles
+from services.backends.store import SqlStudyStore
+from services.backends.store.audit import AuditQuery, event_of
 from services.cli.backup import only_one
 from services.cli.database import opened_store
 from services.cli.flags import settings_from
 from services.cli.tables import print_table
 from services.gateway.erasure import Erasure, Found
 from services.settings import Settings
+from services.triage.audit import AuditObjectKind
+from services.triage.audit_types import AuditType
 from services.triage.errors import BackupRefused, ErasureRefused, TransientError
 from services.triage.retention import Traces
 
@@ -28,8 +34,8 @@ Issuer = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, every UID and digest in it.")]
 WAIT_S = 15.0
 BEYOND = (
-    "Beyond the reach of this command: what PACS and receivers have (above), backups made before, the database's own "
-    "logs and standbys, and the reports of the observatory that were printed."
+    "Beyond the reach of this command: what PACS, receivers and exports for research have (above), backups made "
+    "before, the database's own logs and standbys, and the reports of the observatory that were printed."
 )
 
 
@@ -39,8 +45,9 @@ def find(patient_id: PatientId, issuer: Issuer = None, as_json: AsJson = False) 
 
     It prints identifiers: mind where the output goes. Exit code: 0 there is something, 1 nothing is kept.
     """
-    found = _erasure(settings_from()).find(patient_id, issuer)
-    _tell(found, as_json=as_json)
+    erasure = _erasure(settings_from())
+    found = erasure.find(patient_id, issuer)
+    _tell(found, _exports(erasure.store, found), as_json=as_json)
     if found.is_nothing:
         raise typer.Exit(1)
 
@@ -66,7 +73,7 @@ def erase(
     names = erasure.store.erasing.names(found.traces.study_instance_uids)
     if any(word in reason for word in _identifiers(names, patient_id)):
         raise typer.BadParameter("--reason tells who the patient is, and it is kept: leave that out")
-    _tell(found, as_json=as_json)
+    _tell(found, _exports(erasure.store, found), as_json=as_json)
     if found.is_nothing:
         return
     if not yes:
@@ -98,9 +105,22 @@ def _identifiers(names: frozenset[str], patient_id: str) -> set[str]:
     return {word for word in {patient_id, *parts} if len(word) > 2}
 
 
-def _tell(found: Found, *, as_json: bool) -> None:
+def _exports(store: SqlStudyStore, found: Found) -> list[tuple[datetime, str]]:
+    """When and to which folder something of theirs may have gone for research, by the audit trail, oldest first."""
+    whose = [AuditQuery(patient=store.audit.patient(key.patient_id, key.issuer)) for key in found.keys]
+    whose += [AuditQuery(study_instance_uid=uid) for uid in found.traces.study_instance_uids]
+    begun = {
+        (record.recorded_at, event_of(record.document).first(AuditObjectKind.FILE) or "")
+        for query in whose
+        for record in store.audit.found(replace(query, type=AuditType.RESEARCH_EXPORT_BEGUN))
+    }
+    return sorted(begun)
+
+
+def _tell(found: Found, exports: list[tuple[datetime, str]], *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(_as_json(found), indent=2))
+        for_research = [{"at": at.isoformat(), "folder": folder} for at, folder in exports]
+        typer.echo(json.dumps({**_as_json(found), "research_exports": for_research}, indent=2))
         return
     table = Table("What", "How many")
     for name, count in _counts(found).items():
@@ -111,6 +131,8 @@ def _tell(found: Found, *, as_json: bool) -> None:
     for destination, address, uids in found.traces.sent:
         told = f"{len(uids)} objects: {', '.join(uids)}" if uids else "messages"
         typer.echo(f"may be at {destination} ({address}): {told}")
+    for at, folder in exports:
+        typer.echo(f"may be in the export for research of {at.astimezone():%Y-%m-%d %H:%M}, without identity: {folder}")
 
 
 def _counts(found: Found) -> dict[str, int]:

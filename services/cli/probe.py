@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from services.backends.senders.association import OutgoingFile, associate, established
 from services.backends.senders.destinations import split_address
-from services.backends.senders.link import PLAIN
+from services.backends.senders.link import PLAIN, Link, Tls
 from services.triage.errors import DestinationRefused, DestinationUnavailable
 
 PATIENT_ID = "VIGIE-PROBE"
@@ -26,6 +27,15 @@ FINAL = frozenset({"analysed", "not_analysed", "failed", "out_of_scope"})
 
 class ProbeFailed(Exception):
     """What did not work, and where to look; the text is for the person who asked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Door:
+    """peer: AET@HOST:PORT. ae_title: what we call ourselves there."""
+
+    peer: str
+    ae_title: str
+    link: Link
 
 
 def probe(
@@ -42,6 +52,22 @@ def probe(
     api_key: Annotated[
         str, typer.Option(envvar="VIGIE_API_KEY", help="Key of the API, where it asks for one.", show_default=False)
     ] = "",
+    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS to the DICOM port; so do those that follow.")] = False,
+    tls_ca: Annotated[
+        Path | None,
+        typer.Option(
+            help="Authorities (PEM) that may have signed its certificate, instead of the machine's.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="Our own certificate (PEM), where it asks for one.", exists=True, dir_okay=False)
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key.", exists=True, dir_okay=False)] = None,
+    tls_name: Annotated[
+        str | None, typer.Option(help="Name that its certificate must have. Default: the HOST that is called.")
+    ] = None,
 ) -> None:
     """See that Vigie works: C-ECHO, its checks, and with --study a study that is sent and whose result is read.
 
@@ -52,25 +78,30 @@ def probe(
         split_address(peer)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    if (tls_certificate is None) != (tls_key is None):
+        raise typer.BadParameter("--tls-certificate and --tls-key belong together")
+    spoken = tls or any((tls_ca, tls_certificate, tls_name))
+    secured = Tls(ca=tls_ca, certificate=tls_certificate, key=tls_key, server_name=tls_name)
+    door = _Door(peer=peer, ae_title=ae_title, link=Link(tls=secured) if spoken else PLAIN)
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     with httpx.Client(base_url=api.rstrip("/"), headers=headers, timeout=30) as client:
         try:
-            for told in _steps(peer, client, study, ae_title, wait):
+            for told in _steps(door, client, study, wait):
                 typer.echo(f"ok      {told}")
         except ProbeFailed as failure:
             typer.echo(f"FAILED  {failure}")
             raise typer.Exit(1) from failure
 
 
-def _steps(peer: str, client: httpx.Client, study: Path | None, ae_title: str, wait_s: float) -> Iterator[str]:
+def _steps(door: _Door, client: httpx.Client, study: Path | None, wait_s: float) -> Iterator[str]:
     """Each step, told when it is done. Raises ProbeFailed."""
-    yield _echo(peer, ae_title)
+    yield _echo(door)
     yield _checks(client)
     if study is None:
         return
     with tempfile.TemporaryDirectory() as folder:
         uid, files = _as_new(study, Path(folder))
-        _send(files, peer, ae_title)
+        _send(files, door)
     yield f"{len(files)} images sent: study {uid} of the patient {PATIENT_ID}, which stays"
     detail, seconds = _result(client, uid, wait_s)
     results = [job["result"] for job in detail["versions"][0]["jobs"] if job["result"]]
@@ -82,15 +113,16 @@ def _steps(peer: str, client: httpx.Client, study: Path | None, ae_title: str, w
     yield "the result recalled: it moves nothing up in the list"
 
 
-def _echo(peer: str, ae_title: str) -> str:
+def _echo(door: _Door) -> str:
+    peer, ae_title = door.peer, door.ae_title
     try:
-        with established(peer, ae_title, [build_context(Verification)], link=PLAIN) as association:
+        with established(peer, ae_title, [build_context(Verification)], link=door.link) as association:
             status = association.send_c_echo().get("Status")
     except (DestinationUnavailable, DestinationRefused) as error:
         raise ProbeFailed(f"C-ECHO: {error}. Is the door running, and may {ae_title} call it?") from error
     if status != 0:
         raise ProbeFailed(f"C-ECHO: {peer} answered {status if status is None else hex(status)}")
-    return f"C-ECHO: {peer} answers"
+    return f"C-ECHO: {peer} answers{' over TLS' if door.link.tls else ''}"
 
 
 def _checks(client: httpx.Client) -> str:
@@ -129,9 +161,9 @@ def _rename(image: FileDataset, uids: dict[str, str]) -> None:
     image.StudyDescription = f"vigie probe, no patient: {image.get('StudyDescription', '')}"[:64]
 
 
-def _send(files: list[OutgoingFile], peer: str, ae_title: str) -> None:
+def _send(files: list[OutgoingFile], door: _Door) -> None:
     try:
-        with associate(peer, ae_title, files, implicit_fallback=False) as association:
+        with associate(door.peer, door.ae_title, files, implicit_fallback=False, link=door.link) as association:
             for file in files:
                 association.store(file)
     except (DestinationUnavailable, DestinationRefused) as error:

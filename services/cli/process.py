@@ -13,7 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from services import __version__
 from services.logs import configure_logging
 from services.settings import Settings
-from services.triage.errors import RejectedError
+from services.triage.errors import RejectedError, VersionNotHere
 from services.triage.result import FALLBACKS, ObjectKind
 from services.triage.study import by_series
 
@@ -56,7 +56,7 @@ def process(
     console = Console(stderr=True)
     try:
         document = _run(paths, output.resolve(), model, _wanted(fallback or ()), console)
-    except RejectedError as refusal:  # a model or a rules file that cannot be used
+    except (RejectedError, VersionNotHere) as refusal:  # a model or a rules file that cannot be used
         console.print(f"vigie process: {refusal}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(EXIT_USAGE) from refusal
     if as_json:
@@ -95,7 +95,9 @@ def _run(
     catalogue = Catalogue(settings.models)
     forced = catalogue.get(model_name) if model_name else None
     rules = load_rules(settings.routing)
-    segmenter = EmbeddedSegmenter(catalogue, threads=settings.threads)
+    segmenter = EmbeddedSegmenter(
+        catalogue, threads=settings.threads, mode=settings.inference, flips_within_s=settings.flips_within_s
+    )
     studies = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:

@@ -5,6 +5,7 @@ claims: they keep apart senders that are set up rightly, and stop no one who mea
 """
 
 import hashlib
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from services.backends.senders import routes, tenants_in_force
 from services.backends.senders.destinations import DICOM, split_address
 from services.gateway.quotas import Places, Rates
 from services.gateway.refusals import Refusal, RefusedFor
-from services.gateway.scp import LOCAL_LIMIT_EXCEEDED, reject
+from services.gateway.scp import LOCAL_LIMIT_EXCEEDED, reject, turn_away
 from services.gateway.signals import SIGNALS
 from services.logs import where
 from services.settings import Settings
@@ -43,7 +44,7 @@ class Admission:
     """By peers where there are any; by tenants where there are any, else by AE titles; none of a kind: any.
 
     reporters: (called, calling) as destinations call us, to verify and to report on Storage Commitment.
-    tell: is told of each caller that is turned away.
+    tell: is told of each caller that is turned away. own_title: by which our own process asks whether the door answers.
     """
 
     tenants: Tenants = NO_TENANTS
@@ -54,6 +55,7 @@ class Admission:
     places: Places
     rates: Rates
     tell: Callable[[Refusal], None]
+    own_title: str = ""
 
     def tenant(self, event: evt.Event) -> str:
         """Whose the instances of an association are."""
@@ -108,6 +110,9 @@ class Admission:
 
     def _refuse(self, event: evt.Event, why: RefusedFor, rejection: tuple[int, int, int]) -> None:
         called, calling = _titles(event)
+        if called == calling == self.own_title and _from_this_machine(event):
+            turn_away(event, rejection)  # `service_levels.answers`, twice a minute: a refusal is an answer, too
+            return
         address = str(event.assoc.requestor.address)
         if reject(event, rejection, _TEXTS[rejection], why=why, peer=address, called=called, calling=calling):
             self.tell(Refusal(reason=why, caller=calling, address=address))
@@ -148,6 +153,7 @@ def admission(settings: Settings, *, places: Places, rates: Rates, tell: Callabl
         places=places,
         rates=rates,
         tell=tell,
+        own_title=settings.ae_title.strip(),
     )
 
 
@@ -183,6 +189,12 @@ def _shown(connection: ssl.SSLSocket) -> Certificate | None:
     names += [value for _, value in told.get("subjectAltName", ())]
     encoded = connection.getpeercert(binary_form=True) or b""
     return Certificate(names=frozenset(name.lower() for name in names), sha256=hashlib.sha256(encoded).hexdigest())
+
+
+def _from_this_machine(event: evt.Event) -> bool:
+    """Both ends have one address: no other machine's, whatever it claims."""
+    connection = cast(socket.socket | None, event.assoc.dul.socket and event.assoc.dul.socket.socket)
+    return connection is not None and connection.getsockname()[0] == str(event.assoc.requestor.address)
 
 
 def _titles(event: evt.Event) -> tuple[str, str]:

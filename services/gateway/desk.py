@@ -1,7 +1,7 @@
 """What the endpoints share: the store, the files, the settings and the clock, found through the request."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -11,6 +11,7 @@ from services.backends.store import SqlStudyStore
 from services.backends.store.sight import Sight
 from services.gateway.access.caller import LOCAL, caller_of
 from services.gateway.language import noted
+from services.gateway.prepared import Prepared
 from services.gateway.problems import ProblemError
 from services.gateway.role import Role
 from services.settings import Settings
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Desk:
-    """All that an endpoint may use. `clock` answers the time in UTC. stored_as: how DICOMweb reads an instance."""
+    """All that an endpoint may use. `clock` answers the time in UTC. stored_as: how DICOMweb reads an instance.
+
+    prepared: answers that were made already.
+    """
 
     settings: Settings
     store: SqlStudyStore
@@ -33,6 +37,7 @@ class Desk:
     clock: Callable[[], datetime]
     tenants: Tenants = NO_TENANTS
     stored_as: "type[StoredFile] | None" = None
+    prepared: Prepared = field(default_factory=Prepared)
 
 
 def the_desk(request: Request) -> Desk:

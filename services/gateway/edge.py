@@ -26,6 +26,8 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
+OF_ENDPOINTS = ("Content-Security-Policy", "X-Frame-Options")
+"""An endpoint may say these itself: the viewer does."""
 
 STRICT_TRANSPORT = "max-age=31536000"
 """A browser that was here once asks by https alone for a year (RFC 6797); nothing is said of the site's other hosts."""
@@ -34,7 +36,7 @@ STRICT_TRANSPORT = "max-age=31536000"
 class SecurityHeaders:
     """ASGI middleware: the headers above on every response; no cache may keep one unless its endpoint says so.
 
-    An endpoint may have a Content-Security-Policy of its own: the viewer needs one. https: a proxy speaks TLS for us.
+    https: a proxy speaks TLS for us.
     """
 
     def __init__(self, app: ASGIApp, *, https: bool = False) -> None:
@@ -50,8 +52,8 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                policy = headers.get("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-                headers.update({**SECURITY_HEADERS, "Content-Security-Policy": policy})
+                own = {name: headers[name] for name in OF_ENDPOINTS if name in headers}
+                headers.update(SECURITY_HEADERS | own)
                 headers.setdefault("Cache-Control", "no-store")
                 if self.https or scope["scheme"] == "https":
                     headers.setdefault("Strict-Transport-Security", STRICT_TRANSPORT)

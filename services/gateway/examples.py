@@ -6,6 +6,8 @@ _ROOT = "1.2.826.0.1.3680043.8.498"
 
 _MODEL = {"name": "ct_lung_lesion", "version": "1.0.0", "weights_sha256": "9f2c" * 16}
 
+_SPREAD = {"runs": 4, "sd": 0.03, "lowest": 0.86, "highest": 0.94}
+
 _LESION = {
     "number": 1,
     "tracking_uid": f"{_ROOT}.31",
@@ -20,6 +22,8 @@ _LESION = {
     "key_slice": 22,
     "mean_intensity": -14.0,
     "sd_intensity": 61.0,
+    "organ": None,
+    "spread": _SPREAD,
 }
 
 STUDY_EXAMPLE: dict[str, Any] = {
@@ -111,11 +115,15 @@ _RESULT = {
         }
     ],
     "deliveries": [_DELIVERY],
-    "timings_s": {"load": 0.6, "segment": 24.1, "report": 0.9},
+    "timings_s": {"load": 0.6, "segment": 24.1, "segment.uncertainty": 17.2, "report": 0.9},
     "peak_memory_mb": 1480.0,
     "frozen_at": "2024-01-31T10:21:02Z",
     "superseded_by": None,
     "kept_back": False,
+    "cautions": [
+        {"code": "unexpected_slice_spacing_mm", "text": "distance between slices 6 mm, expected at most 5.5"},
+    ],
+    "uncertainty": {"spread": _SPREAD, "reason": None},
     "recall": None,
     "energy_j": 912.4,
     "energy_source": "estimated",

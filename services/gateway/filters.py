@@ -24,22 +24,40 @@ PriorityWord = Literal["stat", "high", "routine"]
 ReadingWord = Literal["unread", "taken", "read", "all"]
 
 
+def _or_empty(schema: dict[str, Any]) -> None:
+    """Tell OpenAPI that it may be left empty, as a form does it."""
+    if "items" in schema:
+        schema["items"] = {"anyOf": [schema["items"], {"const": ""}]}
+    else:
+        schema["anyOf"].append({"const": ""})
+
+
 class ListQuery(BaseModel):
     """What is asked of the list; of each list any, an empty one: all. What a form left empty was not asked."""
 
     model_config = ConfigDict(extra="ignore")
 
     reading: list[ReadingWord] = Field(
-        default_factory=list, description="How far the reading is. Default: not read yet; of a search: all."
+        default_factory=list,
+        description="How far the reading is. Default: not read yet; of a search: all.",
+        json_schema_extra=_or_empty,
     )
     state: list[ShownState] = Field(
-        default_factory=list, description="Default: all but out_of_scope; of a search: all."
+        default_factory=list,
+        description="Default: all but out_of_scope; of a search: all.",
+        json_schema_extra=_or_empty,
     )
-    priority: list[PriorityWord] = Field(default_factory=list, description="Of the order.")
-    ai: list[AiSays] = Field(default_factory=list, description="What the list shows for the AI, in one word.")
+    priority: list[PriorityWord] = Field(default_factory=list, description="Of the order.", json_schema_extra=_or_empty)
+    ai: list[AiSays] = Field(
+        default_factory=list,
+        description="What the list shows for the AI, in one word.",
+        json_schema_extra=_or_empty,
+    )
     modality: list[str] = Field(default_factory=list, description="The study has a series of one of these.")
     model: list[str] = Field(default_factory=list, description="Name of the model whose result leads.")
-    assigned: Literal["me", "nobody"] | None = Field(None, description="Who has taken or read the study.")
+    assigned: Literal["me", "nobody"] | None = Field(
+        None, description="Who has taken or read the study.", json_schema_extra=_or_empty
+    )
     tenant: str | None = Field(None, max_length=32, description="Only studies of this tenant.")
 
     @field_validator("*", mode="before")

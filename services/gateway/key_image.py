@@ -4,6 +4,7 @@ Drawn from the source slice and the frozen segmentation, cut out around the lesi
 where that cannot be done, the whole picture that was frozen with the result (Secondary Capture), made smaller.
 """
 
+from itertools import groupby, islice
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
@@ -13,6 +14,7 @@ from services.backends.store.key_images import KeyLesion
 from services.gateway.desk import Desk, TheDesk, UidInPath
 from services.gateway.dicomweb.negotiate import JPEG
 from services.gateway.dicomweb.rendered import View, render
+from services.gateway.dicomweb.retrieve import PREPARED_INSTANCES, prepared_metadata
 from services.gateway.dicomweb.stored import StoredFile, stored_file
 from services.gateway.people import only
 from services.gateway.problems import ProblemError
@@ -33,6 +35,16 @@ def key_image(request: Request, desk: TheDesk, uid: UidInPath, result_id: Result
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     return Response(_picture(desk, found), media_type=JPEG, headers=headers)
+
+
+@router.get("/studies/{uid}/prepared/{result_id}", dependencies=[_SEES])
+def prepared(request: Request, desk: TheDesk, uid: UidInPath, result_id: ResultId) -> Response:
+    """Make ready what the viewer asks for first, once a study is selected. Nothing is told: no access is recorded."""
+    if desk.store.board.key_lesion(uid, result_id) is not None:
+        for _, series in groupby(desk.store.archive.instances(uid), key=lambda one: one.series_instance_uid):
+            files = [stored_file(desk, one) for one in islice(series, PREPARED_INSTANCES)]
+            prepared_metadata(request, desk, files)
+    return Response(status_code=204)
 
 
 @router.get("/studies/{uid}/view/{result_id}", dependencies=[_SEES])

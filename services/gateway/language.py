@@ -13,6 +13,7 @@ from pathlib import Path
 from babel import negotiate_locale
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
+from babel.numbers import format_decimal
 from babel.support import Translations
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
@@ -54,6 +55,11 @@ def translated(text: str) -> str:
 def translated_plural(one: str, many: str, count: int) -> str:
     """The form of a text that goes with a count, in the language of this request."""
     return _TRANSLATIONS[_current.get()].ngettext(one, many, count)
+
+
+def decimal(value: float, digits: int = 2) -> str:
+    """A number in the language of this request."""
+    return format_decimal(value, "#,##0" + ("." + "0" * digits if digits else ""), locale=_current.get())
 
 
 def noted(text: str) -> str:

@@ -32,6 +32,7 @@ class Changes:
         self._number: int | None = None
         self._seen_at = 0.0
         self._looking: asyncio.Task[None] | None = None
+        self._has_looked = asyncio.Event()
 
     @property
     def is_watching(self) -> bool:
@@ -42,10 +43,11 @@ class Changes:
         """The newest number: now, whenever it changes, and as a sign of life; None while the store is away."""
         bell: asyncio.Queue[None] = asyncio.Queue(maxsize=1)
         self._listeners.add(bell)
-        if self._looking is None:
-            await self._look()
-            self._looking = asyncio.create_task(self._keep_looking())
+        if self._looking is None:  # nothing is awaited between this and the task: two who come at once are one watch
+            self._has_looked = asyncio.Event()
+            self._looking = asyncio.create_task(self._keep_looking(self._has_looked))
         try:
+            await self._has_looked.wait()
             while True:
                 yield self._number if time.monotonic() - self._seen_at < AWAY_AFTER_S else None
                 with contextlib.suppress(TimeoutError):
@@ -56,15 +58,18 @@ class Changes:
                 self._looking.cancel()
                 self._looking = None
 
-    async def _keep_looking(self) -> None:
+    async def _keep_looking(self, has_looked: asyncio.Event) -> None:
         while True:
-            await asyncio.sleep(LOOK_S)
             before = self._number
-            await self._look()
+            try:
+                await self._look()
+            finally:
+                has_looked.set()
             if self._number != before:
                 for bell in self._listeners:
                     if bell.empty():
                         bell.put_nowait(None)
+            await asyncio.sleep(LOOK_S)
 
     async def _look(self) -> None:
         try:

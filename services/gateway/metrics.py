@@ -20,7 +20,9 @@ from services.exposition import build_info
 from services.gateway.audit.gauges import AuditCollector
 from services.gateway.desk import Desk
 from services.gateway.observatory.gauges import ObservatoryCollector
+from services.gateway.observatory.rollout_gauges import RolloutCollector
 from services.gateway.readiness import checks
+from services.gateway.refusals import RefusedFor
 from services.gateway.retention_gauges import RetentionCollector
 from services.gateway.service_levels import DoorCollector, ServiceLevelCollector
 from services.triage.errors import StoreUnavailable
@@ -66,6 +68,7 @@ def new_registry(desk: Desk) -> CollectorRegistry:
     receivers = [ANCHORS, SYSLOG] if desk.settings.audit_syslog else [ANCHORS]
     registry.register(AuditCollector(desk.store, AuditSpool(desk.settings.data), desk.clock, receivers=receivers))
     registry.register(ObservatoryCollector(desk.store.observations))
+    registry.register(RolloutCollector(desk.store))
     registry.register(RetentionCollector(desk.store.retaining))
     registry.register(ServiceLevelCollector(desk.store, desk.settings, desk.clock))
     registry.register(ClockCollector(desk.store, desk.settings.ntp))
@@ -139,7 +142,8 @@ class StoreCollector(Collector):
             "Callers of the DICOM port that were turned away. If it grows, the audit trail says who: a sender that is "
             "not in VIGIE_PEERS, or a stranger; for too_many and quota, the log says who has too much at once.",
             ["reason"],
-            {(reason,): count for reason, count in refusals.items()}.items(),
+            # each from 0 on: of a series that begins at its first burst Prometheus sees no increase
+            {(reason.value,): refusals.get(reason, 0) for reason in RefusedFor}.items(),
         )
         yield from _switched_off(off, kept_back=counts.kept_back, recalls=recalls)
 

@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
+from services.gateway.days import Moment
 from services.gateway.desk import Desk, TheDesk
 from services.gateway.people import ThePerson
 from services.gateway.problems import ProblemError, documented
@@ -39,9 +40,9 @@ class SwitchOnIn(ScopeIn):
 class PeriodIn(ScopeIn):
     """Results frozen from `since` (null: ever) until before `until` (null: now)."""
 
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
-    dry_run: bool = Field(False, description="Only count what would be recalled.")
+    since: Moment | None = None
+    until: Moment | None = None
+    dry_run: StrictBool = Field(False, description="Only count what would be recalled.")
 
 
 class ScopeOut(BaseModel):

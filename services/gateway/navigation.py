@@ -36,3 +36,8 @@ def nav_items(person: Person | None) -> list[NavItem]:
     """What a person may go to; None, whom nobody knows yet, to what everybody may."""
     nobody = Person(name="", roles=frozenset())
     return [item for item in NAV_ITEMS if item.may(person or nobody)]
+
+
+def home_of(person: Person | None) -> NavItem:
+    """Where a person begins: the first of the places that they may go to, the list where there is none."""
+    return next(iter(nav_items(person)), NAV_ITEMS[0])

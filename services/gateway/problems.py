@@ -98,6 +98,25 @@ TOO_LARGE = Problem(
 )
 
 
+_NOTHING_HERE = Problem(
+    title=noted("Nothing is here"),
+    status=404,
+    code="http_error",
+    detail=noted("No page and no part of the API has this address."),
+    way_out=noted("/openapi.json lists every path and its methods; the work list is at /."),
+)
+
+
+def _invalid_request(causes: str) -> Problem:
+    return Problem(
+        title=noted("Invalid request"),
+        status=422,
+        code="invalid_request",
+        detail=causes,
+        way_out=noted("Correct the parameters named; /openapi.json describes them."),
+    )
+
+
 def _methods(request: Request) -> list[str]:
     """All that the path of a request takes (RFC 9110 10.2.1); Starlette names those of its first route alone."""
     taken: set[str] = set()
@@ -125,22 +144,17 @@ def install_problem_handlers(app: FastAPI, not_here: Callable[[str, str, int], P
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> Response:
         causes = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
-        return problem_response(
-            request,
-            Problem(
-                title=noted("Invalid request"),
-                status=422,
-                code="invalid_request",
-                detail=causes,
-                way_out=noted("Correct the parameters named; /openapi.json describes them."),
-            ),
-        )
+        return problem_response(request, _invalid_request(causes))
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> Response:
         problem = TOO_LARGE if error.status_code == 413 else None
+        if error.status_code == 400:  # FastAPI's word for a body that is no text; of text that is no JSON it says 422
+            problem = _invalid_request(str(error.detail))
         if error.status_code in (404, 405):
             problem = not_here(request.method, request.url.path, error.status_code)
+        if error.status_code == 404:
+            problem = problem or _NOTHING_HERE
         problem = problem or Problem(
             title=str(error.detail),
             status=error.status_code,

@@ -169,6 +169,22 @@ class StudyListOut(_Schema):
     next: str | None = Field(description="`after` of the next page; null: this is the last.")
 
 
+class SpreadOut(_Schema):
+    """A score over the runs: the ordinary one and those on mirrored images, on the same voxels. Of these runs alone."""
+
+    runs: int = Field(description="How many, the ordinary one included.")
+    sd: float = Field(description="Their standard deviation.")
+    lowest: float
+    highest: float
+
+
+class UncertaintyOut(_Schema):
+    """What became of the mirrored runs: the spread of the study's score, or the reason why there is none."""
+
+    spread: SpreadOut | None
+    reason: ReasonOut | None
+
+
 class LesionOut(_Schema):
     """One lesion (found) or candidate (equivocal); slices count from 0 at the volume's first slice."""
 
@@ -185,6 +201,8 @@ class LesionOut(_Schema):
     key_slice: int
     mean_intensity: float
     sd_intensity: float
+    organ: str | None = Field(None, description="The organ class of the model that surrounds it.")
+    spread: SpreadOut | None = Field(None, description="Of its score over mirrored runs; null: none were made.")
 
 
 class ObjectOut(_Schema):
@@ -264,6 +282,8 @@ class ResultOut(_Schema):
         description="measured by the machine's counters, or estimated, at least in part, from CPU time."
     )
     kept_back: bool = Field(description="What has not gone out does not: its model is switched off, or recalled.")
+    cautions: list[ReasonOut] = Field(description="In what the images are unlike those that the model was made for.")
+    uncertainty: UncertaintyOut | None = Field(description="null: it was not asked for (VIGIE_UNCERTAINTY).")
 
 
 class WithheldOut(_Schema):

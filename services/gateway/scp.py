@@ -226,6 +226,12 @@ def reject(event: evt.Event, rejection: tuple[int, int, int], reason: str, **tol
     if event.assoc.is_rejected:
         return False
     log.warning("association_rejected", reason=reason, **told)
-    event.assoc.acse.send_reject(*rejection)
-    event.assoc.kill()
+    turn_away(event, rejection)
     return True
+
+
+def turn_away(event: evt.Event, rejection: tuple[int, int, int]) -> None:
+    """Reject it without a word; nothing where it was rejected already."""
+    if not event.assoc.is_rejected:
+        event.assoc.acse.send_reject(*rejection)
+        event.assoc.kill()

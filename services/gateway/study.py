@@ -76,6 +76,7 @@ def show_study(request: Request, desk: TheDesk, person: ThePerson, uid: UidInPat
         "holds": {one.verdict_id for one in stands},
         "undone": {one.undoes for one in verdicts},
         "names": _names(detail),
+        "told_answers": {answer: verdict_words.answer_words(answer) for answer in Answer},
         "job_words": _translated(JOB_WORDS),
         "delivery_words": _translated(DELIVERY_WORDS),
         "reasons": _translated(verdict_words.REASONS),

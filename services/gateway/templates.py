@@ -10,10 +10,9 @@ from starlette.templating import Jinja2Templates
 from services import __version__
 from services.gateway import wording
 from services.gateway.access.caller import person_of
-from services.gateway.language import LANGUAGES, current_language, translated, translated_plural
-from services.gateway.navigation import nav_items
+from services.gateway.language import LANGUAGES, current_language, decimal, translated, translated_plural
+from services.gateway.navigation import home_of, nav_items
 from services.gateway.preferences import preferences
-from services.triage.finding import two_digits
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -33,6 +32,7 @@ def _environment() -> Environment:
         again=wording.again_words,
         caveats=wording.caveats,
         clock=wording.clock_words,
+        decimal=decimal,
         counted=wording.count_words,
         da=wording.date_words,
         duration=wording.duration_words,
@@ -41,9 +41,11 @@ def _environment() -> Environment:
         priority_from=wording.priority_from_words,
         saying=wording.saying,
         score=wording.score_words,
+        size=wording.size_words,
+        spread=wording.spread_words,
         time_of_day=wording.time_of_day_words,
         tm=wording.time_words,
-        two_digits=two_digits,
+        two_digits=wording.two_digits_words,
         years=wording.years_words,
         zip=zip,
     )
@@ -53,6 +55,7 @@ def _environment() -> Environment:
         languages=LANGUAGES,
         state_words=wording.STATE_WORDS,
         languages_by_name={"en": "English", "fr": "Français"},
+        home_of=home_of,
         nav_items=nav_items,
         priority_words=wording.PRIORITY_WORDS,
         ai_words=wording.AI_WORDS,

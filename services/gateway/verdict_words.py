@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.gateway.language import noted
+from services.gateway.language import current_language, decimal, noted
 from services.gateway.language import translated as _
 from services.triage.verdict import OWN_ASSESSMENTS, Answer, MarkedLesion, RejectReason, Verdict
 
@@ -59,15 +59,16 @@ def lesion_words(lesion: MarkedLesion) -> list[str]:
     if lesion.finding:
         told.append(_(FINDINGS[lesion.finding]) if lesion.finding in FINDINGS else lesion.finding)
     if lesion.long_axis_mm is not None:
-        told.append(f"{lesion.long_axis_mm:.1f} mm")
+        told.append(f"{decimal(lesion.long_axis_mm, 1)} mm")
     if lesion.volume_ml is not None:
-        told.append(f"{lesion.volume_ml:.2f} mL")
+        told.append(f"{decimal(lesion.volume_ml)} mL")
     return told
 
 
 def viewer_texts() -> dict[str, Any]:
     """The texts of the bar in the viewer (static/viewer-bar.js)."""
     return {
+        "language": current_language(),
         "answers": {answer: answer_words(answer) for answer in Answer if answer not in OWN_ASSESSMENTS},
         "reasons": {reason: _(words) for reason, words in REASONS.items()},
         "findings": {finding: _(words) for finding, words in FINDINGS.items()},
@@ -84,6 +85,7 @@ def viewer_texts() -> dict[str, Any]:
             ("u", _("Undo")),
             ("f", _("Finished")),
         ],
+        "colon": _(":"),
         "bar": _("Your answer to the AI"),
         "study": _("Whole study"),
         "you": _("You"),
@@ -96,6 +98,7 @@ def viewer_texts() -> dict[str, Any]:
         "away": _("Vigie does not answer: nothing can be saved now"),
         "back": _("Vigie answers again"),
         "unsent": _("Not saved yet, will be sent again"),
+        "leave": _("Not all of your answers are saved yet. Leave all the same, and lose them?"),
         "refused": _("Not saved"),
         "saved_object": _("Saved in the viewer"),
         "use_it": _("m modifies the lesion by it, d adds it as a missed one."),

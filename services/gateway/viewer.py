@@ -9,6 +9,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
 from services.gateway.desk import TheDesk
+from services.gateway.dicomweb.resource import is_uid
+from services.gateway.dicomweb.root import ROOT
 from services.gateway.language import noted
 from services.gateway.preferences import Keys, preferences
 from services.gateway.problems import ProblemError
@@ -19,13 +21,15 @@ STATIC = Path(__file__).parent / "static"
 CONFIGURATION = ("viewer-bar.js", "viewer.js")
 """Scripts that OHIF is configured by, one after the other in one file."""
 
-# OHIF compiles shaders' and codecs' glue at run time, and styles itself; still nothing from another host, no framing.
+# OHIF compiles shaders' and codecs' glue at run time, and styles itself; still nothing from another host. The work list
+# frames it.
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-eval' blob:; worker-src 'self' blob:; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
     "connect-src 'self' blob: data:; "
-    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
 )
+_POLICY = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "X-Frame-Options": "SAMEORIGIN"}
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 router = APIRouter(include_in_schema=False)
@@ -62,7 +66,7 @@ def configuration(request: Request) -> Response:
     told = {"vigieTexts": viewer_texts(), "vigieKeys": preferences(request)["keys"] == Keys.ON}
     said = [f"window.{name} = {json.dumps(value)};" for name, value in told.items()]
     scripts = [*said, *(_read(name) for name in CONFIGURATION)]
-    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": CONTENT_SECURITY_POLICY, "Vary": "Cookie"}
+    headers = {"Cache-Control": "no-cache", "Vary": "Cookie", **_POLICY}
     return Response("\n".join(scripts), headers=headers, media_type="text/javascript")
 
 
@@ -84,13 +88,28 @@ def viewer(request: Request, desk: TheDesk, path: str) -> Response:
         root / path.replace("\0", "")
     ).resolve()  # no file has a NUL in its name, and the system will not hear of one
     if not (found.is_file() and found.is_relative_to(root.resolve())):
-        return _file(root / "index.html", cache_control="no-cache")
-    # names of bundles hold a digest
-    cache_control = _FOR_EVER if ".bundle." in found.name and found.suffix == ".js" else "no-cache"
+        page = _file(root / "index.html", cache_control="no-cache")
+        page.headers.update(_early(request) if path == "viewer" else {})
+        return page
+    # names of scripts hold a digest, what is asked of styles their version
+    is_fixed = (".bundle." in found.name and found.suffix == ".js") or (
+        found.suffix == ".css" and "of" in request.query_params
+    )
+    cache_control = _FOR_EVER if is_fixed else "no-cache"
     small = found.with_name(found.name + ".gz")
     if "gzip" in request.headers.get("accept-encoding", "") and small.is_file():
         return _file(small, cache_control=cache_control, media_type=_media_type(found), encoding="gzip")
     return _file(found, cache_control=cache_control, media_type=_media_type(found))
+
+
+def _early(request: Request) -> dict[str, str]:
+    """Have the browser ask for what the viewer will, while it still reads the scripts (RFC 8288, preload)."""
+    asked = request.query_params
+    study, *series = (asked.get(name, "") for name in ("StudyInstanceUIDs", "initialSeriesInstanceUID", "seg"))
+    if not is_uid(study):
+        return {}
+    early = [f"<{ROOT}/studies/{study}/series/{one}/metadata>" for one in series if is_uid(one)]
+    return {"Link": ", ".join(f"{link}; rel=preload; as=fetch; crossorigin" for link in early)} if early else {}
 
 
 @cache
@@ -104,11 +123,7 @@ def _media_type(path: Path) -> str | None:
 
 
 def _file(path: Path, *, cache_control: str, media_type: str | None = None, encoding: str | None = None) -> Response:
-    headers = {
-        "Cache-Control": cache_control,
-        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-        "Vary": "Accept-Encoding",
-    }
+    headers = {"Cache-Control": cache_control, "Vary": "Accept-Encoding", **_POLICY}
     if encoding:
         headers["Content-Encoding"] = encoding
     return FileResponse(path, headers=headers, media_type=media_type)

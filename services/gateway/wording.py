@@ -8,11 +8,12 @@ from typing import TypeVar
 from pydicom.valuerep import PersonName
 
 from services.backends.store.board import AiSays, ShownState, StudyRow, ai_says
-from services.gateway.language import noted, translated_plural
+from services.gateway.language import decimal, noted, translated_plural
 from services.gateway.language import translated as _
 from services.triage.finding import Flag, Outcome, two_digits
 from services.triage.job import OrderPriority
 from services.triage.reading import ReadAgain, ReadingState
+from services.triage.uncertainty import Spread
 from services.triage.workitem import ProcedureStepState
 
 _Key = TypeVar("_Key")
@@ -182,12 +183,27 @@ def priority_from_words(told: str) -> str:
     return _(words[kind]).format(name=name) if kind in words else ""
 
 
+def two_digits_words(score: float) -> str:
+    """A score in the language of the page."""
+    return decimal(float(two_digits(score)))
+
+
 def score_words(score: float | None, *, calibrated: bool) -> str:
     """A score with its meaning, e.g. 'score 0.93 (not calibrated on patients)'; never called a probability."""
     if score is None:
         return _("no score")
     meaning = (noted("score {score} (calibrated on patients)"), noted("score {score} (not calibrated on patients)"))
-    return _(meaning[not calibrated]).format(score=two_digits(score))
+    return _(meaning[not calibrated]).format(score=two_digits_words(score))
+
+
+def spread_words(spread: Spread) -> str:
+    """How a score varies, e.g. '0.86 to 0.94 over 4 runs, SD 0.03'."""
+    return _("{lowest} to {highest} over {runs} runs, SD {sd}").format(
+        lowest=two_digits_words(spread.lowest),
+        highest=two_digits_words(spread.highest),
+        runs=spread.runs,
+        sd=decimal(spread.sd),
+    )
 
 
 def count_words(row: StudyRow) -> str:
@@ -234,14 +250,24 @@ def time_words(value: str) -> str:
     return f"{value[:2]}:{value[2:4]}" if len(value) >= 4 and value[:4].isdigit() else value
 
 
-_AGE_UNITS = {"D": noted("{count} d"), "W": noted("{count} w"), "M": noted("{count} m"), "Y": noted("{count} y")}
+_AGE_UNITS = {"D": noted("{count} d"), "W": noted("{count} w"), "M": noted("{count} m")}
 
 
 def years_words(value: str) -> str:
     """An age (VR AS) such as 063Y as '63 y'."""
-    if len(value) == 4 and value[:3].isdigit() and value[3].upper() in _AGE_UNITS:
-        return _(_AGE_UNITS[value[3].upper()]).format(count=int(value[:3]))
-    return value
+    if len(value) != 4 or not value[:3].isdigit():
+        return value
+    count, unit = int(value[:3]), value[3].upper()
+    if unit == "Y":  # French tells one year from more
+        return translated_plural("{count} y", "{count} y", count).format(count=count)
+    return _(_AGE_UNITS[unit]).format(count=count) if unit in _AGE_UNITS else value
+
+
+def size_words(size_bytes: int) -> str:
+    """A size in SI units: '15.8 kB', '1.2 MB'."""
+    if size_bytes < 1_000_000:
+        return _("{size} kB").format(size=decimal(size_bytes / 1000, 1))
+    return _("{size} MB").format(size=decimal(size_bytes / 1_000_000, 1))
 
 
 def moment_words(moment: datetime) -> str:

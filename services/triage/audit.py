@@ -95,6 +95,7 @@ class AuditEvent:
     """type: what it was in a word of ours (docs/audit.md), such as `sign_in` or `verdict`; reason: why it failed.
 
     happened_at: where that is not the moment of recording. key: of two events with one key the trail takes the first.
+    objects: one study at most, whose patient's event it is: what is done with several is an event for each.
     """
 
     kind: AuditKind

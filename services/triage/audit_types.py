@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from services.triage.audit import AuditAction, AuditActor, AuditEvent, AuditKind, AuditObject, AuditOutcome
+from services.triage.audit import (
+    AuditAction,
+    AuditActor,
+    AuditEvent,
+    AuditKind,
+    AuditObject,
+    AuditObjectKind,
+    AuditOutcome,
+)
 
 OWN_SCHEME = "99VIGIE"
 DCM = "DCM"
@@ -47,8 +55,12 @@ class AuditType(StrEnum):
     ANALYSIS_ASKED = "analysis_asked"
     RECALL = "recall"
     RECALL_OF_PERIOD = "recall_of_period"
+    MODEL_ADDED = "model_added"
+    MODEL_TRUSTED = "model_trusted"
+    MODEL_REMOVED = "model_removed"
     MODEL_SWITCHED_OFF = "model_switched_off"
     MODEL_SWITCHED_ON = "model_switched_on"
+    MODEL_ROLLOUT = "model_rollout"
     STUDY_MOVED = "study_moved"
     PATIENT_DATA = "patient_data"
     SENT = "sent"
@@ -129,11 +141,19 @@ MEANINGS: dict[AuditType, Meaning] = {
     AuditType.RECALL_OF_PERIOD: _is(
         _KIND.PROCEDURE_RECORD, _DO.UPDATE, "Recall of a period asked for", "desk, vigie models"
     ),
+    AuditType.MODEL_ADDED: _is(_KIND.SECURITY_ALERT, _DO.CREATE, "Model added", "vigie models", _SOFTWARE),
+    AuditType.MODEL_TRUSTED: _is(
+        _KIND.SECURITY_ALERT, _DO.UPDATE, "Code of a model trusted", "vigie models", _SOFTWARE
+    ),
+    AuditType.MODEL_REMOVED: _is(_KIND.SECURITY_ALERT, _DO.DELETE, "Model removed", "vigie models", _SOFTWARE),
     AuditType.MODEL_SWITCHED_OFF: _is(
         _KIND.SECURITY_ALERT, _DO.EXECUTE, "Model switched off", "desk, vigie models", _SOFTWARE
     ),
     AuditType.MODEL_SWITCHED_ON: _is(
         _KIND.SECURITY_ALERT, _DO.EXECUTE, "Model switched on", "desk, vigie models", _SOFTWARE
+    ),
+    AuditType.MODEL_ROLLOUT: _is(
+        _KIND.SECURITY_ALERT, _DO.EXECUTE, "Which version of a model looks was changed", "vigie models", _SOFTWARE
     ),
     AuditType.STUDY_MOVED: _is(_KIND.PROCEDURE_RECORD, _DO.UPDATE, "Study moved to a tenant", "vigie tenants"),
     AuditType.PATIENT_DATA: _is(_KIND.PATIENT_RECORD, _DO.UPDATE, "Patient data of a study corrected (ADT)", "adt"),
@@ -163,7 +183,9 @@ def audited(
     happened_at: datetime | None = None,
     key: str = "",
 ) -> AuditEvent:
-    """An event of one of our types."""
+    """An event of one of our types. Raises ValueError: it tells of several studies, and would be found by one alone."""
+    if sum(one.kind is AuditObjectKind.STUDY for one in objects) > 1:
+        raise ValueError(f"{type_}: an event is about one study")
     meaning = MEANINGS[type_]
     return AuditEvent(
         kind=meaning.kind,

@@ -9,6 +9,7 @@ VigieError
 │   ├── OutOfResources          no space left to keep an instance (DIMSE 0xA7xx)
 │   ├── SegmenterUnavailable    the inference server does not answer
 │   ├── AnalysisCancelled       whoever asked for the analysis has stopped it halfway
+│   ├── VersionNotHere          a version of a model that this worker's folder does not have, or not yet
 │   ├── ProviderUnavailable     the identity provider does not answer
 │   └── DestinationUnavailable  a PACS is down or refuses the association
 ├── RejectedError               will never work as it is; carries a coded Reason
@@ -30,12 +31,13 @@ VigieError
 │   ├── OidcRefused             a file that says how people sign in at an identity provider cannot be used
 │   ├── TokenRefused            a token, or an answer of the identity provider, that does not prove who somebody is
 │   ├── ExposureRefused         a listener would be open to whoever reaches it
-│   ├── CertificatesRefused     a certificate or key of ours cannot be used
+│   ├── CertificatesRefused     a certificate, key or revocation list cannot be used
 │   ├── MessageRefused          an HL7 message cannot be understood, or is of a kind that is not taken
 │   ├── ListenerRefused         a listener cannot be set up as it is told
 │   ├── SchemaRefused           a database is newer than this program can use
 │   ├── DestinationRefused      a PACS answers that it will not take an object
 │   ├── SwitchRefused           a model, a version or a tenant that is not known, or not theirs to switch
+│   ├── RolloutRefused          a version cannot have that part, or nothing can be rolled back
 │   ├── WorkitemRefused         a workitem is in another state, or another's
 │   ├── VerdictRefused          a reader's answer to what is not there, or not theirs to undo
 │   └── ReadingRefused          a study that another reader has, or that is not there
@@ -115,6 +117,10 @@ class AnalysisCancelled(TransientError):
     """Whoever asked for the analysis has stopped it halfway."""
 
 
+class VersionNotHere(TransientError):
+    """The worker's folder of models does not have the version that is in force, or not yet."""
+
+
 class ProviderUnavailable(TransientError):
     """The identity provider does not answer, or not as one; who is signed in already stays so."""
 
@@ -190,7 +196,7 @@ class BackupRefused(RejectedError):
 
 
 class CertificatesRefused(RejectedError):
-    """A certificate, its key or a file of authorities cannot be used: the text names the file."""
+    """A certificate, its key, or a file of authorities or a revocation list in it cannot be used: the text names it."""
 
 
 class MessageRefused(RejectedError):
@@ -253,6 +259,10 @@ class WorkitemRefused(RejectedError):
 
 class SwitchRefused(RejectedError):
     """A model cannot be switched, or its results recalled, under this name, version or tenant."""
+
+
+class RolloutRefused(RejectedError):
+    """A version of a model cannot have that part, or there is nothing to roll back."""
 
 
 class VerdictRefused(RejectedError):

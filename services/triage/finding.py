@@ -7,6 +7,7 @@ from enum import StrEnum
 from services.triage.errors import Reason
 from services.triage.lesion import Lesion
 from services.triage.model import Thresholds
+from services.triage.uncertainty import Uncertainty
 
 
 class Outcome(StrEnum):
@@ -49,6 +50,8 @@ class Finding:
 
     lesions: those that reach the detection threshold, or in an equivocal study the candidates between the two.
     reason: why not, when the outcome is not_analysed or failed.
+    cautions: in what the images are unlike those that the model was made for.
+    uncertainty: of the score; None: it was not asked for, or the model did not look.
     """
 
     outcome: Outcome
@@ -57,6 +60,8 @@ class Finding:
     calibrated: bool
     lesions: tuple[Lesion, ...] = ()
     reason: Reason | None = None
+    cautions: tuple[Reason, ...] = ()
+    uncertainty: Uncertainty | None = None
 
     @property
     def occasions(self) -> frozenset[Occasion]:

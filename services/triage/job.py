@@ -68,12 +68,17 @@ class SeriesRefusal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobPlan:
-    """What routing decided for one model: a series to analyse, or the reason why none will do."""
+    """What routing decided for one model: a series to analyse, or the reason why none will do.
+
+    input_series: of a model that looks at several, in the order of its inputs, that series among them
+    (`triage.inputs`); the worker tells them, who knows the model.
+    """
 
     model_name: str
     series_instance_uid: str | None
     refusal: Reason | None = None
     refused_series: tuple[SeriesRefusal, ...] = ()
+    input_series: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.series_instance_uid is None) == (self.refusal is None):
@@ -149,6 +154,7 @@ class Job:
     reconciles: the result of the same images to be written again, None where the model is to look.
     traceparent: the W3C trace context in which the study was completed. tenant: whose study it is.
     switched_off: the versions of the model that were so for this tenant when the job was leased (`triage.switch`).
+    model_version: which version looks, as of then (`triage.rollout`); None: the catalogue's standing one.
     """
 
     job_id: str
@@ -164,3 +170,4 @@ class Job:
     traceparent: str | None = None
     tenant: str = NO_TENANT
     switched_off: frozenset[str] = frozenset()
+    model_version: str | None = None

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from services.triage.uncertainty import Spread
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lesion:
@@ -17,6 +19,8 @@ class Lesion:
     max_diameter_3d_mm: the longest distance between any two voxels of the lesion, edge to edge.
     centroid_lps_mm: centre of mass in the patient system of `frame_of_reference_uid` ("" where the source names none).
     slice_range: first and last slice index, both inclusive. intensity in the source's units (HU for CT).
+    organ: name of the model's organ class that surrounds it, None where none does (worker/surroundings.py).
+    spread: of the score over mirrored runs, None where none were made.
     """
 
     number: int
@@ -35,3 +39,5 @@ class Lesion:
     mean_intensity: float
     sd_intensity: float
     frame_of_reference_uid: str = ""
+    organ: str | None = None
+    spread: Spread | None = None

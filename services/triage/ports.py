@@ -27,6 +27,7 @@ from services.triage.notification import Notification
 from services.triage.pacs import SeriesAtPacs, StudyAtPacs
 from services.triage.patient import AdtMessage, AdtOutcome
 from services.triage.result import DeliveryState, Destination, FrozenResult, ObjectKind, Recall, Result, ResultObject
+from services.triage.shadow import ShadowResult, ShadowTask
 from services.triage.study import Instance, VersionKey
 from services.triage.tenant import NO_TENANT, Tenant
 from services.triage.trace import VersionTrace
@@ -221,11 +222,43 @@ class DeliveryLine:
     verdicts: bool = False
 
 
+class ShadowRuns(Protocol):
+    """Looks of a version that is tried out, at what a model has answered; no other part of the store knows of them.
+
+    Every method is one transaction. Raises StoreUnavailable; with a lease that was overtaken, LeaseLost.
+    """
+
+    def lease(self, *, worker: str, now: datetime, duration: timedelta) -> tuple[Lease, ShadowTask] | None:
+        """Take the run that is owed longest. None: none is, or a job is due, which goes first.
+
+        Each lease is an attempt; a run that has had its last is given up (`worker_died`).
+        """
+
+    def must_yield(self, *, now: datetime) -> bool:
+        """Whether a job is due, so that a run in work is to be given back."""
+
+    def renew(self, lease: Lease, *, now: datetime, duration: timedelta) -> Lease:
+        """Extend a lease."""
+
+    def give_back(self, lease: Lease, *, until: datetime | None = None) -> None:
+        """Owe the run again, not before `until`; without, it was interrupted, and the attempt does not count."""
+
+    def keep(self, lease: Lease, said: ShadowResult, *, now: datetime) -> None:
+        """Keep what the shadow says, once."""
+
+    def fail(self, lease: Lease, reason: Reason, *, now: datetime) -> None:
+        """Give the run up."""
+
+
 class StudyStore(Protocol):
     """The truth: studies, versions, jobs, leases, results, deliveries, each with its history.
 
     Every method is one transaction. `now` is always an argument (timezone-aware UTC). Raises StoreUnavailable.
     """
+
+    @property
+    def shadows(self) -> ShadowRuns:
+        """The runs of shadows."""
 
     def record(
         self,
@@ -531,8 +564,12 @@ class JobQueue(Protocol):
 class Segmenter(Protocol):
     """Runs a model over a whole volume."""
 
-    def models(self) -> tuple[Model, ...]:
-        """The models that can be asked for. Raises SegmenterUnavailable."""
+    def model(self, name: str, version: str | None = None) -> Model:
+        """The model of that version; without one (None or ''), of the standing version. As it is now, at each call.
+
+        Raises ModelRefused (there is no such model, or its bundle cannot be read), VersionNotHere (there is, and not in
+        this version, or not yet), SegmenterUnavailable.
+        """
 
     def require_ready(self) -> None:
         """Raises SegmenterUnavailable while no volume at all could be segmented, whatever the model."""
@@ -542,8 +579,9 @@ class Segmenter(Protocol):
 
         `cancelled` is asked again and again while the model runs (between sliding windows, or several times a
         second): once it says True, the work ends within seconds. It is called in the caller's thread.
-        Raises SegmenterUnavailable (retry), AnalysisFailed (out of memory, broken model: coded reason), ModelRefused
-        (the bundle cannot be used, or another one is served under its name), AnalysisCancelled.
+        Raises SegmenterUnavailable (retry), VersionNotHere (retry with the model as it is then: the bundle was
+        exchanged since `model` read it), AnalysisFailed (out of memory, broken model: coded reason), ModelRefused (the
+        bundle cannot be used, or another one is served under its name), AnalysisCancelled.
         """
 
 

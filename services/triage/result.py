@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from services.triage.errors import Reason
 from services.triage.finding import Finding, Occasion
+from services.triage.inference import Inference
 from services.triage.model import ModelIdentity, Thresholds
 from services.triage.tenant import NO_TENANT
 
@@ -103,6 +104,7 @@ class Result:
 
     series_instance_uid: the analysed series, None when none would do. timings_s: wall-clock seconds per stage.
     thresholds: by which the finding was decided; None: nothing was, or by those of an earlier result.
+    inference: None where no network has looked.
     """
 
     model: ModelIdentity
@@ -113,6 +115,7 @@ class Result:
     peak_memory_mb: float | None = None
     energy: Energy | None = None
     thresholds: Thresholds | None = None
+    inference: Inference | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

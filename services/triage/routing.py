@@ -106,6 +106,11 @@ def order_priority(
     return min(raised, key=lambda one: one[0], default=(OrderPriority.ROUTINE, ""))
 
 
+def best_of(traits: Sequence[Traits]) -> Traits:
+    """The best of some series that all suit; at least one."""
+    return _best([_Judged(traits=one, evidence=2) for one in traits]).traits
+
+
 def _of_one_patient(series: Sequence[Series], jobs: Iterable[JobPlan]) -> tuple[JobPlan, ...]:
     """The jobs; each a refusal where the images are of two patients, for then no finding would be anybody's."""
     reason = two_patients(instance for one in series for instance in one.instances)

@@ -6,6 +6,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from services.triage.errors import Reason
+from services.triage.inference import REFERENCE, Inference
+
 MAX_VOXELS = 2**29
 """2,048 slices of 512 x 512: no larger volume is analysed unless the setting says so."""
 
@@ -26,6 +29,7 @@ class Volume:
     voxels: array of shape [slice, row, column], rescaled values (HU for CT), int16 or float32.
     affine: 4x4; maps (slice, row, column, 1) to millimetres in LPS (+x left, +y posterior, +z head).
     sources: one per slice, in slice order.
+    inputs: of a model that takes several series, all of them on this grid, in the order of its inputs; `voxels` is one.
     """
 
     voxels: npt.NDArray[np.int16] | npt.NDArray[np.float32]
@@ -35,6 +39,7 @@ class Volume:
     series_instance_uid: str
     frame_of_reference_uid: str
     sources: tuple[SliceSource, ...]
+    inputs: tuple[npt.NDArray[np.int16] | npt.NDArray[np.float32], ...] = ()
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3 or self.affine.shape != (4, 4):
@@ -66,9 +71,13 @@ class Segmentation:
     labels: uint8 [slice, row, column]; 0 is background, others are the model's classes.
     tumour_probability: uint8 [slice, row, column]; 0..255 stands for 0..1.
     timings_s: wall-clock seconds per stage of the runner. peak_memory_mb: of the process that ran it.
+    mirrored: uint8 [run, tumour voxel], the probability in each further run on mirrored images, at the voxels that
+        `labels` gives to tumour classes, in C order; or why there is none. None: it was not asked for.
     """
 
     labels: npt.NDArray[np.uint8]
     tumour_probability: npt.NDArray[np.uint8]
     timings_s: dict[str, float]
     peak_memory_mb: float | None = None
+    inference: Inference = REFERENCE
+    mirrored: npt.NDArray[np.uint8] | Reason | None = None

@@ -38,5 +38,25 @@ def reason_text(what: str, reason: Reason) -> str:
     return f"{what}: {reason.text} [{reason.code}]"
 
 
+def cautions_text(finding: Finding) -> list[str]:
+    """A line for each caution."""
+    told = "CAUTION, unlike the images that the model was made for"
+    return [reason_text(told, caution) for caution in finding.cautions]
+
+
+def uncertainty_text(finding: Finding) -> list[str]:
+    """How the study's score varies over mirrored runs, or why that is not known; nothing where it was not asked for."""
+    uncertainty = finding.uncertainty
+    if uncertainty is None or not finding.score:  # without a candidate there is no score to vary
+        return []
+    if uncertainty.reason is not None:
+        return [reason_text("Uncertainty of the score not known", uncertainty.reason)]
+    spread = uncertainty.spread
+    if spread is None:
+        return []
+    between = f"{two_digits(spread.lowest)} to {two_digits(spread.highest)}"
+    return [f"Study score over {spread.runs} runs, mirrored ones included: {between}; no interval of confidence."]
+
+
 def _study_score(finding: Finding) -> str:
     return score_text(finding.score or 0.0, calibrated=finding.calibrated)

@@ -2,12 +2,13 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
+from functools import cache, partial
 from pathlib import Path
 
 import structlog
@@ -16,7 +17,7 @@ from services import tracing
 from services.logs import where
 from services.tracing import Kind
 from services.triage.blind import NOT_BLIND, BlindPolicy
-from services.triage.errors import LeaseLost, ModelRefused, Reason, RejectedError, StoreUnavailable, TransientError
+from services.triage.errors import LeaseLost, Reason, RejectedError, StoreUnavailable, TransientError
 from services.triage.finding import Outcome, without_analysis
 from services.triage.job import Job, Lease
 from services.triage.model import Model, ModelIdentity
@@ -29,6 +30,8 @@ from services.worker.pipeline import analyse, failed_result
 from services.worker.reconcile import reconcile
 
 log = structlog.get_logger(__name__)
+
+_ModelOfJob = Callable[[], Model]
 
 
 class _End(Enum):
@@ -91,21 +94,23 @@ class Attempts:
 
     def _make(self, lease: Lease, job: Job) -> _End:
         lost = threading.Event()
+        # read when it is first needed, and once: the report of a failure names the model that was tried
+        model_of_job = cache(partial(self.segmenter.model, job.plan.model_name, job.model_version))
         # in a copy of this context: what it logs belongs to the same trace
-        pipeline = self._pipeline.submit(copy_context().run, self._analyse, job, lost)
+        pipeline = self._pipeline.submit(copy_context().run, self._analyse, job, model_of_job, lost)
         end = self._attend(pipeline, lease, lost)
         lost.set()  # whatever still runs has nothing more to say
         try:
             match end:
                 case _End.CAME:
-                    self._conclude(pipeline, lease, job)
+                    self._conclude(pipeline, lease, job, model_of_job)
                 case _End.STOPPED:
                     now = _now()
                     reason = Reason(code="worker_stopped", text="the worker was stopped during the analysis")
                     self.store.postpone(lease, reason, now=now, until=now)
                 case _End.OVERDUE:
                     text = f"the analysis did not come to an end within {self.analysis_limit_s:.0f} s"
-                    self._give_up(lease, job, Reason(code="time_limit", text=text))
+                    self._give_up(lease, job, model_of_job, Reason(code="time_limit", text=text))
         except LeaseLost:
             log.info("lease_lost", job=job.job_id, token=lease.token)
         except TransientError as error:
@@ -139,10 +144,10 @@ class Attempts:
             # the next beat tries again; whether the lease survived is decided when the result is frozen
             log.warning("lease_not_renewed", job=lease.job_id)
 
-    def _analyse(self, job: Job, lost: threading.Event) -> Result:
+    def _analyse(self, job: Job, model_of_job: _ModelOfJob, lost: threading.Event) -> Result:
         if job.attempt > self.max_attempts:
             text = f"none of {self.max_attempts} attempts came to an end: the worker died or was lost each time"
-            return self._failed(job, self._model(job), Reason(code="worker_died", text=text))
+            return self._failed(job, model_of_job(), Reason(code="worker_died", text=text))
 
         def progress(stage: str) -> None:
             if lost.is_set():
@@ -162,7 +167,7 @@ class Attempts:
             )
         theirs = [one for one in self.destinations if job.tenant in one.tenants]
         spent = self.energy.begin()
-        model = self._model(job)
+        model = model_of_job()
         result = analyse(
             job,
             model,
@@ -179,36 +184,38 @@ class Attempts:
         metrics.observe(result)
         return replace(result, energy=spent(result), thresholds=model.thresholds)
 
-    def _conclude(self, pipeline: Future[Result], lease: Lease, job: Job) -> None:
+    def _conclude(self, pipeline: Future[Result], lease: Lease, job: Job, model_of_job: _ModelOfJob) -> None:
         """Give the verdict on an ended pipeline. Raises LeaseLost, TransientError (the store does not answer)."""
         try:
             self._freeze(lease, pipeline.result())
         except LeaseLost:
             raise
         except TransientError as error:
-            self._try_again(lease, job, error.reason)
+            self._try_again(lease, job, model_of_job, error.reason)
         except RejectedError as error:
-            self._give_up(lease, job, error.reason)
+            self._give_up(lease, job, model_of_job, error.reason)
         except MemoryError:
-            self._give_up(lease, job, Reason(code="out_of_memory", text="the analysis needs more memory than there is"))
+            reason = Reason(code="out_of_memory", text="the analysis needs more memory than there is")
+            self._give_up(lease, job, model_of_job, reason)
         except Exception as error:  # noqa: BLE001 - the border: what nobody foresaw is tried again, then said aloud
             found = where(error)
             log.error("unforeseen_error", job=job.job_id, attempt=job.attempt, **found)  # noqa: TRY400 - no values
-            self._try_again(lease, job, Reason(code="internal_error", text=f"unforeseen {found['error']}"))
+            reason = Reason(code="internal_error", text=f"unforeseen {found['error']}")
+            self._try_again(lease, job, model_of_job, reason)
 
-    def _try_again(self, lease: Lease, job: Job, reason: Reason) -> None:
+    def _try_again(self, lease: Lease, job: Job, model_of_job: _ModelOfJob, reason: Reason) -> None:
         if job.attempt >= self.max_attempts:
-            self._give_up(lease, job, reason)
+            self._give_up(lease, job, model_of_job, reason)
             return
         now = _now()
         pause = timedelta(seconds=min(self.retry_max_s, self.retry_s * 2 ** (job.attempt - 1)))
         log.warning("attempt_failed", job=job.job_id, attempt=job.attempt, reason=reason.code, retry_in_s=pause.seconds)
         self.store.postpone(lease, reason, now=now, until=now + pause)
 
-    def _give_up(self, lease: Lease, job: Job, reason: Reason) -> None:
+    def _give_up(self, lease: Lease, job: Job, model_of_job: _ModelOfJob, reason: Reason) -> None:
         log.error("job_failed", job=job.job_id, attempt=job.attempt, reason=reason.code)
         try:
-            result = self._failed(job, self._model(job), reason)
+            result = self._failed(job, model_of_job(), reason)
         except Exception as error:  # noqa: BLE001 - the border: even without a report the failure is recorded
             log.error("report_not_written", job=job.job_id, **where(error))  # noqa: TRY400 - no values
             result = _without_objects(job, reason)
@@ -230,13 +237,6 @@ class Attempts:
             )
         log.info("frozen", job=lease.job_id, outcome=outcome, objects=len(sha256s))
 
-    def _model(self, job: Job) -> Model:
-        name = job.plan.model_name
-        for model in self.segmenter.models():
-            if model.identity.name == name:
-                return model
-        raise ModelRefused("unknown_model", f"there is no model '{name}' here")
-
     def _failed(self, job: Job, model: Model, reason: Reason) -> Result:
         predecessors = self._predecessors(job)
         return failed_result(job, model, reason, path_of=self.files.path, predecessors=predecessors, now=_now())
@@ -248,7 +248,7 @@ class Attempts:
 def _without_objects(job: Job, reason: Reason) -> Result:
     """The record of a failure that no report can carry to the PACS; the work list shows it."""
     return Result(
-        model=ModelIdentity(name=job.plan.model_name, version="unknown", weights_sha256=""),
+        model=ModelIdentity(name=job.plan.model_name, version=job.model_version or "unknown", weights_sha256=""),
         series_instance_uid=job.plan.series_instance_uid,
         finding=without_analysis(Outcome.FAILED, reason),
         objects=(),

@@ -35,10 +35,11 @@ def longest_in_plane(mask: npt.NDArray[np.bool_], spacing_mm: tuple[float, float
     """The longest diameter over all slices, and the longest perpendicular to it in that slice (RECIST 1.1 manner).
 
     mask: [slice, row, column] with at least one voxel; spacing_mm along (row, column) index. Both axes are those
-    of the convex hull. Where slices tie, the first counts.
+    of the convex hull. Where slices tie, as neighbours through the middle do, the one with the longer short axis
+    counts, then the first.
     """
     slices = (_in_slice(int(index), mask[index], np.asarray(spacing_mm)) for index in np.flatnonzero(mask.any((1, 2))))
-    return max(slices, key=lambda each: each.long_axis_mm)
+    return max(slices, key=lambda each: (each.long_axis_mm, each.short_axis_mm))
 
 
 def longest_3d(mask: npt.NDArray[np.bool_], to_mm: npt.NDArray[np.float64]) -> float:

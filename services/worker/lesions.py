@@ -9,10 +9,13 @@ import numpy.typing as npt
 from pydicom.uid import generate_uid
 from scipy.ndimage import find_objects
 
+from services.triage.errors import Reason
 from services.triage.lesion import Lesion
-from services.triage.model import ClassKind, Model
+from services.triage.model import Model
+from services.triage.uncertainty import NO_CANDIDATE, Spread, Uncertainty
 from services.triage.volume import Segmentation, Volume
 from services.worker.diameters import longest_3d, longest_in_plane
+from services.worker.surroundings import organ_around
 
 TOP_FRACTION = 0.1
 TOP_AT_LEAST = 8
@@ -50,6 +53,7 @@ class _Component:
     class_value: int
     voxel_count: int
     score: float
+    spread: Spread | None
 
     @property
     def start(self) -> tuple[int, ...]:
@@ -60,7 +64,8 @@ class _Component:
 def find_candidates(segmentation: Segmentation, volume: Volume, model: Model) -> Candidates:
     """Measure every 26-connected component of one tumour class that has at least the model's minimum volume.
 
-    Components of different classes stay apart even where they touch. Tracking UIDs are fresh.
+    Components of different classes stay apart even where they touch. Tracking UIDs are fresh. Scores are calibrated
+    where the model is.
     Raises ValueError when the segmentation is not on the volume's grid.
     """
     if segmentation.labels.shape != volume.voxels.shape:
@@ -71,7 +76,10 @@ def find_candidates(segmentation: Segmentation, volume: Volume, model: Model) ->
     label_map = np.zeros(volume.voxels.shape, dtype=dtype)
     for number, component in enumerate(components, start=1):
         label_map[component.box][component.mask] = number
-    lesions = tuple(_measure(component, number, volume) for number, component in enumerate(components, start=1))
+    lesions = tuple(
+        _measure(each, number, volume, organ_around(segmentation.labels, each.box, each.mask, model))
+        for number, each in enumerate(components, start=1)
+    )
     return Candidates(lesions=lesions, label_map=label_map)
 
 
@@ -85,22 +93,35 @@ def score_of(probability: npt.NDArray[np.uint8]) -> float:
     return float(np.partition(probability, -count)[-count:].mean() / 255)
 
 
+def uncertainty_of(segmentation: Segmentation, candidates: Sequence[Lesion]) -> Uncertainty | None:
+    """Of the study's score, which is that of its best candidate; the candidates come numbered by falling score."""
+    match segmentation.mirrored:
+        case None:
+            return None
+        case Reason() as reason:
+            return Uncertainty(reason=reason)
+    return Uncertainty(spread=candidates[0].spread) if candidates else Uncertainty(reason=NO_CANDIDATE)
+
+
 def _components(segmentation: Segmentation, volume: Volume, model: Model) -> list[_Component]:
-    classes = [each.value for each in model.classes if each.kind is ClassKind.TUMOUR]
     lookup = np.zeros(256, dtype=np.uint8)
-    lookup[classes] = classes
+    lookup[list(model.tumour_values)] = model.tumour_values
     box = _bounding_box(segmentation.labels, lookup)
     if box is None:
         return []
     tumour = lookup[segmentation.labels[box]]
     numbered = cc3d.connected_components(tumour, connectivity=26)
+    calibrated = model.calibration or float
     smallest = model.min_volume_ml * 1000 / volume.voxel_volume_mm3
+    runs = _runs(segmentation.mirrored, tumour > 0)
     components = []
     for number, inner in enumerate(find_objects(numbered), start=1):
         mask = numbered[inner] == number
         count = int(np.count_nonzero(mask))
         if count < smallest:
             continue
+        score = calibrated(score_of(segmentation.tumour_probability[box][inner][mask]))
+        mirrored = [calibrated(score_of(run[inner][mask])) for run in runs]
         outer = tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(box, inner, strict=True))
         components.append(
             _Component(
@@ -108,10 +129,20 @@ def _components(segmentation: Segmentation, volume: Volume, model: Model) -> lis
                 mask=mask,
                 class_value=int(tumour[inner][mask][0]),
                 voxel_count=count,
-                score=score_of(segmentation.tumour_probability[outer][mask]),
+                score=score,
+                spread=Spread.of([score, *mirrored]) if mirrored else None,
             )
         )
     return components
+
+
+def _runs(mirrored: npt.NDArray[np.uint8] | Reason | None, tumour: npt.NDArray[np.bool_]) -> Sequence[Labels]:
+    """The probability of each mirrored run in the box around all tumour voxels, 0 where there are none."""
+    if mirrored is None or isinstance(mirrored, Reason):
+        return ()
+    runs = np.zeros((len(mirrored), *tumour.shape), dtype=np.uint8)
+    runs[:, tumour] = mirrored  # in C order, which the box keeps
+    return list(runs)
 
 
 def _bounding_box(labels: npt.NDArray[np.uint8], lookup: npt.NDArray[np.uint8]) -> Box | None:
@@ -128,7 +159,7 @@ def _bounding_box(labels: npt.NDArray[np.uint8], lookup: npt.NDArray[np.uint8]) 
     return tuple(slice(int(along[0]), int(along[-1]) + 1) for along in (slices, rows, columns))
 
 
-def _measure(component: _Component, number: int, volume: Volume) -> Lesion:
+def _measure(component: _Component, number: int, volume: Volume, organ: str | None) -> Lesion:
     _, row_mm, column_mm = volume.spacing_mm
     first_slice, first_row, first_column = component.start
     in_plane = longest_in_plane(component.mask, (row_mm, column_mm))
@@ -156,4 +187,6 @@ def _measure(component: _Component, number: int, volume: Volume) -> Lesion:
         mean_intensity=float(intensities.mean(dtype=np.float64)),
         sd_intensity=float(intensities.std(dtype=np.float64)),
         frame_of_reference_uid=volume.frame_of_reference_uid,
+        organ=organ,
+        spread=component.spread,
     )

@@ -23,6 +23,7 @@ from services.backends.store import open_store
 from services.exposition import expose
 from services.lifetime import stop_on_signals
 from services.logs import Conditions
+from services.memory import give_back
 from services.settings import Settings
 from services.triage.errors import TransientError
 from services.triage.job import Job, Lease
@@ -30,6 +31,7 @@ from services.triage.ports import JobQueue, ReceivedMessage, Segmenter, StudyFil
 from services.worker.attempt import Attempts
 from services.worker.energy import EnergyMeter
 from services.worker.readiness import obstacle
+from services.worker.shadowing import Shadowing
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +75,17 @@ def work(
         ),
         blind=load_blind(settings.blind, tenants_in_force(settings)),
     )
+    shadowing = Shadowing(
+        shadows=store.shadows,
+        files=files,
+        segmenter=segmenter,
+        stop=stop,
+        lease_s=settings.lease_s,
+        analysis_limit_s=settings.analysis_limit_s,
+        max_volume_voxels=settings.max_volume_voxels,
+        grace_s=settings.stop_grace_s,
+        energy=attempts.energy,
+    )
     worker = f"{socket.gethostname()}:{os.getpid()}"
     log.info("worker_started", worker=worker)
     ended, patience, conditions = True, timedelta(0), Conditions(log)
@@ -87,6 +100,11 @@ def work(
         patience = LOOK_AGAIN if taken is None else timedelta(0)
         if taken is not None:
             ended = attempts.make(*taken, rung_by=received.message.traceparent if received else None)
+        elif (shadow_ended := shadowing.make(worker)) is not None:
+            ended, patience = shadow_ended, timedelta(0)
+        else:
+            continue
+        give_back()
     queue.close()
     log.info("worker_stopped", worker=worker)
     return ended

@@ -3,6 +3,7 @@
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.exposition import REGISTRY
+from services.triage.expectation import UNEXPECTED_CODES
 from services.triage.result import Result
 
 _STAGES = frozenset({"load", "segment", "find", "report"})
@@ -18,6 +19,12 @@ ATTEMPTS = Counter(
     ("end",),
     registry=REGISTRY,
 )
+SHADOWS = Counter(
+    "vigie_worker_shadow_runs",
+    "Looks of a shadow by how they ended: kept, interrupted (a job came), postponed, failed. If failed grows, see log.",
+    ("end",),
+    registry=REGISTRY,
+)
 STAGES = Histogram(
     "vigie_worker_stage_duration_seconds",
     "Time of each stage of an analysis. If load grows look at the disk, if segment grows at Triton or the CPU.",
@@ -27,8 +34,23 @@ STAGES = Histogram(
 )
 
 
+UNEXPECTED = Counter(
+    "vigie_worker_unexpected_images",
+    "Results whose images were unlike those that the model was made for, by what was unlike, and whether they were "
+    "refused or analysed with a caution. If one grows, look at the routing rules and at that model's `expects`.",
+    ("model", "expected", "verdict"),
+    registry=REGISTRY,
+)
+
+
 def observe(result: Result) -> None:
-    """The stages of a finished analysis."""
+    """The stages of a finished analysis, and what of its images was not as the model expects."""
+    finding = result.finding
+    told = [(reason, "caution") for reason in finding.cautions]
+    told += [(finding.reason, "refused")] if finding.reason else []
+    for reason, verdict in told:
+        if reason.code in UNEXPECTED_CODES:
+            UNEXPECTED.labels(result.model.name, reason.code.removeprefix("unexpected_"), verdict).inc()
     for stage, seconds in result.timings_s.items():
         if stage in _STAGES:
             STAGES.labels(stage).observe(seconds)

@@ -1,9 +1,9 @@
 """The worker's story in one screen: load, segment, find, assess, report. What comes out is ready to be frozen."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,19 +14,24 @@ from services import tracing
 from services.backends.image_header import PathOf, header_of, read_headers
 from services.triage.completeness import is_routable
 from services.triage.errors import AnalysisFailed, ModelRefused, NotAnalysed, Reason
+from services.triage.expectation import judge
 from services.triage.finding import Finding, Outcome, assess, without_analysis
 from services.triage.identity import two_patients
+from services.triage.inference import Inference
+from services.triage.inputs import with_inputs
 from services.triage.job import Job
 from services.triage.model import Model
 from services.triage.ports import Segmenter
 from services.triage.result import ObjectKind, Result, ResultObject
 from services.triage.retention import IMAGES_GONE
-from services.triage.study import Instance
+from services.triage.study import Instance, by_series
 from services.triage.switch import MODEL_SWITCHED_OFF, is_off
 from services.triage.tracking import keep_identities
 from services.triage.volume import MAX_VOXELS, Volume
-from services.worker.lesions import find_candidates
+from services.worker.lesions import find_candidates, uncertainty_of
 from services.worker.load import load_volume
+from services.worker.load.registered import on_one_grid
+from services.worker.measure import observe
 from services.worker.report import write_report
 
 Progress = Callable[[str], None]
@@ -55,36 +60,75 @@ def analyse(
     A job that cannot be analysed, or whose analysis breaks in a known way, gives a result that says so.
     Raises SegmenterUnavailable, AnalysisCancelled, and whatever nobody foresaw: the caller decides on a retry.
     """
-    stage = _Stopwatch(progress)
+    stage = Stopwatch(progress)
+    job = completed(job, model)
+    seen = look(job, model, stage, path_of, segmenter, max_volume_voxels, cancelled)
+    with stage("report"):
+        written = segmentations, fallbacks
+        looked = seen.volume, seen.label_map, seen.inference
+        objects = _report(job, model, seen.finding, path_of, predecessors, now, *looked, *written)
+    return Result(
+        model=model.identity,
+        series_instance_uid=job.plan.series_instance_uid,
+        finding=seen.finding,
+        objects=objects,
+        timings_s=stage.timings_s,
+        peak_memory_mb=seen.peak_memory_mb,
+        inference=seen.inference,
+    )
+
+
+def completed(job: Job, model: Model) -> Job:
+    """With the further series that the model looks at, or the reason why it cannot."""
+    return replace(job, plan=with_inputs(job.plan, by_series(job.instances), model.inputs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a model says of a job's images. label_map: of the finding's lesions, [slice, row, column]."""
+
+    finding: Finding
     volume: Volume | None = None
     label_map: LabelMap | None = None
     peak_memory_mb: float | None = None
+    inference: Inference | None = None
+
+
+def look(
+    job: Job,
+    model: Model,
+    stage: "Stopwatch",
+    path_of: PathOf,
+    segmenter: Segmenter,
+    max_volume_voxels: int,
+    cancelled: Callable[[], bool] | None,
+) -> Look:
+    """Load, segment, find, assess, of a job that is `completed`; see `analyse`."""
+    volume: Volume | None = None
     try:
         with stage("load"):
             volume = _load(job, model, path_of, max_volume_voxels)
+            cautions = _check(job, model, volume)
         with stage("segment"):
             segmentation = segmenter.segment(volume, model, cancelled=cancelled)
         with stage("find"):
             candidates = find_candidates(segmentation, volume, model)
             finding = assess(candidates.lesions, model.thresholds, calibrated=model.calibrated)
             label_map = candidates.label_map_of(finding.lesions)
-            finding = replace(finding, lesions=keep_identities(finding.lesions, job.earlier_lesions))
+            lesions = keep_identities(finding.lesions, job.earlier_lesions)
+            uncertainty = uncertainty_of(segmentation, candidates.lesions)
+            finding = replace(finding, lesions=lesions, cautions=cautions, uncertainty=uncertainty)
         stage.add(segmentation.timings_s)
-        peak_memory_mb = segmentation.peak_memory_mb
     except NotAnalysed as refusal:
-        finding = without_analysis(Outcome.NOT_ANALYSED, refusal.reason)
+        return Look(finding=without_analysis(Outcome.NOT_ANALYSED, refusal.reason), volume=volume)
     except (AnalysisFailed, ModelRefused) as failure:
-        finding = without_analysis(Outcome.FAILED, failure.reason)
-    with stage("report"):
-        written = segmentations, fallbacks
-        objects = _report(job, model, finding, path_of, predecessors, now, volume, label_map, *written)
-    return Result(
-        model=model.identity,
-        series_instance_uid=job.plan.series_instance_uid,
+        return Look(finding=without_analysis(Outcome.FAILED, failure.reason), volume=volume)
+    return Look(
         finding=finding,
-        objects=objects,
-        timings_s=stage.timings_s,
-        peak_memory_mb=peak_memory_mb,
+        volume=volume,
+        label_map=label_map,
+        peak_memory_mb=segmentation.peak_memory_mb,
+        inference=segmentation.inference,
     )
 
 
@@ -108,13 +152,30 @@ def _load(job: Job, model: Model, path_of: PathOf, max_voxels: int) -> Volume:
     if job.plan.refusal is not None:
         raise NotAnalysed(job.plan.refusal.code, job.plan.refusal.text)
     try:
-        volume = load_volume([path_of(one.digest) for one in images_of(job).values()], max_voxels=max_voxels)
+        volume = load_volume(_paths(images_of(job), path_of), max_voxels=max_voxels)
+        further = {
+            uid: load_volume(_paths(images_of(job, uid), path_of), max_voxels=max_voxels)
+            for uid in job.plan.input_series
+            if uid != job.plan.series_instance_uid
+        }
     except FileNotFoundError as error:
         raise NotAnalysed(IMAGES_GONE.code, IMAGES_GONE.text) from error
     slices = volume.voxels.shape[0]
     if slices < model.min_slices:
         raise NotAnalysed("too_few_slices", f"{slices} slices, and {model.identity.name} needs {model.min_slices}")
-    return volume
+    return on_one_grid(volume, [further.get(uid) for uid in job.plan.input_series])
+
+
+def _paths(images: Mapping[str, Instance], path_of: PathOf) -> list[Path]:
+    return [path_of(one.digest) for one in images.values()]
+
+
+def _check(job: Job, model: Model, volume: Volume) -> tuple[Reason, ...]:
+    """Cautions. Raises NotAnalysed: what the volume shows is far from what the model was made for."""
+    if not model.expects:
+        return ()
+    header = next(iter(images_of(job).values())).header
+    return judge(model.expects, observe(volume, header), model_name=model.identity.name)
 
 
 def _report(
@@ -126,6 +187,7 @@ def _report(
     now: datetime,
     volume: Volume | None = None,
     label_map: LabelMap | None = None,
+    inference: Inference | None = None,
     segmentations: Sequence[ObjectKind | None] = (ObjectKind.SEG,),
     fallbacks: Collection[ObjectKind] = (),
 ) -> tuple[ResultObject, ...]:
@@ -133,12 +195,16 @@ def _report(
         return ()  # whoever it named, it would enter one patient's record and speak of the other's images
     images = images_of(job)
     uids = list(dict.fromkeys(source.sop_instance_uid for source in volume.sources)) if volume else list(images)
+    chosen = job.plan.series_instance_uid
+    further = [images_of(job, uid).values() for uid in job.plan.input_series if uid != chosen]
     return write_report(
         finding,
         model=model,
         headers=[header_of(images[uid], path_of) for uid in uids],
+        further_headers=[header_of(one, path_of) for some in further for one in some],
         volume=volume,
         label_map=label_map,
+        inference=inference,
         refused_series=job.plan.refused_series,
         predecessors=read_headers(predecessors),
         now=now,
@@ -147,9 +213,9 @@ def _report(
     )
 
 
-def images_of(job: Job) -> dict[str, Instance]:
-    """By SOP Instance UID: those of the series to analyse, or all the study's images where none will do."""
-    chosen = job.plan.series_instance_uid
+def images_of(job: Job, series_instance_uid: str | None = None) -> dict[str, Instance]:
+    """By SOP Instance UID: those of a series, or of that to analyse, or all the study's images where none will do."""
+    chosen = series_instance_uid or job.plan.series_instance_uid
     return {
         instance.header.sop_instance_uid: instance
         for instance in job.instances
@@ -157,7 +223,7 @@ def images_of(job: Job) -> dict[str, Instance]:
     }
 
 
-class _Stopwatch:
+class Stopwatch:
     """Wall-clock seconds per stage."""
 
     def __init__(self, progress: Progress) -> None:
@@ -166,6 +232,7 @@ class _Stopwatch:
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
+        """Time a stage."""
         self._progress(stage)
         begin = time.perf_counter()
         with tracing.step(stage):

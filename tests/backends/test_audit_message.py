@@ -59,6 +59,14 @@ def test_a_type_of_another_part_is_a_valid_message() -> None:
     assert [one.get("csd-code") for one in root.iter("EventTypeCode")] == ["erased"]
 
 
+def test_an_event_about_several_studies_cannot_be_made() -> None:
+    """It would be found by the first alone."""
+    studies = tuple(AuditObject(kind=AuditObjectKind.STUDY, object_id=f"1.2.{n}") for n in (1, 2))
+    assert audited(AuditType.SENT, AuditActor(name="deliver"), objects=studies[:1]).objects == studies[:1]
+    with pytest.raises(ValueError, match="about one study"):
+        audited(AuditType.SENT, AuditActor(name="deliver"), objects=studies)
+
+
 def test_instances_stand_with_their_study_by_sop_class() -> None:
     seg, sr = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.34"
     made = [

@@ -171,6 +171,16 @@ def test_a_bundle_whose_network_breaks_fails_with_a_coded_reason(tmp_path: Path)
     assert caught.value.reason.code == "runner_failed"
 
 
+@pytest.mark.parametrize("label", [256, -1])
+def test_a_label_that_fits_no_byte_is_a_coded_failure_and_never_another_label(label: int, tmp_path: Path) -> None:
+    remap = {"_target_": "MapLabelValued", "orig_labels": [1], "target_labels": [label]}
+    bundle = a_bundle(tmp_path / "models" / "tiny", [SIGMOID, LINEAR, THRESHOLD, remap], 1)
+    catalogue = Catalogue(bundle.parent)
+    with pytest.raises(AnalysisFailed, match=str(label)) as caught:
+        EmbeddedSegmenter(catalogue, threads=2).segment(a_volume(), catalogue.get("tiny"))
+    assert caught.value.reason.code == "runner_failed"
+
+
 def test_weights_that_hold_code_are_refused(tmp_path: Path) -> None:
     bundle = a_bundle(tmp_path / "models" / "tiny", [SIGMOID, LINEAR, THRESHOLD], 1)
     torch.save({"model": Catalogue(tmp_path)}, bundle / "models" / "model.pt")

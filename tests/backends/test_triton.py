@@ -15,10 +15,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from helm_python import Chart
 
-from services.triage.errors import AnalysisFailed, ModelRefused, SegmenterUnavailable
+from services.triage.errors import AnalysisFailed, ModelRefused, SegmenterUnavailable, VersionNotHere
 from tests.helm.conftest import CHART, manifests_of, profile
+from tests.helm.engine import Chart
 from tests.helm.manifests import named
 from tests.helm.test_alerts import selectors
 from tests.support.bundle import bright_spot_bundle
@@ -74,7 +74,7 @@ def test_a_server_killed_in_mid_request_is_unavailable_at_once_and_asked_again_w
     own_triton: Triton, share_memory: bool
 ) -> None:
     segmenter = own_triton.segmenter(share_memory=share_memory)
-    slow = segmenter.models()[0]
+    slow = segmenter.model("slow")
     error, seconds = failure_of(lambda: segmenter.segment(a_volume(LONG), slow), meanwhile=own_triton.kill)
     assert isinstance(error, SegmenterUnavailable)
     assert seconds < 5
@@ -82,7 +82,7 @@ def test_a_server_killed_in_mid_request_is_unavailable_at_once_and_asked_again_w
         segmenter.segment(a_volume(), slow)
     with pytest.raises(SegmenterUnavailable):
         segmenter.require_ready()
-    assert segmenter.models() == (slow,), "a failure's report names the model while the server is away"
+    assert segmenter.model(slow.identity.name) == slow, "a failure's report names the model while the server is away"
     own_triton.start()
     assert segmenter.segment(a_volume((9, 20, 15)), slow).labels[SPOT].any()
     assert not list(Path("/dev/shm").glob(f"vigie-{os.getpid()}-*"))
@@ -90,7 +90,7 @@ def test_a_server_killed_in_mid_request_is_unavailable_at_once_and_asked_again_w
 
 def test_a_model_process_killed_in_mid_request_is_worth_another_try(own_triton: Triton) -> None:
     segmenter = own_triton.segmenter()
-    slow = segmenter.models()[0]
+    slow = segmenter.model("slow")
 
     def kill_the_model() -> None:
         models = own_triton.model_pids()
@@ -112,7 +112,7 @@ def test_a_model_process_killed_in_mid_request_is_worth_another_try(own_triton: 
 
 def test_a_server_that_hangs_is_unavailable_at_the_deadline(own_triton: Triton) -> None:
     segmenter = own_triton.segmenter(deadline_s=3)
-    slow = segmenter.models()[0]
+    slow = segmenter.model("slow")
     error, seconds = failure_of(
         lambda: segmenter.segment(a_volume(LONG), slow), meanwhile=lambda: own_triton.signal(signal.SIGSTOP)
     )
@@ -128,7 +128,7 @@ def test_another_bundle_under_the_name_is_refused(triton: Triton, tmp_path: Path
     bright_spot_bundle(tmp_path, level_hu=-100)
     segmenter = triton.segmenter(models=tmp_path)
     with pytest.raises(ModelRefused, match="weights_sha256") as caught:
-        segmenter.segment(a_volume(), segmenter.models()[0])
+        segmenter.segment(a_volume(), segmenter.model("bright_spot"))
     assert caught.value.reason.code == "other_model_served"
 
 
@@ -139,21 +139,34 @@ def test_another_preprocessing_with_the_same_weights_is_refused(triton: Triton, 
     (bundle / "configs" / "inference.json").write_text(json.dumps(config))
     segmenter = triton.segmenter(models=tmp_path)
     with pytest.raises(ModelRefused, match="bundle_sha256") as caught:
-        segmenter.segment(a_volume(), segmenter.models()[0])
+        segmenter.segment(a_volume(), segmenter.model("bright_spot"))
     assert caught.value.reason.code == "other_model_served"
+
+
+def test_another_meaning_with_the_same_weights_is_refused(triton: Triton, tmp_path: Path) -> None:
+    bundle = bright_spot_bundle(tmp_path)
+    segmenter = triton.segmenter(models=tmp_path)
+    read = segmenter.model("bright_spot")
+    assert segmenter.segment(a_volume(), read).labels[SPOT].all()
+    path = bundle / "configs" / "metadata.json"
+    path.write_text(path.read_text().replace('"kind": "tumour"', '"kind": "organ"'))
+    with pytest.raises(VersionNotHere, match="was exchanged"):
+        segmenter.segment(a_volume(), read)
+    with pytest.raises(ModelRefused, match="bundle_sha256"):
+        segmenter.segment(a_volume(), segmenter.model("bright_spot"))
 
 
 def test_a_model_that_is_not_in_the_repository_is_refused(triton: Triton, tmp_path: Path) -> None:
     bright_spot_bundle(tmp_path, name="elsewhere")
     segmenter = triton.segmenter(models=tmp_path)
     with pytest.raises(ModelRefused) as caught:
-        segmenter.segment(a_volume(), segmenter.models()[0])
+        segmenter.segment(a_volume(), segmenter.model("elsewhere"))
     assert caught.value.reason.code == "model_not_served"
 
 
 def test_a_volume_that_fits_no_message_is_refused_by_code(triton: Triton) -> None:
     segmenter = triton.segmenter(share_memory=False)
-    bright_spot = next(model for model in segmenter.models() if model.identity.name == "bright_spot")
+    bright_spot = segmenter.model("bright_spot")
     volume = a_volume()
     object.__setattr__(volume, "voxels", np.broadcast_to(np.float32(0), (2100, 512, 512)))
     with pytest.raises(AnalysisFailed) as caught:
@@ -170,7 +183,7 @@ from services.settings import Settings
 import services.worker.main
 from tests.support.spot import a_volume
 segmenter = open_segmenter(Settings())
-assert segmenter.segment(a_volume(), segmenter.models()[0]).labels.any()
+assert segmenter.segment(a_volume(), segmenter.model("bright_spot")).labels.any()
 print(os.getpid(), sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "monai", "highdicom"}))
 """
     environment = {**os.environ, "VIGIE_TRITON": triton.url, "VIGIE_MODELS": str(tmp_path)}

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
+from services.backends.backup import copying
 from services.cli import app
 from services.triage.errors import Reason
 from services.triage.finding import Outcome
@@ -85,6 +86,25 @@ def test_a_second_copy_takes_only_what_is_new_and_the_oldest_leave_with_what_onl
     pruned = vigie("backup", "prune", folder, "--keep", 1)
     assert "1 backups taken away" in pruned.stdout
     assert not set(files(folder, "instances")) & set(first)
+
+
+def test_nobody_takes_away_the_files_of_a_copy_that_is_being_made(house, monkeypatch):
+    house.freeze(chest_with_ball())
+    folder = house.data.parent / "backup"
+    copy, answers = copying.copy, []
+
+    def copy_then_prune(*words):
+        size = copy(*words)
+        if not answers:
+            answers.append(vigie("backup", "prune", folder, "--keep", 1))
+        return size
+
+    monkeypatch.setattr(copying, "copy", copy_then_prune)
+    assert backup(house) == folder
+    assert answers[0].exit_code == 1
+    assert "try again when that has ended" in answers[0].output
+    assert vigie("backup", "verify", folder).exit_code == 0
+    assert vigie("backup", "prune", folder, "--keep", 1).exit_code == 0
 
 
 def test_what_was_in_work_is_done_again_and_what_came_during_the_copy_is_recorded(house):

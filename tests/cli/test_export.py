@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,14 +10,21 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from fastapi.testclient import TestClient
+from lxml import etree
 from pydicom import Dataset, dcmread
 from typer.testing import CliRunner
 
+from services.backends.audit_message import Source, audit_message
 from services.backends.receivers import addressees
+from services.backends.store.audit import AuditQuery
+from services.backends.store.audit_check import check
 from services.backends.store.research import Wanted
 from services.cli import app
 from services.deliver.documenting import Documenting
+from services.gateway.app import create_app
 from services.triage.verdict import Answer, Shown, Verdict
+from tests.backends.test_audit_message import SCHEMA
 from tests.support.house import House, chest_with_ball
 from tests.support.validators import dcentvfy, dciodvfy, dcmpschk, dsrdump
 
@@ -31,6 +39,8 @@ PATIENT = {
     "StudyDate": "20240502",
 }
 WANTED = Wanted()
+SAME_SITE = {"Sec-Fetch-Site": "same-origin"}
+PARTICIPANT = "ParticipantObjectIdentification"
 TOLD = (
     "Zubrowka",
     "Aurelie",
@@ -174,10 +184,63 @@ def test_the_same_patient_is_the_same_in_the_next_export_and_the_audit_trail_has
     subjects = {one["subject"] for one in again["studies"]}
     assert len(subjects) == 2
     assert json.loads((exported / "manifest.json").read_text())["studies"][0]["subject"] in subjects
-    begun, done = (json.loads(one.document) for one in list(house.store.audit.records())[before:])
-    assert (begun["type"], done["type"], done["kind"]) == ("research_export_begun", "research_export", "110106")
-    assert [one["kind"] for one in done["objects"]][:3] == ["file", "study", "study"]
-    assert not [word for word in TOLD if word in str(done)]
+    records = [json.loads(one.document) for one in list(house.store.audit.records())[before:]]
+    assert [one["type"] for one in records] == ["research_export_begun"] * 2 + ["research_export"] * 2
+    assert {one["kind"] for one in records} == {"110106"}
+    assert [[each["kind"] for each in one["objects"]] for one in records] == [["file", "study", "patient"]] * 4
+    assert {one["objects"][0]["details"]["studies"] for one in records} == {"2"}
+    assert not [word for word in TOLD if word in str(records)]
+
+
+def test_an_export_of_several_patients_is_found_by_each_of_them(
+    house: House, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the command, by the page, by whoever has the patient's data erased, and in the messages to a repository."""
+    monkeypatch.setenv("VIGIE_DATA", str(house.data))
+    output, both = tmp_path / "out", (PATIENT["PatientID"], "OTHER")
+    began = house.store.audit.head().sequence
+    assert export(house, key, output)[0] == 0
+    assert not check(house.store.audit).breaks
+    desk = TestClient(
+        create_app(house.settings, store=house.store, files=house.files), base_url="http://127.0.0.1:8000"
+    )
+    studies = set()
+    for patient_id in both:
+        listed = CliRunner().invoke(app, ["audit", "list", "--patient", patient_id, "--type", "research_export"])
+        assert listed.exit_code == 0, listed.output
+        page = desk.post("/audit", data={"patient": patient_id, "type": "research_export"}, headers=SAME_SITE)
+        shown = set(re.findall(r'href="/studies/([0-9.]+)"', page.text))
+        assert len(shown) == 1
+        studies |= shown
+        erased = CliRunner().invoke(app, ["patient", "find", "--id", patient_id])
+        assert re.search(rf"may be in the export for research of .*: {re.escape(str(output))}\n", erased.stdout)
+        as_json = json.loads(CliRunner().invoke(app, ["patient", "find", "--id", patient_id, "--json"]).stdout)
+        assert str(output) in [one["folder"] for one in as_json["research_exports"]]
+    assert studies == set(house.store.research.studies(WANTED))
+
+    exports = house.store.audit.found(AuditQuery(type="research_export"), after=began)
+    messages = [etree.fromstring(audit_message(one, Source(source_id="Vigie"))) for one in exports]
+    for message in messages:
+        SCHEMA.assertValid(message)
+    told = [
+        {one.get("ParticipantObjectTypeCodeRole"): one.get("ParticipantObjectID") for one in each.iter(PARTICIPANT)}
+        for each in messages
+    ]
+    assert {one["3"] for one in told} == studies
+    assert {one["1"] for one in told} == {house.store.audit.patient(each) for each in both}
+
+
+def test_an_export_is_found_when_its_patient_was_erased(key: Path, tmp_path: Path) -> None:
+    house = House(data=tmp_path / "data")
+    house.freeze(chest_with_ball(PatientID="FIRST"))
+    house.freeze(chest_with_ball(PatientID="SECOND"))
+    assert export(house, key, tmp_path / "out")[0] == 0
+    environment = {"VIGIE_DATA": str(house.data)}
+    words = ["patient", "erase", "--id", "SECOND", "--reason", "request 1", "--yes"]
+    assert CliRunner().invoke(app, words, env=environment).exit_code == 0
+    query = AuditQuery(patient=house.store.audit.patient("SECOND"), type="research_export")
+    assert len(list(house.store.audit.found(query))) == 1
+    assert not check(house.store.audit).breaks
 
 
 def test_what_burns_names_into_images_is_left_out_until_it_is_asked_for(key: Path, tmp_path: Path) -> None:

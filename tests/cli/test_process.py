@@ -87,6 +87,51 @@ def test_one_study_gives_one_document_with_its_lesion_measured(environment: dict
     assert {"load", "segment", "find", "report"} <= set(result["timings_s"])
 
 
+@pytest.mark.parametrize("mode", ["reference", "fast"])
+def test_json_segmentation_and_report_tell_how_the_network_ran(
+    mode: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    write_series(ct_series(a_ball(), BodyPartExamined="CHEST"), tmp_path / "ct")
+    told = {**environment, "VIGIE_INFERENCE": mode}
+    _, stdout, _ = by_itself(told, "process", tmp_path / "ct", "--output", tmp_path / "out", "--json")
+    (result,) = json.loads(stdout)["studies"][0]["results"]
+    assert result["inference"] == {"mode": mode, "reason": None}
+    objects = {one["modality"]: pydicom.dcmread(one["path"]) for one in result["outputs"]}
+    (algorithm,) = objects["SEG"].SegmentSequence[0].SegmentationAlgorithmIdentificationSequence
+    assert f"inference={mode}" in algorithm.AlgorithmParameters
+    measurements = objects["SR"].ContentSequence[-2]  # Imaging Measurements, before the evaluations
+    codes = [
+        (item.ConceptNameCodeSequence[0].CodeValue, item.get("TextValue")) for item in measurements.ContentSequence
+    ]
+    assert ("111002", f"inference {mode}") in codes  # Algorithm Parameters (TID 4019)
+
+
+def test_mirrored_runs_add_how_each_score_varies_and_their_time_and_change_nothing(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    write_series(ct_series(a_ball(), BodyPartExamined="CHEST"), tmp_path / "ct")
+    told, segs = {}, {}
+    for mode in ("off", "flips"):
+        where = ("--output", tmp_path / mode, "--json")
+        _, stdout, _ = by_itself({**environment, "VIGIE_UNCERTAINTY": mode}, "process", tmp_path / "ct", *where)
+        (told[mode],) = json.loads(stdout)["studies"][0]["results"]
+        segs[mode] = pydicom.dcmread(next(one["path"] for one in told[mode]["outputs"] if one["modality"] == "SEG"))
+    (lesion,), (plain,) = told["flips"]["lesions"], told["off"]["lesions"]
+    score = lesion["score"]
+    # its network looks at each voxel alone
+    assert lesion["spread"] == {"runs": 4, "sd": 0.0, "lowest": score, "highest": score}
+    assert told["flips"]["uncertainty"] == {"spread": lesion["spread"], "reason": None}
+    assert (plain["spread"], told["off"]["uncertainty"]) == (None, None)
+    assert set(told["flips"]["timings_s"]) - set(told["off"]["timings_s"]) == {"segment.uncertainty"}
+    fresh = {"tracking_uid", "spread"}
+    assert {key: lesion[key] for key in lesion.keys() - fresh} == {key: plain[key] for key in plain.keys() - fresh}
+    same = ("outcome", "score", "calibrated", "flag", "cautions", "inference")
+    assert [told["flips"][key] for key in same] == [told["off"][key] for key in same]
+    assert segs["flips"].PixelData == segs["off"].PixelData
+    labels = [one.SegmentSequence[0].SegmentLabel for one in segs.values()]
+    assert labels[0] == labels[1]
+
+
 @pytest.mark.parametrize(
     ("asked", "added"),
     [(["all"], ["PR", "OT", "KO"]), (["kos", "gsps"], ["PR", "KO"]), (["sc"], ["OT"])],

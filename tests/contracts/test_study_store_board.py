@@ -1,5 +1,7 @@
 """What the desk reads of a store: the work list, one study, counts."""
 
+from dataclasses import replace
+
 import pytest
 
 from services.backends.store import ShownState, SqlStudyStore
@@ -7,6 +9,7 @@ from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobState, OrderPriority
 from services.triage.result import DeliveryState
+from services.triage.uncertainty import TIME_LIMIT, Spread, Uncertainty
 from tests.support.records import (
     MODEL,
     NOON,
@@ -135,6 +138,41 @@ def test_one_study_is_told_with_all_that_belongs_to_it(store: SqlStudyStore) -> 
     assert [one.sop_instance_uid for one in job.result.objects] == [one.sop_instance_uid for one in result.objects]
     assert [one.size_bytes for one in job.result.objects] == [len(one.content) for one in result.objects]
     assert [(one.destination, one.state) for one in job.result.deliveries] == [(PACS.name, DeliveryState.PENDING)]
+
+
+@pytest.mark.parametrize(
+    "uncertainty", [Uncertainty(spread=Spread(runs=4, sd=0.1, lowest=0.6, highest=0.9)), Uncertainty(reason=TIME_LIMIT)]
+)
+def test_how_a_score_varies_is_kept_with_the_result_and_its_lesions(
+    store: SqlStudyStore, uncertainty: Uncertainty
+) -> None:
+    lesions = (replace(lesion(), spread=uncertainty.spread),)
+    analyse(store, lesions=lesions, uncertainty=uncertainty)
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    (result,) = detail.results
+    assert (result.uncertainty, result.lesions) == (uncertainty, lesions)
+    assert store.frozen_result(result.result_id).finding.uncertainty == uncertainty
+    analyse(store, at=100, number=2)
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    assert [one.uncertainty for one in detail.results if one.superseded_by is None] == [None]
+
+
+def test_the_cautions_of_a_result_are_kept_in_their_order(store: SqlStudyStore) -> None:
+    cautions = (
+        Reason(code="unexpected_extent_mm", text="length covered 90 mm, expected at least 140"),
+        Reason(code="unexpected_lung_ml", text="aerated lung 700 mL, expected at least 800"),
+    )
+    analyse(store, cautions=cautions)
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    (result,) = detail.results
+    assert result.cautions == cautions
+    analyse(store, at=100, number=2)
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    assert [one.cautions for one in detail.results if one.superseded_by is None] == [()]
 
 
 def test_an_unknown_study_or_object_is_none(store: SqlStudyStore) -> None:

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 
 from deploy.roles import DOCUMENT, document
-from services.gateway.access import accounts
+from services.backends import reread
 from services.gateway.access.rules import RULES, is_public, rule_for
 from services.gateway.role import Role
 from services.triage.finding import Flag
@@ -162,6 +162,17 @@ def test_the_form_leads_to_no_other_site(client: TestClient, wanted: str) -> Non
     assert answer.headers["location"] == "/"
 
 
+def test_who_has_no_part_in_the_list_begins_elsewhere_and_a_closed_door_shows_the_way(tmp_path: Path) -> None:
+    client = Ward(tmp_path).client(people=write_people(tmp_path, person("learner", "learner")))
+    told = {"name": "learner", "key": key_of("learner")}
+    assert client.post("/login", data=told, follow_redirects=False).headers["location"] == "/training"
+    assert client.get("/login", follow_redirects=False).headers["location"] == "/training"
+    closed = client.get("/", headers={"Accept": "text/html"})
+    assert closed.status_code == 403
+    assert "Sign out" in closed.text
+    assert set(re.findall(r'<a [^>]*href="(/[^"]*)"', closed.text)) == {"/training"}
+
+
 @pytest.mark.parametrize("name", ["reader", "nobody", "retrieve"])
 def test_who_shows_a_wrong_key_or_is_a_machine_gets_no_session(client: TestClient, name: str) -> None:
     key = key_of(name) if name == "retrieve" else "wrong"
@@ -256,7 +267,7 @@ def test_desks_on_one_database_know_each_others_sessions(own: Ward) -> None:
 def test_who_is_taken_out_of_the_file_or_has_a_new_key_is_signed_out(
     own: Ward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accounts, "_LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(reread, "_LOOK_EVERY_S", 0.0)
     client = sign_in(opened(own), "reader")
     changed = (
         (person("reader", "reader") + machine("other", "store"), 200),
@@ -279,7 +290,7 @@ def _another_hash() -> str:
 
 
 def test_a_role_that_is_taken_away_is_gone_at_the_next_request(own: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accounts, "_LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(reread, "_LOOK_EVERY_S", 0.0)
     client = sign_in(opened(own), "lead")
     assert "FAMILY1" in client.get("/").text
     (own.folder / "people.toml").write_text(person("lead", "ops"))

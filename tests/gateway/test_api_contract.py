@@ -51,6 +51,7 @@ def test_openapi_has_a_summary_a_tag_and_problems_for_every_operation(client: Te
         "/api/results/{sop_instance_uid}",
         "/api/results/{result_id}/recall",
         "/api/observatory",
+        "/api/observatory/versions",
         "/api/models",
         "/api/models/{name}/switch-off",
         "/api/models/{name}/switch-on",

@@ -1,5 +1,6 @@
 """The JSON API over a real store in a temporary folder."""
 
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.job import OrderPriority
+from services.triage.uncertainty import TIME_LIMIT, Spread, Uncertainty
 from tests.support.worklist import NOW, Ward, failed, found, not_analysed, nothing_found
 
 
@@ -54,6 +57,47 @@ def test_filters_by_state_and_searches_by_name(ward: Ward, client: TestClient) -
     assert listed(client, "?state=failed") == [ward.uid(1)]
     assert set(listed(client, "?state=failed&state=receiving")) == {ward.uid(1), ward.uid(3)}
     assert listed(client, "?search=Müller") == [ward.uid(3)]
+
+
+def test_how_scores_vary_is_told_by_the_api_and_by_the_page(ward: Ward, client: TestClient) -> None:
+    spread = Spread(runs=4, sd=0.1, lowest=0.6, highest=0.95)
+    finding = found(Flag.URGENT, (0.93, 17.2))
+    lesions = tuple(replace(one, spread=spread) for one in finding.lesions)
+    ward.analysed(1, replace(finding, lesions=lesions, uncertainty=Uncertainty(spread=spread)))
+    ward.analysed(2, replace(nothing_found(), uncertainty=Uncertainty(reason=TIME_LIMIT)))
+    ward.analysed(3, nothing_found())
+    told = [
+        client.get(f"/api/studies/{ward.uid(number)}").json()["versions"][0]["jobs"][0]["result"]
+        for number in (1, 2, 3)
+    ]
+    spread_out = {"runs": 4, "sd": 0.1, "lowest": 0.6, "highest": 0.95}
+    assert [one["spread"] for one in told[0]["lesions"]] == [spread_out]
+    assert [one["uncertainty"] for one in told] == [
+        {"spread": spread_out, "reason": None},
+        {"spread": None, "reason": {"code": TIME_LIMIT.code, "text": TIME_LIMIT.text}},
+        None,
+    ]
+    pages = [client.get(f"/studies/{ward.uid(number)}").text for number in (1, 2, 3)]
+    assert pages[0].count("0.60 to 0.95 over 4 runs, SD 0.10") == 2  # of the study, and of its lesion
+    why = f'<span lang="en">{TIME_LIMIT.text}</span> <code>{TIME_LIMIT.code}</code>'
+    assert f"How the score varies is not known: {why}" in pages[1]
+    assert "varies" not in pages[2]
+    assert "runs, SD" not in pages[2]
+
+
+def test_a_caution_is_told_by_the_api_and_by_the_page_in_its_language(ward: Ward, client: TestClient) -> None:
+    caution = Reason(code="unexpected_extent_mm", text="length covered 90 mm, expected at least 140")
+    ward.analysed(1, replace(found(Flag.URGENT, (0.93, 17.2)), cautions=(caution,)))
+    ward.analysed(2, nothing_found())
+    told = [client.get(f"/api/studies/{ward.uid(number)}").json()["versions"][0]["jobs"][0] for number in (1, 2)]
+    assert told[0]["result"]["cautions"] == [{"code": caution.code, "text": caution.text}]
+    assert told[1]["result"]["cautions"] == []
+    page = client.get(f"/studies/{ward.uid(1)}").text
+    english = f'<span lang="en">{caution.text}</span> <code>{caution.code}</code>'
+    assert f"Caution, unlike the images that the model was made for: {english}" in page
+    assert "Caution" not in client.get(f"/studies/{ward.uid(2)}").text
+    in_french = client.get(f"/studies/{ward.uid(1)}", headers={"Accept-Language": "fr"}).text
+    assert f"Prudence, images différentes de celles pour lesquelles le modèle est fait\u00a0: {english}" in in_french
 
 
 def test_pages_join_without_gap_or_overlap(ward: Ward, client: TestClient) -> None:

@@ -155,12 +155,17 @@ def test_each_instance_of_a_study_comes_in_the_best_syntax_it_has(shelf: Shelf, 
 
 
 def test_what_breaks_halfway_cannot_be_taken_for_a_whole_study(shelf: Shelf, desk: RunningDesk) -> None:
-    (good,) = ct_series(slices=1, series_number=1)
-    shelf.keep(part10_bytes(good))
-    shelf.keep(of_pydicom("JPEG-lossy.dcm", StudyInstanceUID=good.StudyInstanceUID, SOPInstanceUID=generate_uid()))
-    with pytest.raises(httpx.RemoteProtocolError):
-        get(desk, f"/studies/{good.StudyInstanceUID}")
-    assert get(desk, f"/studies/{good.StudyInstanceUID}", STORED).status_code == 200
+    # the good one is already on its way when the bad one is read, or both are in the first piece
+    for rows, breaks in ((512, True), (32, False)):
+        (good,) = ct_series(slices=1, rows=rows, columns=512, series_number=1)
+        shelf.keep(part10_bytes(good))
+        shelf.keep(of_pydicom("JPEG-lossy.dcm", StudyInstanceUID=good.StudyInstanceUID, SOPInstanceUID=generate_uid()))
+        if breaks:
+            with pytest.raises(httpx.RemoteProtocolError):
+                get(desk, f"/studies/{good.StudyInstanceUID}")
+        else:
+            assert get(desk, f"/studies/{good.StudyInstanceUID}").status_code == 406
+        assert get(desk, f"/studies/{good.StudyInstanceUID}", STORED).status_code == 200
 
 
 def test_what_is_unknown_is_404_and_what_is_no_uid_400(desk: RunningDesk) -> None:

@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.gateway.refusals import RefusedFor
 from services.triage.commitment import CommitmentRequest
 from services.triage.errors import StoreUnavailable
 from services.triage.finding import Flag
@@ -65,6 +66,18 @@ def test_storage_commitment_that_is_asked_of_us_is_counted_by_ae_and_state(ward:
     samples, _ = scrape(ward.client())
     assert samples["vigie_commitment_requests", (("calling_ae_title", "CT1"), ("state", "asked"))] == 1
     assert samples["vigie_oldest_open_commitment_request_age_seconds", ()] == 45
+
+
+def test_callers_refused_are_counted_from_0_on_for_each_reason(ward: Ward) -> None:
+    client = ward.client()
+    before, _ = scrape(client)
+    of = {reason: ("vigie_callers_refused_total", (("reason", reason.value),)) for reason in RefusedFor}
+    assert [before[each] for each in of.values()] == [0] * len(RefusedFor)
+    ward.store.refusals.count(RefusedFor.UNKNOWN_TITLE, 12)
+    after, _ = scrape(client)
+    assert {reason: after[each] for reason, each in of.items()} == dict.fromkeys(RefusedFor, 0) | {
+        RefusedFor.UNKNOWN_TITLE: 12
+    }
 
 
 def test_the_time_to_flag_is_told_over_a_day_from_the_first_and_from_the_last_image(ward: Ward) -> None:

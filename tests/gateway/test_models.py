@@ -40,6 +40,8 @@ def test_a_lead_switches_off_and_the_list_the_study_and_the_metrics_say_so(ward:
     for words in ("Model switched off", "It had said: Urgent. That does not count.", "It had said: Nothing found."):
         assert words in listed
     assert "row-urgent" not in listed
+    for sign_of_a_look in ('class="score"', "no-image-looked", "key-image", "0 lesions", "1 lesion"):
+        assert sign_of_a_look not in listed, sign_of_a_look
     study = client.get(f"/studies/{ward.uid(1)}").text
     assert "Not sent: the model is switched off" in study
     row = client.get(f"/api/studies/{ward.uid(1)}").json()
@@ -169,3 +171,17 @@ def test_the_command_line_does_the_same(at_shell: Ward) -> None:
 def test_wrong_usage_switches_nothing(at_shell: Ward, words: list[str]) -> None:
     assert vigie(*words).exit_code == 2
     assert at_shell.store.switches.history() == ()
+
+
+def test_a_body_that_is_no_text_is_an_invalid_request(ward: Ward):
+    answer = ward.client().post(
+        f"/api/models/{LUNG}/switch-off", content=b"\xff\xfe", headers={"Content-Type": "application/json"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize("number", [0, 0.5, "0", "-1", "1e3"])
+def test_a_number_is_no_moment(client: TestClient, number: object):
+    asked = {"reason": WHY, "dry_run": True, "until": number}
+    assert client.post(f"/api/models/{LUNG}/recall", json=asked).status_code == 422
+    assert client.post(f"/api/models/{LUNG}/recall", json={**asked, "until": "2026-01-31T08:30:00Z"}).is_success

@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from services.cli import app as cli
+from services.gateway.language import COOKIE as LANGUAGE_COOKIE
 from services.gateway.observatory.observing import turn
 from services.observatory.figures import Alarm
 from services.settings import Settings
@@ -197,3 +198,23 @@ def test_a_browser_finds_no_barrier_and_asks_nobody_else(address: str) -> None:
         assert found.violations_count == 0, found.generate_report()
     assert refused == []
     assert all(url.startswith(address) for url in asked)
+
+
+def test_no_name_of_a_plot_is_cut_off_in_french(address: str) -> None:
+    cut = """() => [...document.querySelectorAll('svg.plot')].flatMap(plot => [...plot.querySelectorAll('text')]
+        .filter(one => one.getBBox().x < 0 || one.getBBox().x + one.getBBox().width > plot.viewBox.baseVal.width)
+        .map(one => one.textContent))"""
+    with new_page(width=1300) as (page, _):
+        page.context.add_cookies([{"name": LANGUAGE_COOKIE, "value": "fr", "url": address}])
+        page.goto(f"{address}/observatory?{WINDOW}")
+        assert page.get_by_text("Noyau de reconstruction").count() > 0
+        assert page.evaluate(cut) == []
+
+
+def test_on_paper_every_table_is_there(address: str) -> None:
+    with new_page(width=718) as (page, _):
+        page.goto(f"{address}/observatory?{WINDOW}")
+        page.emulate_media(media="print")
+        shown = page.locator("details table").evaluate_all("all => all.map(one => one.checkVisibility())")
+        assert len(shown) > 3
+        assert all(shown)

@@ -18,9 +18,9 @@ from services.triage.finding import Flag
 from services.triage.result import DeliveryState
 from services.triage.switch import ModelScope, Period
 from tests.support.house import House, chest_with_ball
-from tests.support.other_process import FRESH
 from tests.support.peers import wait_until
 from tests.support.records import MODEL, PACS, after, analyse
+from tests.support.warm import FORKED
 
 WHY = "it marks the diaphragm"
 SCOPE = ModelScope(model_name=MODEL.name)
@@ -57,7 +57,7 @@ def test_a_recall_of_300_that_is_killed_is_gone_on_with_and_each_result_is_recal
         analyse(store, study=f"1.{number}", at=number, flag=Flag.URGENT)
     campaign = ask(store)
     assert campaign.left == studies
-    process = FRESH.Process(target=carry_out, args=(url, tmp_path))
+    process = FORKED.Process(target=carry_out, args=(url, tmp_path))
     process.start()
     wait_until(lambda: store.campaigns.listed()[0].recalled >= 20, timeout_s=60)
     os.kill(process.pid or 0, signal.SIGKILL)

@@ -76,7 +76,7 @@ def test_the_door_never_waits_for_who_writes_them_down(tmp_path: Path) -> None:
         desk.tell(unknown())
         desk.attend(())
     assert time.monotonic() - started < 2
-    wait_until(written.exists, what="a writer")
+    wait_until(lambda: written.exists() and written.read_text(), what="a writer")
     assert written.read_text() == "x"
 
 

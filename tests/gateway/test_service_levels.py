@@ -11,13 +11,18 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pynetdicom import AE
+from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import Verification
 
+from services.backends.audit_spool import AuditSpool
+from services.backends.store import open_store
 from services.clocks import ask_ntp
 from services.gateway.service_levels import answers, inbox
 from services.settings import Settings
 from services.triage.finding import Flag
 from tests.gateway.test_metrics import scrape
-from tests.support.peers import free_port
+from tests.support.peers import free_port, wait_until
 from tests.support.postgres import Postgres
 from tests.support.scu import open_door
 from tests.support.worklist import Ward, found, nothing_found
@@ -74,6 +79,34 @@ def test_a_door_that_runs_answers_and_one_that_does_not_does_not(tmp_path: Path)
 def test_a_door_that_refuses_our_ae_title_answers_all_the_same(tmp_path: Path) -> None:
     with open_door(tmp_path / "data", calling_ae_titles="CT1") as door:
         assert answers(Settings(data=tmp_path, dicom=f"127.0.0.1:{door.port}"))
+
+
+def test_our_own_question_is_no_caller_that_was_refused_and_one_from_elsewhere_by_our_title_is(tmp_path: Path) -> None:
+    """Asked at each scrape: it would fill the audit trail, and sound VigieCallersRefused for ever."""
+    (tmp_path / "peers.toml").write_text('[VIGIE]\naddresses = ["192.0.2.0/24"]\n')
+    log = tmp_path / "log"
+    with (
+        log.open("wb") as stderr,
+        open_door(tmp_path / "data", stderr=stderr, peers=str(tmp_path / "peers.toml")) as door,
+    ):
+        settings = Settings(data=tmp_path / "data", dicom=f"127.0.0.1:{door.port}")
+        assert answers(settings)
+        ae = AE(ae_title="VIGIE")
+        elsewhere = ae.associate(
+            "127.0.0.1",
+            door.port,
+            contexts=[build_context(Verification)],
+            ae_title="VIGIE",
+            bind_address=("127.0.0.2", 0),
+        )
+        assert elsewhere.is_rejected
+        assert answers(settings)
+        store = open_store(settings.store_url())
+        wait_until(store.refusals.totals, what="the refusal counted")
+        assert store.refusals.totals() == {"wrong_address": 1}
+        store.close()
+    assert log.read_text().count("association_rejected") == 1
+    assert AuditSpool(settings.data).count() == 1
 
 
 def test_the_inbox_is_counted_with_the_age_of_its_oldest_file(tmp_path: Path) -> None:

@@ -39,6 +39,17 @@ def test_any_path_of_the_viewer_is_its_page(ward: Ward, folder: Path):
         assert answer.headers["cache-control"] == "no-cache"
 
 
+def test_the_page_of_a_study_has_the_browser_ask_early_for_what_the_viewer_will(ward: Ward, folder: Path):
+    client = ward.client(viewer=folder)
+    asked = {"StudyInstanceUIDs": "1.2.3", "initialSeriesInstanceUID": "1.2.3.4", "seg": "1.2.3.5"}
+    early = "</dicomweb/studies/1.2.3/series/{}/metadata>; rel=preload; as=fetch; crossorigin"
+    answer = client.get("/ohif/viewer", params=asked)
+    assert answer.headers["link"] == f"{early.format('1.2.3.4')}, {early.format('1.2.3.5')}"
+    hostile = client.get("/ohif/viewer", params={**asked, "seg": "1>; rel=x, <//other.test/"})
+    assert hostile.headers["link"] == early.format("1.2.3.4")
+    assert "link" not in client.get("/ohif/viewer/training", params=asked).headers
+
+
 def test_its_files_come_compressed_to_whom_takes_them_and_bundles_are_kept(ward: Ward, folder: Path):
     client = ward.client(viewer=folder)
     small = client.get("/ohif/app.bundle.0123.js", headers={"Accept-Encoding": "gzip"})
@@ -60,10 +71,15 @@ def test_nothing_beside_its_folder_is_served(ward: Ward, folder: Path, path: str
 
 def test_only_the_viewer_may_compile_and_nobody_may_load_from_elsewhere(ward: Ward, folder: Path):
     client = ward.client(viewer=folder)
-    of_viewer = client.get("/ohif/").headers["content-security-policy"]
+    headers = client.get("/ohif/").headers
+    of_viewer = headers["content-security-policy"]
     assert "'unsafe-eval'" in of_viewer
     assert "http" not in of_viewer
-    assert "frame-ancestors 'none'" in of_viewer
+    # the work list alone shows it in itself
+    assert "frame-ancestors 'self'" in of_viewer
+    assert headers["x-frame-options"] == "SAMEORIGIN"
+    assert "frame-ancestors 'none'" in client.get("/").headers["content-security-policy"]
+    assert client.get("/").headers["x-frame-options"] == "DENY"
     assert client.get("/").headers["content-security-policy"] == CONTENT_SECURITY_POLICY
 
 

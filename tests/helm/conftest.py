@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from helm_python import Chart
 
+from tests.helm.engine import Chart
 from tests.helm.manifests import Manifest
 
 CHART = Path(__file__).resolve().parents[2] / "helm" / "vigie"

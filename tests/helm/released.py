@@ -8,9 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from helm_python import Chart
-
 from tests.helm.conftest import CHART, PROFILES, Manifest, manifests_of, profile
+from tests.helm.engine import Chart
 
 FOLDER = Path(__file__).with_name("released")
 

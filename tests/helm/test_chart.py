@@ -9,13 +9,13 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from helm_python import lint
 
 from deploy.chart import CHART, readme, schema
 from services.backends.peers_file import load_peers
 from services.exposure import dicom_exposures
 from services.settings import Settings
 from tests.helm.conftest import OPERATORS, PROFILES, Manifest, Render, profile
+from tests.helm.engine import lint
 from tests.helm.manifests import containers, named, of_kind, pod_labels, pods
 
 # Labels and ports of the pods that operators make: CloudNativePG pkg/specs/pods.go; RabbitMQ's cluster operator

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from helm_python import Chart
 
 from tests.helm.conftest import CHART, OPERATORS, PROFILES, Manifest, Render, manifests_of, profile
+from tests.helm.engine import Chart
 from tests.helm.test_values import changed
 
 CRDS = Path(__file__).with_name("crds")

@@ -124,3 +124,13 @@ def test_the_dashboards_are_found_by_grafanas_sidecar(operated: list[Manifest]):
     assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
     assert len(board["data"]) == 5
     assert all(json.loads(each)["panels"] for each in board["data"].values())
+
+
+@pytest.mark.parametrize(("server", "port"), [("ntp.hospital.example", 123), ("192.0.2.5:1123", 1123)])
+def test_the_time_server_of_the_settings_can_be_asked(render: Render, server: str, port: int):
+    policy = named(render(changed(profile("hospital"), "settings.ntp", server)), "NetworkPolicy", "vigie-time")["spec"]
+    assert policy["egress"] == [{"ports": [{"port": port, "protocol": "UDP"}]}]
+    (components,) = policy["podSelector"]["matchExpressions"]
+    assert {"door", "desk", "worker", "deliver"} == set(components["values"])
+    without = of_kind(render(profile("hospital")), "NetworkPolicy")
+    assert "vigie-time" not in [one["metadata"]["name"] for one in without]

@@ -30,7 +30,7 @@ def fires(rules: Path, at: str, series: dict[str, str], alerts: dict[str, bool])
     inputs = [{"series": name, "values": values} for name, values in series.items()]
     expressions = [
         {
-            "expr": f'count(ALERTS{{alertname="{alert}", alertstate="firing"}}) or vector(0)',
+            "expr": f'count(ALERTS{{alertname="{alert}", alertstate="firing"}}) > bool 0 or vector(0)',
             "eval_time": at,
             "exp_samples": [{"labels": "{}", "value": int(sounds)}],
         }
@@ -97,4 +97,38 @@ def test_a_clock_that_is_off_sounds_and_one_that_is_only_badly_measured_does_not
 
 def test_workers_alone_do_not_hide_that_the_gateway_is_gone(rules: Path) -> None:
     fires(rules, "20m", {f'vigie_build_info{{{NS}, part="worker"}}': "1x30"}, {"VigieGone": True})
-    fires(rules, "20m", {f'vigie_build_info{{{NS}, part="desk"}}': "1x30"}, {"VigieGone": False})
+    fires(rules, "20m", {f'vigie_build_info{{{NS}, part="all"}}': "1x30"}, {"VigieGone": False})
+
+
+@pytest.mark.parametrize(("there", "gone"), [("desk", "door"), ("door", "desk")])
+def test_the_door_alone_does_not_hide_that_the_desk_is_gone_nor_the_desk_the_door(
+    rules: Path, there: str, gone: str
+) -> None:
+    one, other = (f'vigie_build_info{{{NS}, part="{part}"}}' for part in (there, gone))
+    fires(rules, "20m", {one: "1x30", other: "1x30"}, {"VigieGone": False})
+    fires(rules, "20m", {one: "1x30", other: "1x5"}, {"VigieGone": True})
+
+
+def test_a_door_that_cannot_be_asked_burns_its_budget(rules: Path) -> None:
+    """Its pods are gone, and what they exported with them."""
+    fires(rules, "130m", {f"vigie_door_answers{{{NS}}}": "1x100 _x40"}, {"VigieDoorBudgetBurns": True})
+
+
+def test_callers_that_are_refused_again_and_again_sound_and_a_few_attempts_do_not(rules: Path) -> None:
+    """Every door tells the same count; a reason that nobody met yet is 0."""
+
+    def refused(**counts: str) -> dict[str, str]:
+        return {
+            f'vigie_callers_refused_total{{{NS}, pod="{pod}", reason="{reason}"}}': values
+            for pod in "ab"
+            for reason, values in counts.items()
+        }
+
+    alert = "VigieCallersRefused"
+    fires(rules, "60m", refused(unknown_title="0x30 0+1x6 6x60", wrong_address="0x120"), {alert: False})
+    every_five_minutes = " ".join(f"{count}x4" for count in range(30))
+    fires(rules, "90m", refused(unknown_title=every_five_minutes), {alert: True})
+    scan = refused(tls_handshake="0x30 40x120", unknown_title="0x30 0x120")
+    fires(rules, "32m", scan, {alert: True})
+    fires(rules, "100m", scan, {alert: False})
+    fires(rules, "60m", refused(too_many="0+100x120", quota="0+100x120"), {alert: False})

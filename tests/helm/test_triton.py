@@ -42,6 +42,14 @@ def test_a_gpu_or_a_slice_of_one_is_asked_for_and_nothing_else_may_be_placed_the
     assert "nvidia" not in json.dumps(pods(render(profile("evaluation")))["vigie-triton"])
 
 
+def test_the_server_hears_of_the_inference_mode_for_it_runs_the_networks(render: Render):
+    def told(values: dict[str, Any]) -> list[str]:
+        return [one["value"] for one in server(render(values))["env"] if one["name"] == "VIGIE_INFERENCE"]
+
+    assert told(profile("hospital")) == []
+    assert told(changed(profile("hospital"), "settings.inference", "fast")) == ["fast"]
+
+
 def test_a_server_that_is_stopped_finishes_what_it_has(render: Render):
     manifests = render(profile("hospital"))
     grace = pods(manifests)["vigie-triton"]["terminationGracePeriodSeconds"]

@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from helm_python import Chart
 
 from tests.helm.conftest import PROFILES, manifests_of, profile
+from tests.helm.engine import Chart
 from tests.helm.manifests import Manifest, of_kind
 from tests.helm.released import FOLDER, KEPT, RELEASE, immutable
 

@@ -99,6 +99,8 @@ HARMFUL = [
     ("helmTest.callingAeTitle", "A TITLE OF AN AE TOO LONG", "/helmTest/callingAeTitle"),
     ("helmTest.timeoutSeconds", "5m", "/helmTest/timeoutSeconds"),
     ("helmTest.key", "secret", "key"),
+    ("helmTest.tls", {"ca": "/etc/ca.pem"}, "ca"),
+    ("helmTest.tls.serverName", "https://vigie.example", "/helmTest/tls/serverName"),
     ("access.oidcClientSecret", "secret", "oidcClientSecret"),
     ("access.oidcCidrs", ["sso.example"], "/access/oidcCidrs"),
     ("insecure", {"httpWithoutSignin": True}, "httpWithoutSignin"),

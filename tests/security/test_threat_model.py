@@ -1,6 +1,7 @@
 """docs/threat-model.md: every test that it names is there, and every kind of threat."""
 
 import ast
+import re
 from pathlib import Path
 
 from tests.support.markdown import table
@@ -21,6 +22,12 @@ def test_every_row_names_a_test_that_exists() -> None:
     for row in rows:
         path, _, name = row["test"].strip("`").partition("::")
         assert name in names_in(ROOT / path), row["test"]
+
+
+def test_the_table_is_one_and_tells_nothing_twice() -> None:
+    lines = [line for line in MODEL.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    assert [bool(re.fullmatch(r"[|\s-]+", line)) for line in lines] == [number == 1 for number in range(len(lines))]
+    assert len(set(lines)) == len(lines)
 
 
 def test_every_letter_of_stride_has_rows() -> None:

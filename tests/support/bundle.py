@@ -6,9 +6,19 @@ the whole pipeline runs, in MONAI's own code, in milliseconds, and each test kno
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from services.backends.inference.registration import Registration, Trust, content_sha256
+
+SCRIPT = """
+import torch
+
+
+def network_of(channels):
+    return torch.nn.Conv3d(channels, 1, 1)
+"""
 LOW_HU, HIGH_HU, STEEPNESS = -1000.0, 1000.0, 40.0
 
 TRIAGE: dict[str, object] = {
@@ -29,25 +39,50 @@ def bright_spot_bundle(
     models: Path,
     *,
     name: str = "bright_spot",
+    version: str = "1.2.3",
     level_hu: float = 300.0,
     hook: str = "None",
     windows_at_once: int | None = None,
     **triage: object,
 ) -> Path:
-    """Write the bundle into a folder of models; `triage` overrides keys of its metadata.
+    """Write the bundle into a folder of models; `triage` overrides keys of its metadata. `name` may be NAME@VERSION.
 
     `hook` is an expression in `inputs`, evaluated after each call of the network: a fault, or a pause. With
-    `windows_at_once` the volume is slid over in windows of 8 x 8 x 8.
+    `windows_at_once` the volume is slid over in windows of 8 x 8 x 8. With several `inputs`, the
+    others are taken off the first.
     """
     bundle = models / name
     (bundle / "configs").mkdir(parents=True)
     (bundle / "models").mkdir()
-    metadata = {"version": "1.2.3", "description": "a test", "triage": {**TRIAGE, **triage}}
+    metadata: dict[str, Any] = {"version": version, "description": "a test", "triage": {**TRIAGE, **triage}}
     (bundle / "configs" / "metadata.json").write_text(json.dumps(metadata))
-    (bundle / "configs" / "inference.json").write_text(json.dumps(_inference(hook, windows_at_once)))
+    channels = len(metadata["triage"].get("inputs", ["the one"]))
+    (bundle / "configs" / "inference.json").write_text(json.dumps(_inference(hook, windows_at_once, channels)))
     scaled_level = (level_hu - LOW_HU) / (HIGH_HU - LOW_HU)
-    weights = {"weight": torch.full((1, 1, 1, 1, 1), STEEPNESS), "bias": torch.tensor([-STEEPNESS * scaled_level])}
+    signs = torch.tensor([1.0] + [-1.0] * (channels - 1)).view(1, -1, 1, 1, 1)
+    weights = {"weight": STEEPNESS * signs, "bias": torch.tensor([-STEEPNESS * scaled_level])}
     torch.save(weights, bundle / "models" / "model.pt")
+    return bundle
+
+
+def trusted_bundle(models: Path, *, name: str = "scripted") -> Path:
+    """The same with code of its own, which somebody trusts: its network is built by a script that lies in it."""
+    bundle = bright_spot_bundle(models, name=name)
+    (bundle / "scripts").mkdir()
+    (bundle / "scripts" / "__init__.py").touch()
+    (bundle / "scripts" / "levels.py").write_text(SCRIPT)
+    path = bundle / "configs" / "inference.json"
+    config = json.loads(path.read_text())
+    config["imports"].append("$from scripts.levels import network_of")
+    path.write_text(json.dumps({**config, "network_def": "$network_of(1)"}))
+    Registration(
+        added_at="2026-01-01T00:00:00+00:00",
+        added_by="somebody",
+        source="scripted.zip",
+        licence="MIT",
+        sha256=content_sha256(bundle),
+        trusted=Trust(by="somebody", at="2026-01-01T00:00:00+00:00", reason="read"),
+    ).write(bundle)
     return bundle
 
 
@@ -59,15 +94,15 @@ def routing_file(path: Path, *, model: str = "bright_spot") -> Path:
     return path
 
 
-def _inference(hook: str, windows_at_once: int | None) -> dict[str, object]:
+def _inference(hook: str, windows_at_once: int | None, channels: int) -> dict[str, object]:
     inferer: dict[str, object] = {"_target_": "SimpleInferer"}
     if windows_at_once is not None:
         inferer = {"_target_": "SlidingWindowInferer", "roi_size": [8, 8, 8], "sw_batch_size": windows_at_once}
     return {
-        "imports": ["$import time", "$import torch"],
+        "imports": ["$import os", "$import time", "$import torch"],
         "bundle_root": ".",
         "device": "$torch.device('cpu')",
-        "network_def": {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 1, "kernel_size": 1},
+        "network_def": {"_target_": "torch.nn.Conv3d", "in_channels": channels, "out_channels": 1, "kernel_size": 1},
         "network": "$@hooked and @network_def.to(@device)",
         "hooked": f"$@network_def.register_forward_hook(lambda module, inputs, output: {hook})",
         "preprocessing": {

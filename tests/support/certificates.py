@@ -1,9 +1,14 @@
 """A certification authority for tests, and the certificates that it gives."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,3 +35,21 @@ class Authority:
         given.cert_chain_pems[0].write_to_path(files.certificate)
         given.private_key_pem.write_to_path(files.key)
         return files
+
+    def revocation_list(
+        self, *revoked: Certificate, since: timedelta = -timedelta(hours=1), until: timedelta = timedelta(days=1)
+    ) -> bytes:
+        """Those that it takes back (RFC 5280 5), as PEM; in force between these two, from now."""
+        now = datetime.now(UTC)
+        issuer = x509.load_pem_x509_certificate(self._authority.cert_pem.bytes())
+        key = load_pem_private_key(self._authority.private_key_pem.bytes(), password=None)
+        assert isinstance(key, RSAPrivateKey)
+        made = x509.CertificateRevocationListBuilder(
+            issuer_name=issuer.subject, last_update=now + since, next_update=now + until
+        )
+        for each in revoked:
+            number = x509.load_pem_x509_certificate(each.certificate.read_bytes()).serial_number
+            made = made.add_revoked_certificate(
+                x509.RevokedCertificateBuilder(serial_number=number, revocation_date=now + since).build()
+            )
+        return made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)

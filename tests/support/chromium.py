@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Frame, Page, sync_playwright
 
 PROGRAM = "/usr/bin/chromium"
 _QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-quic", "--disable-sync"]
@@ -21,3 +21,11 @@ def new_page(*, width: int = 1400, height: int = 900) -> Iterator[tuple[Page, li
             yield page, asked
         finally:
             browser.close()
+
+
+def waiting_viewer(page: Page) -> Frame:
+    """The viewer that waits behind the work list, once it can open a study."""
+    viewer = page.locator("#viewer").element_handle().content_frame()
+    assert viewer is not None
+    viewer.wait_for_function("Boolean(window.vigieOpen)", timeout=120_000)
+    return viewer

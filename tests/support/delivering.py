@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from services.triage.result import DeliveryState
 from tests.support.house import House
+from tests.support.warm import Program
 
 RUN = "from services.settings import Settings; from services.deliver.main import run_deliver; run_deliver(Settings())"
 
@@ -15,7 +16,7 @@ RUN = "from services.settings import Settings; from services.deliver.main import
 @contextmanager
 def delivering(
     house: House, retry_s: float = 0.3, retry_max_s: float = 1, lease_s: float = 60, fault: str = ""
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[subprocess.Popen[bytes] | Program]:
     """Deliver until the end of the block, then kill it if it still runs. fault: Python that runs in it first."""
     environment = os.environ | {
         "VIGIE_DATA": str(house.data),
@@ -27,7 +28,8 @@ def delivering(
         "VIGIE_DELIVERY_RETRY_MAX_S": str(retry_max_s),
         "VIGIE_LEASE_S": str(lease_s),
     }
-    with subprocess.Popen([sys.executable, "-c", f"{fault}\n{RUN}"], env=environment) as process:
+    cold = [sys.executable, "-c", f"{fault}\n{RUN}"]
+    with subprocess.Popen(cold, env=environment) if fault else Program(RUN, env=environment) as process:
         try:
             yield process
         finally:

@@ -12,6 +12,7 @@ from pathlib import Path
 from services.backends.store import SqlStudyStore, open_store
 from services.settings import Settings
 from tests.support.peers import free_port, listens, wait_until
+from tests.support.warm import Program
 
 RUN = """
 from services.logs import configure_logging
@@ -35,7 +36,7 @@ class Listener:
     port: int
     data: Path
     log: Path
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Program
     url: str
 
     def store(self) -> SqlStudyStore:
@@ -57,7 +58,9 @@ def listener(data: Path, *, first: str = "", port: int | None = None, **settings
     log = data / "listener.log"
     with (
         log.open("ab") as stderr,
-        subprocess.Popen([sys.executable, "-c", first + RUN], env=environment, stderr=stderr) as process,
+        subprocess.Popen([sys.executable, "-c", first + RUN], env=environment, stderr=stderr)
+        if first
+        else Program(RUN, env=environment, stderr=stderr) as process,
     ):
         try:
             wait_until(lambda: listens(port) or process.poll() is not None, what="the listener listening")

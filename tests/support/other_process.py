@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import itertools
-import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,18 +19,16 @@ from services.triage.study import VersionKey
 from services.triage.tenant import Tenant
 from tests.support.queues import queue_at
 from tests.support.records import LEASE, QUIET, adt, after, image, one_job, sent
+from tests.support.warm import FORKED
 
-# A fresh server forks the others: nothing of the test's own process is inherited, and each starts in milliseconds.
-FRESH = multiprocessing.get_context("forkserver")
-FRESH.set_forkserver_preload([__name__])
 T = TypeVar("T")
 _gate: Barrier
 
 
 def at_once(work: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> list[T]:
     """Run each call in a process of its own, all beginning at the same moment."""
-    gate = FRESH.Barrier(len(calls))
-    with ProcessPoolExecutor(len(calls), mp_context=FRESH, initializer=_remember, initargs=(gate,)) as pool:
+    gate = FORKED.Barrier(len(calls))
+    with ProcessPoolExecutor(len(calls), mp_context=FORKED, initializer=_remember, initargs=(gate,)) as pool:
         return [one.result() for one in [pool.submit(_wait_then, work, call) for call in calls]]
 
 
@@ -151,8 +148,8 @@ def hold_a_message(url: str, acknowledged: Connection) -> None:
 
 def killed_after(work: Callable[[str, Connection], None], where: str, *, acknowledged: int) -> list[Any]:
     """Run work in a process, kill -9 it once it has acknowledged so much; all it has acknowledged until then."""
-    reader, writer = FRESH.Pipe(duplex=False)
-    process = FRESH.Process(target=work, args=(where, writer))
+    reader, writer = FORKED.Pipe(duplex=False)
+    process = FORKED.Process(target=work, args=(where, writer))
     process.start()
     writer.close()
     said = [reader.recv() for _ in range(acknowledged)]

@@ -5,8 +5,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -62,18 +62,15 @@ class Postgres:
     def kill(self) -> None:
         """kill -9 of all of it."""
         assert self._process is not None
-        for pid in self._pids():
-            os.kill(pid, signal.SIGKILL)
+        _tell(self._pids(), signal.SIGKILL)
         self._process.wait()
 
     def pause(self) -> None:
         """SIGSTOP: the kernel still answers for it, nobody else does."""
-        for pid in self._pids():
-            os.kill(pid, signal.SIGSTOP)
+        _tell(self._pids(), signal.SIGSTOP)
 
     def resume(self) -> None:
-        for pid in reversed(self._pids()):
-            os.kill(pid, signal.SIGCONT)
+        _tell(reversed(self._pids()), signal.SIGCONT)
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -141,6 +138,12 @@ def postgres(*options: str) -> Iterator[Postgres]:
             server.stop()
     finally:
         shutil.rmtree(parent)
+
+
+def _tell(pids: Iterable[int], what: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):  # a connection that ends meanwhile takes its process with it
+            os.kill(pid, what)
 
 
 def _run(program: str, *arguments: str, output: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:

@@ -18,6 +18,7 @@ from services.triage.model import ModelIdentity
 from services.triage.patient import AdtMessage, Demographics, PatientChange, PatientKey, Stamp
 from services.triage.result import LABEL_MAP_STORAGE, Destination, ObjectKind, Result, ResultObject
 from services.triage.study import Instance, InstanceHeader, StudyAttributes, VersionKey
+from services.triage.uncertainty import Uncertainty
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 QUIET = timedelta(seconds=15)
@@ -115,6 +116,8 @@ def a_result(
     score: float | None = 0.9,
     lesions: tuple[Lesion, ...] = (),
     reason: Reason | None = None,
+    cautions: tuple[Reason, ...] = (),
+    uncertainty: Uncertainty | None = None,
     model: ModelIdentity = MODEL,
     forms: Sequence[ObjectKind | None] = (ObjectKind.SEG,),
 ) -> tuple[Result, list[str]]:
@@ -135,7 +138,16 @@ def a_result(
         )
         for number, (modality, sop_class, names) in enumerate(kinds, start=1)
     )
-    finding = Finding(outcome=outcome, score=score, flag=flag, calibrated=False, lesions=lesions, reason=reason)
+    finding = Finding(
+        outcome=outcome,
+        score=score,
+        flag=flag,
+        calibrated=False,
+        lesions=lesions,
+        reason=reason,
+        cautions=cautions,
+        uncertainty=uncertainty,
+    )
     result = Result(
         model=model, series_instance_uid=f"{STUDY}.1", finding=finding, objects=objects, timings_s={"segment": 2.5}
     )

@@ -1,7 +1,7 @@
 """Results written for a test, and what their content items say."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +12,7 @@ from services.triage.errors import Reason
 from services.triage.finding import Finding, Outcome
 from services.triage.job import SeriesRefusal
 from services.triage.result import FALLBACKS, ObjectKind, ResultObject
+from services.triage.uncertainty import Spread, Uncertainty
 from services.triage.volume import Volume
 from services.worker.report import write_report
 from tests.support.ct import ct_series
@@ -62,11 +63,18 @@ def written(
     *,
     predecessors: Sequence[Dataset] = (),
     segmentations: Sequence[ObjectKind | None] = (ObjectKind.SEG,),
+    spread: Spread | None = None,
 ) -> Written:
-    """A result of an outcome on a CT series of files, with every overlay, in files of a new folder."""
+    """A result of an outcome on a CT series of files, with every overlay, in files of a new folder.
+
+    spread: of every score in it.
+    """
     headers = [dcmread(path, stop_before_pixels=True) for path in sources]
     volume = volume_of_series([dcmread(path) for path in sources])
     finding, labels = finding_of(outcome, volume)
+    if spread is not None:
+        lesions = tuple(replace(one, spread=spread) for one in finding.lesions)
+        finding = replace(finding, lesions=lesions, uncertainty=Uncertainty(spread=spread))
     objects = write_report(
         finding,
         model=a_model(),

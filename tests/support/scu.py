@@ -22,6 +22,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from services.backends.files import FolderStudyFiles
 from services.backends.senders.association import leave_answers_to_us
 from tests.support.peers import free_port, listens, wait_until
+from tests.support.warm import Program
 
 RUN_DOOR = """
 from services.gateway.door import run_door
@@ -38,7 +39,7 @@ class Door:
 
     port: int
     data: Path
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Program
 
     @property
     def files(self) -> FolderStudyFiles:
@@ -66,8 +67,11 @@ def open_door(
     port = free_port()
     values = {"data": str(data), "dicom": f"127.0.0.1:{port}"} | settings
     environment = os.environ | {f"VIGIE_{name.upper()}": value for name, value in values.items()}
-    with subprocess.Popen(
-        [*under, sys.executable, "-c", first + RUN_DOOR], env=environment, stderr=stderr, start_new_session=True
+    cold = [*under, sys.executable, "-c", first + RUN_DOOR]
+    with (
+        subprocess.Popen(cold, env=environment, stderr=stderr, start_new_session=True)
+        if under or first
+        else Program(RUN_DOOR, env=environment, stderr=stderr, start_new_session=True)
     ) as process:
         try:
             wait_until(lambda: listens(port), what="the door listening")

@@ -1,8 +1,6 @@
 """A data folder of real Part 10 files in a real store, as door and worker leave it; and the desk on it as a process."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +22,7 @@ from tests.support.ct import ct_series
 from tests.support.lesion_case import a_model, finding_of, volume_of_series
 from tests.support.peers import free_port, listens, wait_until
 from tests.support.records import QUIET, after, lease_next
+from tests.support.warm import Program
 
 RUN_DESK = """
 from services.gateway.app import run_http
@@ -40,7 +39,7 @@ class RunningDesk:
     """A desk that answers."""
 
     url: str
-    process: subprocess.Popen[bytes]
+    process: Program
 
     @property
     def dicomweb(self) -> str:
@@ -117,7 +116,7 @@ class Shelf:
             "VIGIE_HTTP": f"127.0.0.1:{port}",
         }
         with (log or Path(os.devnull)).open("wb") as stderr:
-            process = subprocess.Popen([sys.executable, "-c", RUN_DESK], env=environment, stderr=stderr)
+            process = Program(RUN_DESK, env=environment, stderr=stderr)
             try:
                 wait_until(lambda: listens(port) or process.poll() is not None, what="the desk listening")
                 yield RunningDesk(url=f"http://127.0.0.1:{port}", process=process)

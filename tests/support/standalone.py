@@ -1,7 +1,6 @@
 """`vigie standalone` as a process group of its own: started, watched, stopped, killed.
 
-Run as a script it is the same supervisor with a worker whose segmenter is fast and deterministic, for tests that force
-faults; the rest is real.
+With a worker whose segmenter is fast and deterministic, for tests that force faults, the rest is real, and starts warm.
 """
 
 import json
@@ -24,9 +23,11 @@ from services.worker.attempt import Attempts
 from services.worker.main import run_worker
 from tests.support.peers import free_port, wait_until
 from tests.support.segmenter import BrightSegmenter
+from tests.support.warm import Program
 
 FAKE_SECONDS = "TEST_SEGMENTER_SECONDS"
-REPOSITORY = Path(__file__).resolve().parents[2]
+VIGIE = str(Path(sys.executable).parent / "vigie")
+RUN = "from tests.support.standalone import run; run()"
 
 
 def worker(settings: Settings) -> None:
@@ -39,7 +40,7 @@ def worker(settings: Settings) -> None:
 class Running:
     """A supervisor that runs. `log`: its standard error."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Program
     log: Path
     http_port: int
     dicom_port: int
@@ -82,23 +83,17 @@ def standalone(
     http_port, dicom_port = ports or (free_port(), free_port())
     flags = ["--data", data, "--http", f"127.0.0.1:{http_port}", "--dicom", f"127.0.0.1:{dicom_port}"]
     flags += ["--quiet-period", quiet_period_s, *(part for each in send_to for part in ("--send-to", each))]
-    program = (
-        [Path(sys.executable).parent / "vigie", "standalone"]
-        if fake_segmenter_s is None
-        else [sys.executable, "-m", __name__]
-    )
+    words = [str(flag) for flag in flags]
     environment = os.environ | {f"VIGIE_{name.upper()}": str(value) for name, value in settings.items()}
     environment[FAKE_SECONDS] = str(fake_segmenter_s)
     data.mkdir(parents=True, exist_ok=True)
     log = data.parent / f"{data.name}.{dicom_port}.{len(list(data.parent.iterdir()))}.log"
     with (
         log.open("wb") as stderr,
-        subprocess.Popen(
-            [str(word) for word in (*program, *flags)],
-            stderr=stderr,
-            env=environment,
-            cwd=REPOSITORY,
-            start_new_session=True,
+        (
+            subprocess.Popen([VIGIE, "standalone", *words], stderr=stderr, env=environment, start_new_session=True)
+            if fake_segmenter_s is None
+            else Program(RUN, arguments=words, env=environment, stderr=stderr, start_new_session=True)
         ) as process,
     ):
         running = Running(process=process, log=log, http_port=http_port, dicom_port=dicom_port)
@@ -113,7 +108,8 @@ def standalone(
                 running.kill_all()
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The command `vigie standalone`, with that worker."""
     import typer
 
     from services.cli import standalone as command

@@ -11,7 +11,7 @@ from pathlib import Path
 from services.backends.inference.catalogue import Catalogue
 from services.backends.inference.export import export_repository
 from services.backends.inference.triton import TritonSegmenter
-from tests.support.bundle import bright_spot_bundle
+from tests.support.bundle import bright_spot_bundle, trusted_bundle
 from tests.support.peers import free_port, listens, wait_until
 
 SCRIPT = Path(__file__).resolve().parents[2] / "models" / "serve_triton.sh"
@@ -23,6 +23,13 @@ SLOW = f"time.sleep({WINDOW_S}) if inputs[0].min() > 0.4 else None"
 
 TOO_MUCH = 2**50
 
+MIRRORED = "inputs[0][..., 12:].max() > 0.9"
+"""Of the spot of `tests.support.spot`, as a network sees it that was mirrored along the slices."""
+
+LOPSIDED_LOGIT = 1.0
+LOPSIDED = f"torch.cat([output[..., :12], output[..., 12:].clamp(max={LOPSIDED_LOGIT})], -1)"
+"""A network that is sure of nothing from the 13th slice on."""
+
 
 @dataclass
 class Triton:
@@ -33,6 +40,7 @@ class Triton:
     log: Path
     port: int = field(default_factory=free_port)
     metrics_port: int = field(default_factory=free_port)
+    inference: str = "reference"
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -40,10 +48,12 @@ class Triton:
         """HOST:PORT of the gRPC service."""
         return f"127.0.0.1:{self.port}"
 
-    def segmenter(self, *, models: Path | None = None, deadline_s: float = 100, share_memory: bool = True):
+    def segmenter(
+        self, *, models: Path | None = None, deadline_s: float = 100, share_memory: bool = True, **asked: float
+    ):
         """A client of its own."""
         return TritonSegmenter(
-            Catalogue(models or self.models), self.url, deadline_s=deadline_s, share_memory=share_memory
+            Catalogue(models or self.models), self.url, deadline_s=deadline_s, share_memory=share_memory, **asked
         )
 
     def start(self) -> None:
@@ -53,6 +63,7 @@ class Triton:
             "VIGIE_TRITON": self.url,
             "VIGIE_TRITON_METRICS": f"127.0.0.1:{self.metrics_port}",
             "VIGIE_THREADS": str(THREADS),
+            "VIGIE_INFERENCE": self.inference,
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -87,10 +98,10 @@ class Triton:
 
 
 @contextmanager
-def triton_server(models: Path, folder: Path) -> Iterator[Triton]:
+def triton_server(models: Path, folder: Path, *, inference: str = "reference") -> Iterator[Triton]:
     """Export a folder of models and serve it."""
     export_repository(Catalogue(models), folder / "repository")
-    server = Triton(models=models, repository=folder / "repository", log=folder / "triton.log")
+    server = Triton(models=models, repository=folder / "repository", log=folder / "triton.log", inference=inference)
     try:
         server.start()
         yield server
@@ -112,6 +123,11 @@ def write_models(models: Path) -> Path:
     bright_spot_bundle(models, name="hungry", windows_at_once=4, hook=hungry)
     bright_spot_bundle(models, name="starved", windows_at_once=4, hook=f"torch.empty({TOO_MUCH}) if {bright} else None")
     bright_spot_bundle(models, name="broken", hook=f"torch.zeros(2).view(3) if {bright} else None")
+    trusted_bundle(models)
+    bright_spot_bundle(models, name="difference", inputs=[{"name": "after"}, {"name": "before"}])
+    bright_spot_bundle(models, name="lopsided", hook=LOPSIDED)
+    bright_spot_bundle(models, name="starved_mirrored", hook=f"torch.empty({TOO_MUCH}) if {MIRRORED} else None")
+    bright_spot_bundle(models, name="broken_mirrored", hook=f"torch.zeros(2).view(3) if {MIRRORED} else None")
     unfit = bright_spot_bundle(models, name="unfit")
     (unfit / "models" / "model.pt").write_bytes(b"no weights")
     return models

@@ -22,9 +22,9 @@ BALLS = {1: (8, 30, 30), 2: (20, 60, 40), 3: (31, 40, 66)}
 RADIUS_MM = 11.0
 
 
-def chest() -> npt.NDArray[np.float64]:
+def chest(*, seed: int = 7) -> npt.NDArray[np.float64]:
     """[slice, row, column] in HU: a texture that differs from slice to slice, with three bright balls."""
-    noise = gaussian_filter(np.random.default_rng(7).normal(size=SHAPE), (0.6, 4, 4))
+    noise = gaussian_filter(np.random.default_rng(seed).normal(size=SHAPE), (0.6, 4, 4))
     voxels = np.clip(-600 + noise / noise.std() * 150, -1000, -200)
     place = np.indices(SHAPE)
     for centre in BALLS.values():

@@ -136,7 +136,9 @@ def _answers_the_ai(site: Site) -> None:
 
 
 def _learns(page: Page, site: Site) -> Iterator[tuple[str, bytes]]:
-    """What stands in each page on the way."""
+    """What stands in each page on the way, none of which has a fault in its script."""
+    faults: list[object] = []
+    page.on("pageerror", lambda error: faults.append(error))
     page.goto(f"{site.root}/training")
     assert not Axe().run(page, options=_RULES).response["violations"]
     page.get_by_role("button", name="Begin").click()
@@ -160,7 +162,12 @@ def _learns(page: Page, site: Site) -> Iterator[tuple[str, bytes]]:
     viewer.close()
     page.get_by_role("link", name="Go on").click()
     page.get_by_text("You agree with the readers in 1 of 1 cases.").wait_for()
+    assert faults == []
     yield "round", page.content().encode()
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{site.root}/training")
+    page.get_by_text("100 %").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 # before its services are there, they throw

@@ -13,8 +13,9 @@ from PIL import Image
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 
+from services.settings import REPOSITORY
 from tests.support.peers import listens, wait_until
-from tests.support.standalone import REPOSITORY, standalone
+from tests.support.standalone import standalone
 
 pytestmark = pytest.mark.system
 

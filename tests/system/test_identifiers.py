@@ -111,6 +111,7 @@ def test_no_identifier_of_a_patient_leaves_by_logs_metrics_messages_spans_or_err
             os.kill(vigie.pid_of("worker"), signal.SIGSTOP)
             uid = send(tmp_path / "study", patient.study(), vigie)
             wait_until(lambda: vigie.events("study_complete"))
+            wait_until(lambda: list(queued(tmp_path / "data" / "vigie.sqlite")), what="the message")
             messages = list(queued(tmp_path / "data" / "vigie.sqlite"))
             os.kill(vigie.pid_of("worker"), signal.SIGCONT)
             wait_until(lambda: vigie.events("frozen"))

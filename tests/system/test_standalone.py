@@ -6,14 +6,15 @@ import sys
 from pathlib import Path
 
 import httpx
-import numpy as np
+import pydicom
 import pytest
 
 from services.backends.part10 import digest
 from services.backends.senders import CStoreSender
+from services.settings import REPOSITORY
 from services.triage.finding import Outcome
 from services.triage.job import JobState
-from tests.support.ct import ct_series, write_series
+from tests.support.ct import write_series
 from tests.support.house import House, chest_with_ball
 from tests.support.peers import free_port, received, storescp, wait_until
 from tests.support.standalone import standalone
@@ -66,15 +67,15 @@ def test_a_study_that_is_sent_comes_back_to_the_pacs_as_seg_and_sr(tmp_path):
 
 @pytest.mark.slow
 def test_the_command_as_it_is_installed_analyses_a_ct_with_the_model_of_the_repository(tmp_path):
-    series = ct_series(np.full((20, 64, 64), -850), spacing_mm=(5.0, 5.0, 5.0))
-    write_series(series, tmp_path / "study")
+    study = REPOSITORY / "dicom_samples" / "phantom_negative"
+    uid = str(pydicom.dcmread(next(study.glob("*.dcm")), stop_before_pixels=True).StudyInstanceUID)
     house = House(data=tmp_path / "data")
     with standalone(house.data, send_to=[str(tmp_path / "out")]) as vigie:
-        subprocess.run([VIGIE, "send", str(tmp_path / "study"), vigie.address], check=True, capture_output=True)
-        wait_until(lambda: is_frozen(house, uid_of(series)), timeout_s=240, what="the analysis")
+        subprocess.run([VIGIE, "send", str(study), vigie.address], check=True, capture_output=True)
+        wait_until(lambda: is_frozen(house, uid), timeout_s=240, what="the analysis")
         wait_until(lambda: list((tmp_path / "out").rglob("*.dcm")), what="the report in the folder")
         assert vigie.stop() == 0
-    result = house.result(uid_of(series))
+    result = house.result(uid)
     assert result.outcome.analysed, result.reason
     assert result.model.name == "ct_lung_lesion"
     assert len(result.model.weights_sha256) == 64

@@ -43,6 +43,7 @@ class Desk:
     def single_keys(self, choice: str) -> None:
         self.page.locator("#open-display").click()
         self.page.get_by_role("group", name="Single-key shortcuts").get_by_role("button", name=choice).click()
+        self.page.locator(f"body[data-keys={choice.lower()}]").wait_for()
 
     def says(self, words: str) -> None:
         expect(self.page.locator("#vigie-bar .said")).to_contain_text(words, timeout=15_000)
@@ -64,13 +65,13 @@ def test_the_study_page_answers_by_keys_and_says_so(desk: Desk) -> None:
     desk.page.get_by_role("button", name="1 Vessel").wait_for()
     assert not Axe().run(desk.page, options=WCAG).response["violations"]
     desk.press("1")
-    expect(said).to_have_text("Saved: 2 Lesion 2")
+    expect(said).to_have_text("Saved: Rejected, Lesion 2")
     assert desk.standing() == [("local", "reject", "vessel")]
     desk.press("u")
-    expect(said).to_have_text("Taken back: 2 Lesion 2")
+    expect(said).to_have_text("Taken back: Lesion 2")
     assert desk.standing() == []
     desk.press("ArrowUp", "n")
-    expect(said).to_have_text("Saved: 1 Lesion 1")
+    expect(said).to_have_text("Saved: Not my question, Lesion 1")
     desk.press("m")
     desk.page.keyboard.type("nod")
     desk.press("Tab")
@@ -80,7 +81,7 @@ def test_the_study_page_answers_by_keys_and_says_so(desk: Desk) -> None:
     desk.press("1", "u")
     # the answer before it holds again, until it is taken back too
     wait_until(lambda: desk.standing() == [("local", "not_my_question", None)], what="the answer taken back")
-    expect(said).to_have_text("Taken back: 1 Lesion 1")
+    expect(said).to_have_text("Taken back: Lesion 1")
     desk.press("u")
     wait_until(lambda: desk.standing() == [], what="the answer before taken back")
 

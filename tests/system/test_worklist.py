@@ -249,10 +249,58 @@ def test_the_worst_lesion_is_shown_where_it_is_and_a_recalled_one_is_not(desk: D
     assert httpx.get(f"{desk.address}/studies/{uid}/key-image/{result_id}").status_code == 404
 
 
+def test_a_key_that_is_held_down_or_tapped_twice_marks_one_study_as_read(desk: Desk):
+    page = desk.page()
+    page.locator("html[data-live=on]").wait_for(state="attached")
+    page.keyboard.press("j")
+    first = row(page, desk.ward, selected(page))
+    page.keyboard.down("r")
+    expect(first).to_have_count(0, timeout=SOON_MS)
+    page.keyboard.down("r")  # still held: it repeats
+    page.keyboard.up("r")
+    page.keyboard.press("r")
+    page.wait_for_timeout(500)
+    assert order(page) == [1, 3, 4, 5, 6]
+    expect(page.locator("#toast")).to_contain_text(": Marked as read.")
+    page.keyboard.press("z")
+    expect(first).to_have_count(1, timeout=SOON_MS)
+
+
+def test_who_undoes_a_take_over_is_told_that_nobody_has_the_study(desk: Desk):
+    taken = ReadingStep(action=ReadingAction.TAKEN, reader="Dr. M. Brandt", at=desk.ward.now)
+    desk.ward.store.readings.enter(desk.ward.uid(2), taken)
+    page = desk.page()
+    page.keyboard.press("j")
+    page.keyboard.press("t")
+    page.keyboard.press("t")
+    expect(page.locator("#toast")).to_contain_text("You have taken this study.")
+    page.keyboard.press("z")
+    expect(page.locator("#toast")).to_contain_text("Nobody has this study now; Dr. M. Brandt had it.")
+
+
 def test_on_a_narrow_screen_nothing_is_cut_off(desk: Desk):
     page = desk.page(width=400)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     assert row(page, desk.ward, 2).get_by_role("button", name="Take").is_visible()
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "fr-FR"])
+def test_on_half_a_screen_every_column_is_in_sight(desk: Desk, locale: str):
+    taken = ReadingStep(action=ReadingAction.TAKEN, reader="Dr. M. Brandt", at=desk.ward.now)
+    desk.ward.store.readings.enter(desk.ward.uid(2), taken)
+    page = desk.page(width=1000, locale=locale)
+    assert page.evaluate("(table => table.scrollWidth - table.clientWidth)(document.querySelector('.scroll'))") == 0
+    expect(row(page, desk.ward, 2).locator(".reader")).to_be_in_viewport(ratio=1)
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "fr-FR"])
+def test_on_a_phone_the_order_hides_no_name_and_a_result_has_its_model(desk: Desk, locale: str):
+    desk.ward.analysed(7, found(Flag.URGENT, (0.93, 17.2)), priority=OrderPriority.HIGH)
+    page = desk.page(width=390, locale=locale)
+    high = row(page, desk.ward, 7)
+    order, name = (high.locator(each).bounding_box() for each in (".order", ".c-patient"))
+    assert order["x"] + order["width"] <= name["x"]
+    expect(high.get_by_text("ct_lung_lesion")).to_be_visible()
 
 
 def test_a_standalone_with_an_open_page_stops_at_once(tmp_path: Path):

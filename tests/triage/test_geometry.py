@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.triage.errors import NotAnalysed
@@ -76,6 +76,7 @@ def test_steps_of_3_19_to_3_29_mm_pass(gaps):
     assert grid.order == tuple(range(len(gaps)))
 
 
+@settings(deadline=None)
 @given(count=st.integers(5, 80), gap=st.floats(0.5, 8), data=st.data(), orientation=orientations())
 def test_any_missing_inner_slice_is_told(count, gap, data, orientation):
     missing = data.draw(st.integers(1, count - 2))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from services.triage.errors import Reason
 from services.triage.lesion import Lesion
+from services.triage.uncertainty import NO_CANDIDATE, TIME_LIMIT, Spread, Uncertainty
 from services.triage.volume import Volume
-from services.worker.lesions import find_candidates, score_of
+from services.worker.lesions import find_candidates, score_of, uncertainty_of
 from tests.support.ellipse import chord_mm, short_axis_bound
 from tests.support.lesion_case import (
     LESION,
@@ -55,6 +58,7 @@ def diameter_bound(radii_voxels: Sequence[float]) -> float:
 
 @settings(max_examples=25, deadline=None)
 @example(spacing_mm=(2.5, 0.8, 0.7), radii_voxels=(9.5625, 6.0, 6.0), offset=(0.0, 0.0, 0.0), turn_deg=0.0)
+@example(spacing_mm=(1.0, 1.0, 1.0), radii_voxels=(11.0, 12.0, 8.6875), offset=(0.0, 0.0, 0.0), turn_deg=0.0)
 @given(
     spacing_mm=st.sampled_from(SPACINGS),
     radii_voxels=st.tuples(*[st.floats(6, 12)] * 3),
@@ -278,3 +282,42 @@ def test_a_large_volume_with_many_specks_takes_little_time():
 
     assert len(found.lesions) == 5
     assert time.process_time() - begin < 4
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), runs=st.integers(1, 7))
+def test_the_spread_of_a_lesion_is_that_of_its_score_by_each_runs_own_map(seed: int, runs: int):
+    """Maps of whole volumes, of which the segmentation has the tumour voxels alone; an organ lies between."""
+    rng = np.random.default_rng(seed)
+    volume = an_empty_volume((6, 7, 8), (2.0, 1.0, 1.0))
+    labels = rng.choice([0, LUNG, LESION, SECOND_LESION], p=[0.5, 0.2, 0.2, 0.1], size=(6, 7, 8)).astype(np.uint8)
+    ordinary, *maps = rng.integers(0, 256, (runs + 1, 6, 7, 8), dtype=np.uint8)
+    tumour = np.isin(labels, (LESION, SECOND_LESION))
+    segmentation = replace(segmentation_of(labels, ordinary), mirrored=np.stack([one[tumour] for one in maps]))
+    candidates = find_candidates(segmentation, volume, a_model())
+    without = find_candidates(segmentation_of(labels, ordinary), volume, a_model())
+
+    np.testing.assert_array_equal(candidates.label_map, without.label_map)
+    for lesion, plain in zip(candidates.lesions, without.lesions, strict=True):
+        voxels = candidates.label_map == lesion.number
+        scores = [score_of(one[voxels]) for one in (ordinary, *maps)]
+        assert lesion.spread == Spread(runs=runs + 1, sd=float(np.std(scores)), lowest=min(scores), highest=max(scores))
+        assert replace(lesion, spread=None, tracking_uid="") == replace(plain, tracking_uid="")
+        assert lesion.spread.lowest <= lesion.score <= lesion.spread.highest
+    if candidates.lesions:
+        told = Uncertainty(spread=candidates.lesions[0].spread)
+        assert uncertainty_of(segmentation, candidates.lesions) == told
+
+
+@pytest.mark.parametrize(
+    ("mirrored", "told"),
+    [(None, None), (TIME_LIMIT, TIME_LIMIT), (np.zeros((3, 0), np.uint8), NO_CANDIDATE)],
+)
+def test_without_a_spread_there_is_its_reason_or_nothing_was_asked(
+    mirrored: np.ndarray | Reason | None, told: Reason | None
+):
+    nothing = np.zeros((4, 5, 6), np.uint8)
+    segmentation = replace(segmentation_of(nothing, nothing), mirrored=mirrored)
+    volume = an_empty_volume((4, 5, 6), (2.0, 1.0, 1.0))
+    assert find_candidates(segmentation, volume, a_model()).lesions == ()
+    assert uncertainty_of(segmentation, ()) == (told and Uncertainty(reason=told))

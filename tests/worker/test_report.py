@@ -1,5 +1,6 @@
 """What a result says."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -12,6 +13,7 @@ from services.triage.finding import Outcome, without_analysis
 from services.triage.job import SeriesRefusal
 from services.triage.result import ObjectKind
 from services.triage.study import InstanceHeader
+from services.triage.uncertainty import OUT_OF_MEMORY, Spread, Uncertainty
 from services.worker.report import write_report
 from tests.support.ct import ct_series
 from tests.support.lesion_case import UNSUITABLE, a_model, finding_of, volume_of_series, with_balls
@@ -69,6 +71,39 @@ def test_the_numbers_of_the_report_are_those_of_the_lesions():
 def test_a_report_is_a_list_of_statements_and_no_flowing_text(outcome: Outcome):
     sr = reported(outcome)[-1]
     assert {element.value for element in sr.iterall() if element.keyword == "ContinuityOfContent"} == {"SEPARATE"}
+
+
+def test_a_report_tells_the_least_and_the_greatest_score_of_the_runs_beside_the_score():
+    series = ct_series(slices=9, rows=32, columns=28)
+    volume = volume_of_series(series)
+    finding, labels = with_balls(volume, (0.93,))
+    spread = Spread(runs=4, sd=0.1, lowest=0.7, highest=0.95)
+    uncertain = replace(
+        finding,
+        lesions=tuple(replace(one, spread=spread) for one in finding.lesions),
+        uncertainty=Uncertainty(spread=spread),
+    )
+    given = {"model": a_model(), "headers": series, "volume": volume, "label_map": labels, "now": NOW}
+    (plain_seg, plain), (seg, sr) = (map(read, write_report(one, **given)) for one in (finding, uncertain))
+
+    assert values(sr, "111012") == pytest.approx([finding.lesions[0].score * 100, 70, 95], abs=0.005)
+    # Derivation (121401) is of the mean attenuation, then Minimum and Maximum; Algorithm Parameters (111002) of these
+    assert values(sr, "121401") == ["373098007", "255605001", "56851009"]
+    assert values(sr, "111002").count("uncertainty flips, 4 runs") == 2
+    assert "Study score over 4 runs, mirrored ones included: 0.70 to 0.95; no interval of confidence." in comment(sr)
+    assert values(plain, "121401") == ["373098007"]
+    assert seg.PixelData == plain_seg.PixelData
+    assert seg.SegmentSequence[0].SegmentLabel == plain_seg.SegmentSequence[0].SegmentLabel
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FOUND, Outcome.NOTHING_FOUND])
+def test_why_it_is_not_known_how_a_score_varies_is_told(outcome: Outcome):
+    series = ct_series(slices=9, rows=32, columns=28)
+    volume = volume_of_series(series)
+    finding, labels = finding_of(outcome, volume)
+    finding = replace(finding, uncertainty=Uncertainty(reason=OUT_OF_MEMORY))
+    sr = read(write_report(finding, model=a_model(), headers=series, volume=volume, label_map=labels, now=NOW)[-1])
+    assert "Uncertainty of the score not known: memory ran out in a mirrored run [out_of_memory]" in comment(sr)
 
 
 def test_a_segmentation_holds_only_slices_with_content():

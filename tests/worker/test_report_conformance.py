@@ -9,6 +9,7 @@ from pydicom import Dataset, dcmread
 
 from services.triage.finding import Outcome
 from services.triage.result import FALLBACKS, ObjectKind
+from services.triage.uncertainty import Spread
 from services.triage.volume import Volume
 from services.worker.load import load_volume
 from services.worker.report import write_report
@@ -28,6 +29,26 @@ def result(request: pytest.FixtureRequest, source: list[Path], tmp_path_factory:
     """One result of each outcome on one CT series."""
     outcome: Outcome = request.param
     return written(outcome, source, tmp_path_factory.mktemp("result") / outcome, segmentations=(ObjectKind.SEG, None))
+
+
+@pytest.fixture(scope="module", params=[Outcome.FOUND, Outcome.NOTHING_FOUND])
+def uncertain(request: pytest.FixtureRequest, source: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """Results that tell how each score varies."""
+    outcome: Outcome = request.param
+    spread = Spread(runs=4, sd=0.04, lowest=0.05, highest=0.955)
+    folder = tmp_path_factory.mktemp("uncertain") / outcome
+    return written(outcome, source, folder, segmentations=(ObjectKind.SEG, None), spread=spread)
+
+
+def test_a_report_that_tells_how_scores_vary_is_valid_and_understood(uncertain: Written, source: list[Path]):
+    assert [error for path in uncertain.paths for error in dciodvfy(path)] == []
+    assert dcentvfy([source[0], *uncertain.paths]) == []
+    assert [error for path in uncertain.reports for error in dsrdump(path)] == []
+
+
+@pytest.mark.slow
+def test_a_report_that_tells_how_scores_vary_keeps_to_its_template(uncertain: Written):
+    assert [error for path in uncertain.reports[:1] for error in pixelmed(path)] == []
 
 
 def test_each_object_is_valid_by_its_iod(result: Written):

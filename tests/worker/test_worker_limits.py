@@ -12,9 +12,9 @@ from services.triage.finding import Outcome
 from services.triage.job import JobState
 from services.worker.attempt import Attempts
 from tests.support.house import House, chest_with_ball
-from tests.support.other_process import FRESH
 from tests.support.peers import wait_until
 from tests.support.segmenter import BrightSegmenter
+from tests.support.warm import FORKED
 
 LEFT_RUNNING = 9
 
@@ -51,7 +51,7 @@ def test_an_analysis_that_hangs_is_given_up_in_time_and_a_fresh_worker_does_the_
     hung = house.queue_study(chest_with_ball())
     next_one = house.queue_study(chest_with_ball())
 
-    worker = FRESH.Process(target=a_worker_that_hangs, args=(str(house.data),))
+    worker = FORKED.Process(target=a_worker_that_hangs, args=(str(house.data),))
     worker.start()
     worker.join(timeout=60)
 
@@ -76,7 +76,7 @@ def test_an_analysis_within_its_limit_is_not_disturbed(house):
 def test_a_hung_analysis_whose_job_was_cancelled_writes_nothing(house):
     """A late image opens version 2 while version 1 hangs: the limit comes, and the lease is no longer its own."""
     uid = house.queue_study(chest_with_ball(study_uid="1.2.3", series_uid="1.2.3.1"))
-    worker = FRESH.Process(target=a_worker_that_hangs, args=(str(house.data),))
+    worker = FORKED.Process(target=a_worker_that_hangs, args=(str(house.data),))
     worker.start()
     wait_until(lambda: house.jobs(uid)[0].state == JobState.ANALYSING)
     house.queue_study(chest_with_ball(study_uid="1.2.3", series_uid="1.2.3.2"))

@@ -18,6 +18,7 @@ from services.triage.switch import ModelScope
 from services.worker import main
 from services.worker.attempt import Attempts
 from services.worker.main import work
+from tests.support.bundle import bright_spot_bundle
 from tests.support.house import House, chest_with_ball
 from tests.support.peers import wait_until
 from tests.support.segmenter import BrightSegmenter
@@ -87,7 +88,7 @@ def test_a_job_that_never_succeeds_ends_as_a_failed_result_that_is_delivered(hou
     with working(house, segmenter):
         wait_until(lambda: frozen(house, uid))
     result = house.result(uid)
-    assert segmenter.calls == house.max_attempts
+    assert segmenter.calls == segmenter.asked == house.max_attempts, "the model is read once for each attempt"
     assert (result.outcome, result.reason.code) == (Outcome.FAILED, code)
     assert [each.modality for each in result.objects] == ["SR"]
     assert len(result.deliveries) == 1
@@ -123,6 +124,26 @@ def test_a_model_that_is_not_here_is_a_recorded_failure(house):
         wait_until(lambda: frozen(house, uid))
     result = house.result(uid)
     assert (result.outcome, result.reason.code, result.objects) == (Outcome.FAILED, "unknown_model", ())
+
+
+def test_an_unreadable_bundle_fails_the_jobs_that_ask_for_it_and_no_others(house, tmp_path):
+    from services.backends.inference.bundle_files import METADATA
+    from services.backends.inference.catalogue import Catalogue
+    from services.backends.inference.embedded import EmbeddedSegmenter
+
+    models = tmp_path / "models"
+    bright_spot_bundle(models)
+    (bright_spot_bundle(models, name="torn") / METADATA).write_text("{")
+    found = {}
+    for name in ("torn", "bright_spot"):
+        house.model_name = name
+        found[name] = house.queue_study(chest_with_ball())
+    with working(house, EmbeddedSegmenter(Catalogue(models), threads=1)):
+        wait_until(lambda: all(frozen(house, uid) for uid in found.values()))
+    torn, other = house.result(found["torn"]), house.result(found["bright_spot"])
+    assert (torn.outcome, torn.reason.code) == (Outcome.FAILED, "bad_metadata")
+    assert other.reason is None
+    assert other.objects
 
 
 def test_a_worker_that_dies_each_time_is_not_sent_to_the_model_again(house):

@@ -218,7 +218,7 @@ metadata:
 spec:
   secretName: {{ .secret }}
   dnsNames: {{- toYaml .dnsNames | nindent 4 }}
-  usages: [digital signature, key encipherment, server auth]
+  usages: [digital signature, key encipherment, {{ .usage | default "server auth" }}]
   privateKey: {rotationPolicy: Always}
   issuerRef: {group: cert-manager.io, kind: {{ .issuer.kind }}, name: {{ .issuer.name }}}
 {{- end }}
@@ -252,4 +252,19 @@ spec:
 {{- /* Whether the door serves the plain DICOM port: where TLS is not there either, it says why it does not start. */ -}}
 {{- define "vigie.plainDicom" -}}
 {{- if or .Values.door.insecureWithoutTls (not .Values.door.tls.enabled) }}true{{ end -}}
+{{- end }}
+
+{{- define "vigie.dicomTlsSecret" -}}
+{{- .Values.door.tls.secret | default (printf "%s-dicom-tls" (include "vigie.name" .)) }}
+{{- end }}
+
+{{- /* How `helm test` speaks to the door: plain, tls, or not at all, where it would have no certificate to show. */ -}}
+{{- define "vigie.testOver" -}}
+{{- $tls := .Values.door.tls -}}
+{{- if include "vigie.plainDicom" . }}plain{{ else if or (not $tls.clientCertificates) $tls.issuer.name .Values.helmTest.tls.secret }}tls{{ end }}
+{{- end }}
+
+{{- /* The Secret by which it does: one of its own where the door asks for a certificate, else the door's for its ca.crt. */ -}}
+{{- define "vigie.testTlsSecret" -}}
+{{- .Values.helmTest.tls.secret | default (ternary (printf "%s-test-tls" (include "vigie.name" .)) (include "vigie.dicomTlsSecret" .) .Values.door.tls.clientCertificates) }}
 {{- end }}

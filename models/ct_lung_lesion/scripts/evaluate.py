@@ -25,6 +25,7 @@ from real_background import NAMES, read_case
 
 from services.backends.inference.catalogue import Catalogue
 from services.backends.inference.runner import BundleRunner
+from services.evaluation.compare import hits_of
 from services.triage.volume import SliceSource, Volume
 from services.worker.lesions import find_candidates
 
@@ -68,21 +69,16 @@ class Judge:
         found = find_candidates(segmentation, volume, self.model)
         seconds = time.monotonic() - began
         truth_sizes = np.bincount(truth.ravel(), minlength=256)
+        hits = sorted(hits_of(found.label_map, truth))
         candidates, overlaps = [], {}
         for lesion in found.lesions:
             inside = truth[found.label_map == lesion.number]
-            shared = np.bincount(inside, minlength=256)
-            hits = [
-                int(k)
-                for k in np.nonzero(shared[1:])[0] + 1
-                if shared[k] >= 0.1 * truth_sizes[k] or shared[k] >= 0.1 * len(inside)
-            ]
-            overlaps[lesion.number] = (shared, len(inside))
+            overlaps[lesion.number] = (np.bincount(inside, minlength=256), len(inside))
             candidates.append(
                 {
                     "score": round(lesion.score, 4),
                     "volume_ml": round(lesion.volume_ml, 4),
-                    "hits": hits,
+                    "hits": [k for number, k in hits if number == lesion.number],
                     "diameter_mm": round(lesion.max_diameter_3d_mm, 1),
                     "centre": [round(c) for c in lesion.centroid_lps_mm],
                 }

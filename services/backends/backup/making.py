@@ -1,7 +1,9 @@
 """Making a snapshot, looking at it again, and taking old ones away."""
 
+import fcntl
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +24,7 @@ from services.backends.backup.manifest import (
 from services.backends.files import durable
 from services.triage.errors import BackupRefused
 
+LOCK = ".lock"
 Progress = Callable[[str], None]
 
 
@@ -36,12 +39,18 @@ class Source:
 
 
 def make(source: Source, backup: Path, *, now: datetime, progress: Progress = lambda _: None) -> Snapshot:
-    """Copy everything into a folder, whose earlier copies stay. Nobody may delete files meanwhile.
+    """Copy everything into a folder, whose earlier copies stay. Nobody may delete files of the source meanwhile.
 
-    Raises BackupRefused (bad_place, no_client, database_failed), OSError: no snapshot was made.
+    Raises BackupRefused (bad_place, busy, no_client, database_failed), OSError: no snapshot was made.
     """
     if backup.resolve().is_relative_to(source.data.resolve()):
         raise BackupRefused("bad_place", "a backup inside the data folder would be lost with it: name another place")
+    backup.mkdir(parents=True, exist_ok=True)
+    with _alone(backup):
+        return _made(source, backup, now, progress)
+
+
+def _made(source: Source, backup: Path, now: datetime, progress: Progress) -> Snapshot:
     name = f"{now:%Y%m%dT%H%M%S}Z"
     folder = backup / SNAPSHOTS / f"{name}{durable.UNFINISHED}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -82,7 +91,17 @@ def verify(backup: Path, snapshot: Snapshot, *, progress: Progress = lambda _: N
 
 
 def prune(backup: Path, *, keep: int) -> tuple[int, int]:
-    """Take all but the newest snapshots away, and the files that none of these has; how many of each."""
+    """Take all but the newest snapshots away, and the files that none of these has; how many of each.
+
+    Raises BackupRefused (busy: one is being made, whose files no snapshot has yet).
+    """
+    if not backup.is_dir():
+        return 0, 0
+    with _alone(backup):
+        return _pruned(backup, keep)
+
+
+def _pruned(backup: Path, keep: int) -> tuple[int, int]:
     found = snapshots(backup)
     old: Sequence[Snapshot] = found[:-keep]
     for one in old:
@@ -95,6 +114,18 @@ def prune(backup: Path, *, keep: int) -> tuple[int, int]:
     for path in (backup / SNAPSHOTS).glob(f"*{durable.UNFINISHED}"):
         shutil.rmtree(path)
     return len(old), len(unnamed)
+
+
+@contextmanager
+def _alone(backup: Path) -> Iterator[None]:
+    """While nobody else makes or takes away, from this machine or, over NFS, another. Raises BackupRefused (busy)."""
+    with (backup / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            text = f"another backup is being made in {backup}, or taken away: try again when that has ended"
+            raise BackupRefused("busy", text) from error
+        yield
 
 
 def _copied(data: Path, target: Path, progress: Progress) -> Iterator[tuple[str, int]]:

@@ -12,7 +12,11 @@ def open_segmenter(settings: Settings) -> Segmenter:
     if settings.triton is not None:
         from services.backends.inference.triton import TritonSegmenter
 
-        return TritonSegmenter(catalogue, settings.triton, deadline_s=settings.triton_deadline_s)
+        return TritonSegmenter(
+            catalogue, settings.triton, deadline_s=settings.triton_deadline_s, flips_within_s=settings.flips_within_s
+        )
     from services.backends.inference.embedded import EmbeddedSegmenter
 
-    return EmbeddedSegmenter(catalogue, threads=settings.threads)
+    return EmbeddedSegmenter(
+        catalogue, threads=settings.threads, mode=settings.inference, flips_within_s=settings.flips_within_s
+    )

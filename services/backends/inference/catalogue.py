@@ -1,151 +1,190 @@
-"""The catalogue of MONAI bundles in a folder: which models there are, and what their metadata says of them.
+"""The catalogue of MONAI bundles in a folder: which models there are, and in which versions."""
 
-A bundle has the standard layout (configs/metadata.json, configs/inference.json or .yaml, models/model.pt). What its
-classes mean and where its thresholds lie is told by the `triage` section of its metadata (docs/models.md).
-"""
-
-import hashlib
-import json
-from functools import lru_cache
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from services.triage.errors import ModelRefused
-from services.triage.model import ClassKind, Code, Model, ModelClass, ModelIdentity, Thresholds
-
-WEIGHTS = Path("models") / "model.pt"
-METADATA = Path("configs") / "metadata.json"
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class _Code(_Strict):
-    value: str
-    scheme: str
-    meaning: str
+from services.backends.inference.bundle_files import (
+    METADATA,
+    REGISTRATION,
+    TRIAGE,
+    UNREADABLE,
+    bundle_sha256,
+    file_sha256,
+    read_json,
+    unreadable,
+    weights_file,
+    whole_metadata,
+)
+from services.backends.inference.triage_metadata import is_decided, model_of, read_metadata
+from services.triage.errors import ModelRefused, VersionNotHere
+from services.triage.model import Model, ModelIdentity
 
 
-class _Class(_Strict):
-    name: str
-    kind: ClassKind
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Folder:
+    """A bundle on disk, and the version that it says it is; what its folder's name says where that cannot be read."""
 
-
-class _Thresholds(_Strict):
-    equivocal_low: float
-    detect: float
-    elevated: float
-    urgent: float
-
-
-class _Triage(_Strict):
-    """The `triage` section of a bundle's metadata."""
-
-    modality: str
-    anatomic_region: _Code
-    classes: dict[int, _Class] = Field(min_length=1)
-    probability_threshold: float = Field(gt=0, lt=1)
-    min_volume_ml: float = Field(ge=0)
-    min_slices: int = Field(ge=1)
-    thresholds: _Thresholds
-    calibrated: bool
-    scope_statement: str
-    sensitivity_statement: str
-
-
-class _Metadata(_Strict):
+    bundle: Path
     version: str
-    description: str = ""
-    triage: _Triage
 
 
 class Catalogue:
-    """The bundles below a folder, one per sub-folder; the folder's name is the model's name."""
+    """The bundles below a folder, one per sub-folder, which is called NAME or, beside other versions, NAME@VERSION."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def names(self) -> tuple[str, ...]:
-        """Names of the sub-folders that hold a bundle's metadata."""
-        return tuple(sorted(path.parents[1].name for path in self._folder.glob(f"*/{METADATA}")))
+        """Names of the models, each once."""
+        return tuple(sorted({_name(bundle) for bundle in self._bundles()}))
 
-    def models(self) -> tuple[Model, ...]:
-        """All models. Raises ModelRefused at the first bundle that cannot be read."""
-        return tuple(self.get(name) for name in self.names())
+    def versions(self, name: str) -> tuple[str, ...]:
+        """The versions of a model that can be read, the standing one first.
 
-    def bundle(self, name: str) -> Path:
-        """Folder of a bundle. Raises ModelRefused when there is none."""
-        if name not in self.names():
+        Raises ModelRefused: a registration cannot be read, so that it cannot be told which one stands.
+        """
+        told = (_version(bundle) for bundle in _oldest_first(self._bundles(name)))
+        return tuple(version for version in told if version is not None)
+
+    def bundle(self, name: str, version: str | None = None) -> Path:
+        """Folder of a bundle: of that version, or of the standing one. Raises ModelRefused when there is none.
+
+        The standing version is the one that was here first: a version that is added changes nothing until it is asked
+        for by name. Which one that is cannot be told, and is refused, while a registration cannot be read.
+        """
+        found = self._found(name, version)
+        if not found:
+            raise ModelRefused("unknown_version", f"'{name}' has no version '{version}' in {self._folder}")
+        return found[0]
+
+    def get(self, name: str, version: str | None = None) -> Model:
+        """One model, of that version or the standing one. Raises ModelRefused when it is missing or cannot be read."""
+        return _read(self.bundle(name, version))
+
+    def model(self, name: str, version: str | None = None) -> Model:
+        """As `get`, for a job: raises VersionNotHere where the model is here, and not in this version, or not yet."""
+        found = self._found(name, version or None)
+        if not found:
+            raise VersionNotHere(f"there is no version {version} of '{name}' here")
+        return _read(found[0])
+
+    def bundle_of(self, model: Model) -> Path:
+        """Folder of the bundle that a model was read from.
+
+        Raises ModelRefused, or VersionNotHere: it was exchanged since, and another try reads what is there now.
+        """
+        name, version = model.identity.name, model.identity.version
+        found = self._found(name, version)
+        if not found or bundle_sha256(found[0]) != model.bundle_sha256:
+            raise VersionNotHere(f"version {version} of '{name}' was exchanged since it was read")
+        return found[0]
+
+    def folders(self, name: str) -> tuple[Folder, ...]:
+        """All versions of a model, of those too that cannot be used before it is told what their classes mean."""
+        found = self._bundles(name, described=False)
+        return tuple(Folder(bundle=one, version=_version(one) or one.name.partition("@")[2]) for one in found)
+
+    def undescribed(self) -> tuple[Path, ...]:
+        """Bundles of whose classes nobody has said what they mean: no models yet (`vigie models describe`)."""
+        return tuple(bundle for bundle in self._bundles(described=False) if not _is_described(bundle))
+
+    def unreadable(self) -> Iterator[tuple[Path, ModelRefused]]:
+        """Bundles that cannot be read, each with the reason."""
+        for bundle in self._bundles():
+            try:
+                _added_at(bundle)
+                _read(bundle)
+            except ModelRefused as refusal:
+                yield bundle, refusal
+
+    def _bundles(self, name: str | None = None, *, described: bool = True) -> list[Path]:
+        """All, or a model's; of no other model is anything read."""
+        found = sorted(one for one in self._folder.glob("[!.]*") if name in (None, _name(one)) and _is_bundle(one))
+        return [bundle for bundle in found if not described or _is_described(bundle)]
+
+    def _found(self, name: str, version: str | None) -> list[Path]:
+        """The folder of that version, none where it is not there; without a version, of the standing one.
+
+        Raises ModelRefused: there is no such model, two folders have the version, or the one that has it, to go by its
+        name, cannot be read.
+        """
+        bundles = self._bundles(name)
+        if not bundles and self._bundles(name, described=False):
+            text = f"nobody has said what the classes of '{name}' mean ({TRIAGE}): vigie models describe {name}"
+            raise ModelRefused("not_described", text)
+        if not bundles:
             known = ", ".join(self.names()) or "none"
             raise ModelRefused("unknown_model", f"no bundle named '{name}' in {self._folder} (there are: {known})")
-        return self._folder / name
-
-    def get(self, name: str) -> Model:
-        """One model. Raises ModelRefused when its bundle is missing or cannot be read."""
-        bundle = self.bundle(name)
-        weights = bundle / WEIGHTS
-        if not weights.is_file():
-            raise ModelRefused("no_weights", f"bundle '{name}' has no {WEIGHTS}")
-        metadata = _read_metadata(bundle)
-        identity = ModelIdentity(name=name, version=metadata.version, weights_sha256=_file_sha256(weights))
-        return _model(identity, metadata)
+        if version is None:
+            return _oldest_first(bundles)[:1]
+        versions = {bundle: _version(bundle) for bundle in bundles}
+        found = [bundle for bundle, told in versions.items() if told == version]
+        if len(found) > 1:
+            raise ModelRefused("unknown_version", f"'{name}' has more than one version '{version}' in {self._folder}")
+        may_be = (one for one, told in versions.items() if told is None and one.name in (name, f"{name}@{version}"))
+        return found or list(may_be)[:1]
 
 
-def bundle_sha256(bundle: Path) -> str:
-    """Digest (hex) of all that decides a bundle's answer: the names and contents of its configs and weights."""
-    digest = hashlib.sha256()
-    for path in sorted((bundle / "configs").rglob("*")):
-        if path.is_file():
-            digest.update(f"{path.relative_to(bundle)} {_file_sha256(path)}\n".encode())
-    digest.update(f"{WEIGHTS} {_file_sha256(bundle / WEIGHTS)}\n".encode())
-    return digest.hexdigest()
-
-
-def _read_metadata(bundle: Path) -> _Metadata:
+def _read(bundle: Path) -> Model:
+    digest = bundle_sha256(bundle)  # first: what changes under our hands is not told under its new digest
+    metadata = read_metadata(bundle)
     try:
-        raw: Any = json.loads((bundle / METADATA).read_text(encoding="utf-8"))
-        return _Metadata.model_validate(raw)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelRefused("bad_metadata", f"{METADATA} of '{bundle.name}' is not JSON: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ModelRefused("bad_metadata", f"{METADATA} of '{bundle.name}': {where}: {first['msg']}") from error
+        weights_sha256 = file_sha256(weights_file(bundle))
+    except UNREADABLE as error:
+        raise unreadable(bundle, error) from error
+    identity = ModelIdentity(name=_name(bundle), version=metadata.version, weights_sha256=weights_sha256)
+    return model_of(identity, metadata, digest)
 
 
-def _model(identity: ModelIdentity, metadata: _Metadata) -> Model:
-    triage = metadata.triage
+def _name(bundle: Path) -> str:
+    return bundle.name.partition("@")[0]
+
+
+def _is_bundle(folder: Path) -> bool:
+    """Whether it has metadata; one that nobody may look into counts, so that this is said."""
     try:
-        thresholds = Thresholds(**triage.thresholds.model_dump())
-    except ValueError as error:
-        raise ModelRefused("bad_metadata", f"triage.thresholds of '{identity.name}': {error}") from error
-    return Model(
-        identity=identity,
-        modality=triage.modality,
-        anatomic_region=Code(**triage.anatomic_region.model_dump()),
-        classes=tuple(
-            ModelClass(value=value, name=told.name, kind=told.kind) for value, told in sorted(triage.classes.items())
-        ),
-        thresholds=thresholds,
-        probability_threshold=triage.probability_threshold,
-        min_volume_ml=triage.min_volume_ml,
-        min_slices=triage.min_slices,
-        calibrated=triage.calibrated,
-        scope_statement=triage.scope_statement,
-        sensitivity_statement=triage.sensitivity_statement,
-        description=metadata.description,
-    )
+        (folder / METADATA).stat()
+    except PermissionError:
+        return True
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        return False
+    return True
 
 
-def _file_sha256(path: Path) -> str:
-    stat = path.stat()
-    return _sha256(path, stat.st_mtime_ns, stat.st_size)
+def _oldest_first(bundles: list[Path]) -> list[Path]:
+    """By when they were added; what was put here by hand counts as older."""
+    return sorted(bundles, key=lambda one: (_added_at(one), one))
 
 
-@lru_cache(maxsize=256)
-def _sha256(path: Path, mtime_ns: int, size: int) -> str:  # noqa: ARG001 - both make a changed file a new key
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _added_at(bundle: Path) -> str:
+    try:
+        told = read_json(bundle / REGISTRATION, bundle)
+    except FileNotFoundError:
+        return ""
+    if not isinstance(told, dict):
+        raise ModelRefused("bad_registration", f"{REGISTRATION} of '{bundle.name}' is no mapping")
+    return str(told.get("added_at", ""))
+
+
+def _version(bundle: Path) -> str | None:
+    """The version that it says it is; None: it says none that can be read."""
+    try:
+        told = whole_metadata(bundle).get("version")
+    except (ModelRefused, FileNotFoundError):
+        return None
+    return told if isinstance(told, str) else None
+
+
+def _is_described(bundle: Path) -> bool:
+    """Whether somebody has said what its classes mean; whether that can be used shows when it is read."""
+    try:
+        triage = whole_metadata(bundle).get("triage")
+    except (ModelRefused, FileNotFoundError):  # or it goes at this moment
+        return True
+    if not isinstance(triage, dict):
+        return triage is not None
+    return is_decided(triage)

@@ -1,15 +1,19 @@
 """Writes a Triton model repository from a folder of bundles: `vigie models export`.
 
-    <repository>/<model>/config.pbtxt
-    <repository>/<model>/warmup/{voxels,affine}     a ball in air, by which an instance is warm before it is ready
-    <repository>/<model>/<n>/model.py               names the class that vigie installs in Triton's Python
-    <repository>/<model>/<n>/<model>/               the bundle, whole
+    <repository>/<bundle>/config.pbtxt
+    <repository>/<bundle>/warmup/{voxels,affine}    a ball in air, by which an instance is warm before it is ready
+    <repository>/<bundle>/<n>/model.py              names the class that vigie installs in Triton's Python
+    <repository>/<bundle>/<n>/<bundle>/             the bundle, whole
+
+<bundle> is the name of the bundle's folder, NAME or NAME@VERSION: each version is a model of its own in Triton, which
+is loaded and unloaded alone. <n> counts the exports of one that changed.
 
 Layout: docs.nvidia.com, Triton Inference Server user guide, Model Repository and Model Configuration.
 """
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from services.backends.inference import wire
-from services.backends.inference.catalogue import Catalogue, bundle_sha256
+from services.backends.inference.bundle_files import bundle_sha256
+from services.backends.inference.catalogue import Catalogue
 from services.triage.model import Model
 
 MODEL_PY = '''"""Written by `vigie models export`: the bundle beside this file, run by vigie's own runner."""
@@ -40,7 +45,7 @@ class Device(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
-    """One model of the repository: the number of its version, and whether this export has written it."""
+    """One model of the repository, by the name that Triton has for it; its number, and whether it was written now."""
 
     name: str
     number: int
@@ -50,27 +55,32 @@ class Exported:
 def export_repository(
     catalogue: Catalogue, repository: Path, *, device: Device = Device.CPU, instances: int = 1
 ) -> tuple[Exported, ...]:
-    """Write every bundle of the catalogue. A bundle that changed becomes a new version; Triton serves the newest.
+    """Write every bundle of the catalogue. One that changed gets the next number; Triton serves the newest.
 
-    Raises ModelRefused at the first bundle that cannot be read; those before it are exported.
+    Raises ModelRefused before anything is written when a bundle cannot be read.
     """
-    return tuple(_export(catalogue, name, repository, device, instances) for name in catalogue.names())
+    if (unreadable := next(catalogue.unreadable(), None)) is not None:
+        raise unreadable[1]
+    return tuple(
+        _export(catalogue.get(name, version), catalogue.bundle(name, version), repository, device, instances)
+        for name in catalogue.names()
+        for version in catalogue.versions(name)
+    )
 
 
-def _export(catalogue: Catalogue, name: str, repository: Path, device: Device, instances: int) -> Exported:
-    model, bundle = catalogue.get(name), catalogue.bundle(name)
+def _export(model: Model, bundle: Path, repository: Path, device: Device, instances: int) -> Exported:
     digest = bundle_sha256(bundle)
-    folder = repository / name
+    folder = repository / bundle.name
     (folder / "warmup").mkdir(parents=True, exist_ok=True)
     numbers = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
     last = numbers[-1] if numbers else 0
-    written = not numbers or bundle_sha256(folder / str(last) / name) != digest
+    written = not numbers or bundle_sha256(folder / str(last) / bundle.name) != digest
     number = last + written
-    _write_warmup(folder / "warmup")
+    _write_warmup(folder / "warmup", model)
     if written:
         _write_version(bundle, folder, number)
-    _replace(folder / "config.pbtxt", _config(model, digest, device, instances))
-    return Exported(name=name, number=number, written=written)
+    _replace(folder / "config.pbtxt", _config(bundle.name, model, digest, device, instances))
+    return Exported(name=bundle.name, number=number, written=written)
 
 
 def _write_version(bundle: Path, folder: Path, number: int) -> None:
@@ -82,22 +92,29 @@ def _write_version(bundle: Path, folder: Path, number: int) -> None:
     unfinished.rename(folder / str(number))
 
 
-def _write_warmup(folder: Path) -> None:
+def _shape(model: Model, shape: Sequence[int]) -> list[int]:
+    """Of the voxels that travel (`wire.voxels_of`)."""
+    return [*([len(model.inputs)] if model.inputs else []), *shape]
+
+
+def _write_warmup(folder: Path, model: Model) -> None:
     radius = np.linalg.norm(np.indices(WARMUP_SHAPE).T - np.array(WARMUP_SHAPE) / 2, axis=-1).T
-    (folder / "voxels").write_bytes(np.where(radius < 8, TISSUE_HU, AIR_HU).astype("<i2").tobytes())
+    ball = np.where(radius < 8, TISSUE_HU, AIR_HU).astype("<i2").tobytes()
+    (folder / "voxels").write_bytes(ball * max(len(model.inputs), 1))
     affine = np.zeros((4, 4), dtype="<f8")
     affine[[2, 1, 0], [0, 1, 2]] = WARMUP_SPACING_MM
     affine[3, 3] = 1
     (folder / "affine").write_bytes(affine.tobytes())
 
 
-def _config(model: Model, digest: str, device: Device, instances: int) -> str:
+def _config(name: str, model: Model, digest: str, device: Device, instances: int) -> str:
     inputs = ", ".join(
-        f'{{ name: "{name}" data_type: {kind} dims: [ -1, -1, -1 ] optional: true }}'
-        for name, kind in ((wire.VOXELS["int16"], "TYPE_INT16"), (wire.VOXELS["float32"], "TYPE_FP32"))
+        f'{{ name: "{tensor}" data_type: {kind} dims: {_shape(model, (-1, -1, -1))} optional: true }}'
+        for tensor, kind in ((wire.VOXELS["int16"], "TYPE_INT16"), (wire.VOXELS["float32"], "TYPE_FP32"))
     )
     outputs = ", ".join(
-        f'{{ name: "{name}" data_type: TYPE_UINT8 dims: [ -1, -1, -1 ] }}' for name in (wire.LABELS, wire.PROBABILITY)
+        f'{{ name: "{tensor}" data_type: TYPE_UINT8 dims: [ -1, -1, -1 ] }}'
+        for tensor in (wire.LABELS, wire.PROBABILITY)
     )
     parameters = {
         wire.VERSION: model.identity.version,
@@ -108,9 +125,9 @@ def _config(model: Model, digest: str, device: Device, instances: int) -> str:
         f'parameters {{ key: "{key}" value {{ string_value: {json.dumps(value)} }} }}'
         for key, value in parameters.items()
     )
-    ball = f'data_type: TYPE_INT16 dims: {list(WARMUP_SHAPE)} input_data_file: "voxels"'
+    ball = f'data_type: TYPE_INT16 dims: {_shape(model, WARMUP_SHAPE)} input_data_file: "voxels"'
     return f"""# Written by `vigie models export`; exporting again overwrites it.
-name: "{model.identity.name}"
+name: "{name}"
 backend: "python"
 # a request is a whole volume: never batched, one at a time for each instance, the others wait in Triton
 max_batch_size: 0

@@ -1,15 +1,16 @@
 """Runs a MONAI segmentation bundle over a whole volume, from the bundle's own inference config.
 
-The bundle's preprocessing, network, weights, inferer and postprocessing do the work, in MONAI's own code. Only its
-file loaders and savers are replaced: the volume comes from DICOM, and labels and probability go back on its grid.
-The same class runs in the worker's process and inside Triton.
+The bundle's preprocessing, network, weights, inferer and postprocessing do the work, in MONAI's own code, as its
+SupervisedEvaluator would call them. Its file loaders read the volume from DICOM, its savers are left out, and labels
+and probability come back on the volume's grid. The same class runs in the worker's process and inside Triton.
 """
 
 import copy
-import pickle
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,125 +18,185 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from monai.bundle import ConfigParser
-from monai.data import MetaTensor
-from monai.transforms import Activationsd, AsDiscreted, Compose, Invertd, LoadImaged, SaveImaged
+from monai.data import decollate_batch, list_data_collate
+from monai.inferers import SimpleInferer, SliceInferer
+from monai.transforms import Compose, LoadImage, LoadImaged, MapTransform
 
-from services.backends.inference.catalogue import WEIGHTS
-from services.backends.inference.memory import peak_memory_mb, reset_peak_memory
-from services.triage.errors import AnalysisCancelled, AnalysisFailed, ModelRefused
-from services.triage.model import ClassKind, Model
+from services.backends.inference.fast import FastNetwork
+from services.backends.inference.flips import BREAKS, Check, axes_of, mirrored_runs, or_reason
+from services.backends.inference.inference_config import InferenceConfig, read_config
+from services.backends.inference.memory import is_out_of_memory, peak_memory_mb, reset_peak_memory
+from services.backends.inference.postprocessing import IMAGE, PRED, Item, Postprocessing, flat
+from services.backends.inference.volume_reader import VolumeReader, ras_affine, to_volume_axes
+from services.backends.inference.weights import load_weights
+from services.triage.errors import AnalysisCancelled, AnalysisFailed, ModelRefused, Reason
+from services.triage.inference import REFERENCE, Inference, InferenceMode
+from services.triage.model import Model
+from services.triage.uncertainty import OUT_OF_MEMORY
 from services.triage.volume import Segmentation, Volume
 
-CONFIGS = ("inference.json", "inference.yaml", "inference.yml")
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-Item = dict[Any, Any]
-Transform = Callable[[Item], Item]
+_RECONSTRUCT = np.ndarray(0).__reduce__()[0]
+ARRAYS: list[Any] = [
+    *((_RECONSTRUCT, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    *(np.ndarray, np.dtype),
+    *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_)),
+]
+"""Beside tensors, what a file that a config loads may hold (the search code of a DiNTS): plain NumPy arrays."""
 
 
 class BundleRunner:
     """One bundle, its network loaded, ready to run.
 
+    mode: fast is a converted network on a CPU (`fast.py`), autocast on a GPU.
     Raises ModelRefused when the bundle cannot be loaded: no inference config, a section missing, weights that do not
-    fit the network or hold anything but tensors (`torch.load(weights_only=True)`).
+    fit the network or hold anything but tensors, or what it does is no segmentation of volumes.
     """
 
-    def __init__(self, bundle: Path, model: Model, *, device: str = "cpu") -> None:
+    def __init__(
+        self, bundle: Path, model: Model, *, device: str = "cpu", mode: InferenceMode = InferenceMode.REFERENCE
+    ) -> None:
+        config = read_config(bundle, device)
+        parser = ConfigParser(config.content)
         self._model = model
         self._device = torch.device(device)
-        parser = _parser(bundle, device)
-        self._image_key = str(parser.get_parsed_content("image_key", default="image"))
-        self._network = _network(parser, bundle, self._device)
-        self._inferer = _section(parser, "inferer")
-        self._preprocessing = _without(_section(parser, "preprocessing"), LoadImaged)
-        self._postprocessing = _without(_section(parser, "postprocessing"), SaveImaged)
+        self._network: torch.nn.Module = _content(parser, config.network)
+        load_weights(self._network, config, parser, bundle, self._device)
+        self._network.to(self._device).eval()
+        self._inferer = _content(parser, config.inferer) if config.inferer else SimpleInferer()
+        amp = bool(_content(parser, config.amp)) if config.amp else False
+        _require_volumes(self._network, self._inferer)
+        fast, on_gpu = mode is InferenceMode.FAST, self._device.type == "cuda"
+        self._autocast = on_gpu and (amp or fast)
+        self._fast = FastNetwork(self._network) if fast and not on_gpu else None
+        self._inference = Inference(mode=mode) if on_gpu else REFERENCE
+        self._reader = VolumeReader()
+        self._preprocessing, self._keys = _preprocessing(parser, config, self._reader)
+        self._postprocessing = Postprocessing(_content(parser, config.postprocessing), model)
 
-    def run(self, volume: Volume, *, cancelled: Callable[[], bool] | None = None) -> Segmentation:
+    def run(
+        self, volume: Volume, *, cancelled: Callable[[], bool] | None = None, flips_within_s: float | None = None
+    ) -> Segmentation:
         """Segment a volume; `cancelled` is asked before each sliding window and each stage.
 
+        flips_within_s: run the network again on mirrored images (`flips.py`), for so many seconds at most; None: do
+        not. Labels and probability are ready by then, and what goes wrong there costs nothing but `mirrored`.
         Raises AnalysisFailed: out_of_memory, runner_failed (a transform or the network broke); AnalysisCancelled.
         """
         timings: dict[str, float] = {}
         reset_peak_memory()
         try:
             with torch.inference_mode():
-                labels, probability = self._run(volume, timings, _checkpoint(cancelled))
-        except (MemoryError, RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
-            if _is_out_of_memory(error):
+                segmentation = self._run(volume, timings, _checkpoint(cancelled), flips_within_s)
+        except BREAKS as error:
+            if is_out_of_memory(error):
                 raise AnalysisFailed("out_of_memory", f"no memory for {volume.voxels.shape} voxels") from error
             raise AnalysisFailed("runner_failed", f"the bundle broke with {type(error).__name__}: {error}") from error
-        return Segmentation(
-            labels=labels, tumour_probability=probability, timings_s=timings, peak_memory_mb=peak_memory_mb()
-        )
+        return replace(segmentation, peak_memory_mb=peak_memory_mb())
 
     def _run(
-        self, volume: Volume, timings: dict[str, float], check: Callable[[], None]
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        self, volume: Volume, timings: dict[str, float], check: Check, flips_within_s: float | None
+    ) -> Segmentation:
+        check()
         with _timed(timings, "preprocess"):
-            item: Item = {self._image_key: _to_meta_tensor(volume)}
-            for transform in self._preprocessing:
-                check()
-                item = transform(item)
+            batch = list_data_collate([self._prepare(volume)])
         with _timed(timings, "infer"):
-            item["pred"] = self._infer(item[self._image_key].to(self._device)[None], check)[0]
+            batch[IMAGE] = batch[IMAGE].to(self._device)
+            batch[PRED] = self._infer(batch[IMAGE], check)
         check()
         with _timed(timings, "postprocess"):
-            labels, probability = self._postprocess(item)
-        return _to_volume_axes(labels), _to_volume_axes(probability)
+            (item,) = decollate_batch(batch)
+            shape = volume.voxels.shape[::-1]
+            labels, probability = map(to_volume_axes, self._postprocessing(item, ras_affine(volume), shape))
+        segmentation = Segmentation(
+            labels=labels,
+            tumour_probability=probability,
+            timings_s=timings,
+            inference=self._fast.told() if self._fast else self._inference,
+        )
+        if flips_within_s is None:
+            return segmentation
+        del item
+        with _timed(timings, "uncertainty"):
+            attempt = partial(self._mirrored, batch, segmentation, volume, flips_within_s, check)
+            mirrored = or_reason(attempt)
+        return replace(segmentation, mirrored=mirrored)
 
-    def _infer(self, image: torch.Tensor, check: Callable[[], None]) -> Any:
-        """The inferer's answer; when memory runs out it is asked once more, with one sliding window at a time."""
+    def _mirrored(
+        self, batch: Item, segmentation: Segmentation, volume: Volume, within_s: float, check: Check
+    ) -> npt.NDArray[np.uint8] | Reason:
+        """See `Segmentation.mirrored`; the answer leaves `batch`, for only one at a time has to find room."""
+        shape = batch.pop(PRED).shape
+        tumour = np.isin(segmentation.labels, self._model.tumour_values)
+        why = segmentation.inference.why
+        if why is not None and why.code == OUT_OF_MEMORY.code:
+            return OUT_OF_MEMORY  # the next run would convert the network anew, and judge it on mirrored windows
 
-        def network(windows: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-            check()
-            return self._network(windows, *args, **kwargs)
+        def read(answer: torch.Tensor) -> npt.NDArray[np.uint8]:
+            (item,) = decollate_batch({**batch, PRED: answer})
+            probability = self._postprocessing.probability(item, ras_affine(volume), volume.voxels.shape[::-1])
+            return np.ascontiguousarray(to_volume_axes(probability)[tumour])
 
+        return mirrored_runs(
+            batch[IMAGE],
+            shape,
+            axes=axes_of(self._inferer),
+            ask=self._asked,
+            read=read,
+            any_tumour=bool(tumour.any()),
+            once_s=sum(segmentation.timings_s[stage] for stage in ("infer", "postprocess")),
+            within_s=within_s,
+            check=check,
+        )
+
+    def _prepare(self, volume: Volume) -> Item:
+        """What the bundle's preprocessing makes of a volume; the network's input is its `image` [C, x, y, z]."""
+        with self._reader.holding(volume) as names:
+            files: Any = names if len(names) > 1 else names[0]
+            if not self._keys:  # array transforms: one image goes through, not a dictionary
+                return {IMAGE: self._preprocessing(files)}
+            wanted = [one.name for one in self._model.inputs]
+            apart = len(wanted) > 1 and set(wanted) <= set(self._keys)
+            item: Item = self._preprocessing(dict(zip(wanted, names, strict=True)) if apart else {self._keys[0]: files})
+        if IMAGE not in item:
+            item[IMAGE] = item[self._keys[0]]
+        return item
+
+    def _infer(self, image: torch.Tensor, check: Check) -> torch.Tensor:
+        """The inferer's answer; when memory runs out the network is asked once more, a sliding window at a time."""
+        if self._fast:
+            self._fast.begin()
         try:
-            return self._inferer(image, network)
+            return self._asked(image, check)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error) or getattr(self._inferer, "sw_batch_size", 1) == 1:
+            one_at_a_time = self._fast is None and getattr(self._inferer, "sw_batch_size", 1) == 1
+            if not is_out_of_memory(error) or one_at_a_time:
                 raise
         # here the exception is gone, and with it the frames that held the first try's tensors
+        if self._fast:
+            self._fast.forget()
         torch.cuda.empty_cache()
         inferer = copy.copy(self._inferer)
         inferer.sw_batch_size = 1
-        return inferer(image, network)
+        with torch.autocast("cuda", enabled=self._autocast):
+            return _tensor(inferer(image, _checked(self._network, check)))
 
-    def _postprocess(self, item: Item) -> tuple[torch.Tensor, torch.Tensor]:
-        """Labels by the bundle's own steps; the probability is taken back to the source grid before it is discrete."""
-        discrete = _first(self._postprocessing, AsDiscreted)
-        inverse = _first(self._postprocessing, Invertd)
-        if inverse < discrete:
-            for transform in self._postprocessing[: inverse + 1]:
-                item = transform(item)
-            probability = self._tumour_probability(item["pred"], self._postprocessing[:inverse])
-            rest = self._postprocessing[inverse + 1 :]
-        else:
-            activated = dict(item)
-            for transform in self._postprocessing[:discrete]:
-                activated = transform(activated)
-            activated["pred"] = self._tumour_probability(activated["pred"], self._postprocessing[:discrete])
-            if inverse < len(self._postprocessing):
-                activated = _linear(self._postprocessing[inverse])(activated)
-            probability = activated["pred"]
-            rest = self._postprocessing
-        for transform in rest:
-            item = transform(item)
-        return item["pred"][0].to(torch.uint8), probability[0].mul(255).round().clamp(0, 255).to(torch.uint8)
-
-    def _tumour_probability(self, pred: torch.Tensor, steps: Sequence[Transform]) -> torch.Tensor:
-        """Channels [C, x, y, z] to one [1, x, y, z]: the one sigmoid channel, or the sum of the tumour classes."""
-        activated = any(isinstance(step, Activationsd) for step in steps)
-        if pred.shape[0] == 1:
-            return pred if activated else torch.sigmoid(pred)
-        if not activated:
-            pred = torch.softmax(pred, dim=0)
-        channels = [told.value for told in self._model.classes if told.kind is ClassKind.TUMOUR]
-        if any(channel >= pred.shape[0] for channel in channels):
-            raise AnalysisFailed("runner_failed", f"classes {channels} do not fit the model's {pred.shape[0]} channels")
-        return pred[channels].sum(dim=0, keepdim=True)
+    def _asked(self, image: torch.Tensor, check: Check) -> torch.Tensor:
+        """The inferer's answer [1, C, x, y, z] to an image of that shape, as it is configured."""
+        with torch.autocast("cuda", enabled=self._autocast):
+            return _tensor(self._inferer(image, _checked(self._fast or self._network, check)))
 
 
-def _checkpoint(cancelled: Callable[[], bool] | None) -> Callable[[], None]:
+def _checked(network: Callable[..., Any], check: Check) -> Callable[..., Any]:
+    """The network, with a check before each batch of windows."""
+
+    def ask(windows: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        check()
+        return network(windows, *args, **kwargs)
+
+    return ask
+
+
+def _checkpoint(cancelled: Callable[[], bool] | None) -> Check:
     def check() -> None:
         if cancelled is not None and cancelled():
             raise AnalysisCancelled("the analysis was cancelled between two steps of the model")
@@ -143,70 +204,52 @@ def _checkpoint(cancelled: Callable[[], bool] | None) -> Callable[[], None]:
     return check
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """PyTorch's CPU allocator has no error class of its own."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "alloc" in str(error)
-
-
-def _parser(bundle: Path, device: str) -> ConfigParser:
-    config = next((bundle / "configs" / name for name in CONFIGS if (bundle / "configs" / name).is_file()), None)
-    if config is None:
-        raise ModelRefused("no_inference_config", f"bundle '{bundle.name}' has none of configs/{', '.join(CONFIGS)}")
-    parser = ConfigParser()
-    parser.read_config(str(config))
-    parser["bundle_root"] = str(bundle)
-    parser["device"] = f"$torch.device('{device}')"
-    return parser
-
-
-def _section(parser: ConfigParser, name: str) -> Any:
+def _content(parser: ConfigParser, at: str) -> Any:
     """A section's object. Parsing runs the bundle's own constructors, which may raise anything RuntimeError wraps."""
-    if name not in parser:
-        raise ModelRefused("missing_section", f"the inference config has no '{name}'")
     try:
-        return parser.get_parsed_content(name)
-    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
-        raise ModelRefused("bad_inference_config", f"'{name}' of the inference config: {error}") from error
+        with torch.serialization.safe_globals(ARRAYS):
+            return parser.get_parsed_content(at)
+    except (
+        RuntimeError, ValueError, TypeError, KeyError, AttributeError, ImportError, NameError, OSError,
+    ) as error:  # fmt: skip
+        raise ModelRefused("bad_inference_config", f"'{at}' of the inference config: {error}") from error
 
 
-def _network(parser: ConfigParser, bundle: Path, device: torch.device) -> torch.nn.Module:
-    network: torch.nn.Module = _section(parser, "network" if "network" in parser else "network_def")
-    try:
-        weights = torch.load(bundle / WEIGHTS, map_location=device, weights_only=True)
-        network.load_state_dict(weights.get("model", weights))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, AttributeError, TypeError) as error:
-        raise ModelRefused("bad_weights", f"{WEIGHTS} of '{bundle.name}': {type(error).__name__}: {error}") from error
-    return network.to(device).eval()
+def _preprocessing(
+    parser: ConfigParser, config: InferenceConfig, reader: VolumeReader
+) -> tuple[Compose, tuple[str, ...]]:
+    """The bundle's preprocessing, reading from `reader`, and the keys it loads; none: array transforms.
+
+    The Compose itself, not a copy: the bundle's Invertd undoes this one.
+    """
+    transforms = _content(parser, config.preprocessing)
+    steps = tuple(flat(transforms))
+    loaders = [step for step in steps if isinstance(step, LoadImage | LoadImaged)]
+    if not loaders:
+        raise ModelRefused("missing_section", f"'{config.preprocessing}' of the inference config loads no image")
+    for loader in loaders:
+        loader.register(reader)
+    for step in steps:
+        if isinstance(step, MapTransform):
+            step.allow_missing_keys = True  # of labels, which only an evaluation has
+    keys = tuple(str(key) for loader in loaders if isinstance(loader, LoadImaged) for key in loader.keys)
+    return transforms if isinstance(transforms, Compose) else Compose(list(steps)), keys
 
 
-def _without(compose: Compose, kind: type) -> tuple[Transform, ...]:
-    return tuple(transform for transform in compose.transforms if not isinstance(transform, kind))
+def _require_volumes(network: torch.nn.Module, inferer: Any) -> None:
+    """Raises ModelRefused for a network of flat pictures (endoscopy, pathology), unless it goes slice by slice."""
+    layers = list(network.modules())
+    flat_only = any(isinstance(layer, torch.nn.Conv2d) for layer in layers) and not any(
+        isinstance(layer, torch.nn.Conv3d) for layer in layers
+    )
+    if flat_only and not isinstance(inferer, SliceInferer):
+        raise ModelRefused("not_of_volumes", "the network takes flat pictures, and no SliceInferer leads it by slices")
 
 
-def _first(transforms: Sequence[Transform], kind: type) -> int:
-    """Index of the first transform of a kind; the length when there is none."""
-    return next((index for index, transform in enumerate(transforms) if isinstance(transform, kind)), len(transforms))
-
-
-def _linear(invert: Transform) -> Transform:
-    """The bundle's Invertd, interpolating: a probability has no classes to keep apart."""
-    linear = copy.copy(invert)
-    linear.nearest_interp = [False]  # type: ignore[attr-defined]
-    return linear
-
-
-def _to_meta_tensor(volume: Volume) -> MetaTensor:
-    """[slice, row, column] in LPS to MONAI's [column, row, slice] in RAS, as its NIfTI reader would give it."""
-    affine = LPS_TO_RAS @ volume.affine[:, [2, 1, 0, 3]]
-    voxels = torch.from_numpy(volume.voxels).permute(2, 1, 0).to(torch.float32)
-    meta = {"original_channel_dim": float("nan"), "spatial_shape": np.array(voxels.shape), "space": "RAS"}
-    return MetaTensor(voxels, affine=torch.from_numpy(affine), meta=meta)
-
-
-def _to_volume_axes(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
-    """[column, row, slice] back to [slice, row, column]."""
-    array = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
-    return np.ascontiguousarray(array.cpu().permute(2, 1, 0).numpy())
+def _tensor(answer: Any) -> torch.Tensor:
+    if not isinstance(answer, torch.Tensor):
+        raise TypeError(f"the network answers with {type(answer).__name__}, not with one tensor of channels")
+    return answer
 
 
 @contextmanager

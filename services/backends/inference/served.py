@@ -4,6 +4,7 @@
 """
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import torch
 import triton_python_backend_utils as pb_utils
 
 from services.backends.inference import wire
-from services.backends.inference.catalogue import Catalogue, bundle_sha256
+from services.backends.inference.bundle_files import bundle_sha256
+from services.backends.inference.catalogue import Catalogue
+from services.backends.inference.registration import is_trusted
 from services.backends.inference.runner import BundleRunner
 from services.settings import Settings
 from services.triage.errors import AnalysisCancelled, ModelRefused, RejectedError
@@ -25,16 +28,19 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the bundle that lies beside model.py. Raises ModelRefused: then the model is not ready, and says why."""
-        torch.set_num_threads(Settings().threads)
-        name = args["model_name"]
+        settings = Settings()
+        torch.set_num_threads(settings.threads)
+        name = args["model_name"].partition("@")[0]  # NAME or NAME@VERSION, of which the folder has one
         catalogue = Catalogue(Path(args["model_repository"]) / args["model_version"])
         self._digest = bundle_sha256(catalogue.bundle(name))
         declared = json.loads(args["model_config"])["parameters"][wire.BUNDLE_SHA256]["string_value"]
         if self._digest != declared:
             raise ModelRefused("other_bundle", f"the bundle has digest {self._digest}, its config says {declared}")
+        if is_trusted(catalogue.bundle(name)):
+            sys.path.insert(0, str(catalogue.bundle(name)))  # for its own scripts; this process serves nothing else
         gpu = args["model_instance_kind"] == "GPU"
         device = f"cuda:{args['model_instance_device_id']}" if gpu else "cpu"
-        self._runner = BundleRunner(catalogue.bundle(name), catalogue.get(name), device=device)
+        self._runner = BundleRunner(catalogue.bundle(name), catalogue.get(name), device=device, mode=settings.inference)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request. A refusal is told as a coded error; anything else is Triton's to report."""
@@ -43,7 +49,8 @@ class TritonPythonModel:
     def _answer(self, request: Any) -> Any:
         began_s = time.process_time()
         try:
-            segmentation = self._runner.run(_volume(request), cancelled=request.is_cancelled)
+            within_s = json.loads(request.parameters()).get(wire.FLIPS_WITHIN_S)
+            segmentation = self._runner.run(_volume(request), cancelled=request.is_cancelled, flips_within_s=within_s)
         except AnalysisCancelled as cancelled:
             return _error(str(cancelled), pb_utils.TritonError.CANCELLED)
         except RejectedError as refusal:
@@ -52,6 +59,8 @@ class TritonPythonModel:
             bundle_sha256=self._digest,
             timings_s={**segmentation.timings_s, wire.SERVED_CPU: time.process_time() - began_s},
             peak_memory_mb=segmentation.peak_memory_mb,
+            inference=segmentation.inference,
+            mirrored=segmentation.mirrored,
         )
         tensors = {
             wire.LABELS: segmentation.labels,
@@ -65,6 +74,8 @@ def _volume(request: Any) -> Volume:
     """The volume of a request; of identifiers none travels."""
     given = [pb_utils.get_input_tensor_by_name(request, name) for name in wire.VOXELS.values()]
     (voxels,) = (tensor.as_numpy() for tensor in given if tensor is not None)
+    inputs = tuple(voxels) if voxels.ndim == 4 else ()
+    voxels = inputs[0] if inputs else voxels
     source = SliceSource(sop_class_uid="", sop_instance_uid="")
     return Volume(
         voxels=voxels,
@@ -74,6 +85,7 @@ def _volume(request: Any) -> Volume:
         series_instance_uid="",
         frame_of_reference_uid="",
         sources=(source,) * voxels.shape[0],
+        inputs=inputs,
     )
 
 

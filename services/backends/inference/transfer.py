@@ -44,14 +44,15 @@ class Transfer:
 @contextmanager
 def plain(volume: Volume) -> Iterator[Transfer]:
     """Every tensor in the message. Raises AnalysisFailed (volume_too_large) when no message can hold it."""
-    size = max(volume.voxels.nbytes, 2 * volume.voxels.size)
+    given = wire.voxels_of(volume)
+    size = max(given.nbytes, 2 * volume.voxels.size)
     if size > MAX_MESSAGE_BYTES:
         raise AnalysisFailed(
             "volume_too_large",
             f"{size} bytes do not fit a gRPC message (2 GiB): let worker and Triton share a host's /dev/shm",
         )
-    voxels = _input(wire.VOXELS[volume.voxels.dtype.name], volume.voxels)
-    voxels.set_data_from_numpy(np.ascontiguousarray(volume.voxels))
+    voxels = _input(wire.VOXELS[given.dtype.name], given)
+    voxels.set_data_from_numpy(np.ascontiguousarray(given))
     outputs = [InferRequestedOutput(name) for name in (wire.LABELS, wire.PROBABILITY, wire.REPORT)]
 
     def read(answer: InferResult) -> tuple[LabelArray, LabelArray]:
@@ -67,8 +68,8 @@ def shared(client: InferenceServerClient, volume: Volume) -> Iterator[Transfer]:
 
     Raises NotShared; OSError: no room in /dev/shm.
     """
-    voxels = volume.voxels
-    region = SharedRegion(room(voxels.nbytes) + 2 * room(voxels.size))
+    voxels, shape = wire.voxels_of(volume), volume.voxels.shape
+    region = SharedRegion(room(voxels.nbytes) + 2 * room(volume.voxels.size))
     try:
         _register(client, region)
         given, offset = region.array(voxels.shape, voxels.dtype)
@@ -78,7 +79,7 @@ def shared(client: InferenceServerClient, volume: Volume) -> Iterator[Transfer]:
         outputs = [InferRequestedOutput(wire.REPORT)]
         answers = []
         for name in (wire.LABELS, wire.PROBABILITY):
-            array, offset = region.array(voxels.shape, np.uint8)
+            array, offset = region.array(shape, np.uint8)
             outputs.append(InferRequestedOutput(name))
             outputs[-1].set_shared_memory(region.name, array.nbytes, offset)
             answers.append(array)

@@ -7,7 +7,7 @@ from services.triage.identity import TWO_PATIENTS, two_patients
 from services.triage.lesion import Lesion
 from services.triage.notification import Notification
 from services.triage.result import IDENTITY_CORRECTED
-from services.triage.wording import NOT_A_DEVICE, outcome_text, reason_text, score_text
+from services.triage.wording import NOT_A_DEVICE, cautions_text, outcome_text, reason_text, score_text
 
 PRELIMINARY = "Preliminary result of an AI, for the radiologist."
 
@@ -19,7 +19,7 @@ def impression(notification: Notification) -> list[str]:
     why = [reason_text("Reason", finding.reason)] if finding.reason else []
     replaces = ["Replaces the earlier result of this model."] if notification.earlier else []
     by = f"Vigie {__version__}, model {model.name} {model.version}, weights SHA-256 {model.weights_sha256}."
-    return [PRELIMINARY, outcome_text(finding), *why, *replaces, by, NOT_A_DEVICE]
+    return [PRELIMINARY, outcome_text(finding), *why, *cautions_text(finding), *replaces, by, NOT_A_DEVICE]
 
 
 def withdrawal(reason: Reason) -> str:

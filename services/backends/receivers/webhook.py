@@ -90,6 +90,7 @@ def payload(notification: Notification, site: WebhookTable) -> dict[str, Any]:
         "outcome": finding.outcome,
         "flag": finding.flag if finding.outcome.analysed else None,
         "reason_code": finding.reason.code if finding.reason else None,
+        "caution_codes": [caution.code for caution in finding.cautions],
         "withdrawn_because": withdrawn.code if withdrawn else None,
         "link": site.link_to(study.study_instance_uid) or None,
     }

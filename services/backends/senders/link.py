@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.backends.bcp195 import apply_profile, trust
-from services.triage.errors import DestinationUnavailable
+from services.triage.errors import CertificatesRefused, DestinationUnavailable
 
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 60.0
@@ -18,13 +18,15 @@ class Tls:
     """What a connection is protected by; all files are PEM, and read anew for each connection.
 
     ca: the certificates that the peer's is checked by, instead of the machine's. certificate, key: our own, for peers
-    that ask for one. check_server_name: the peer's certificate must name the host that we connect to.
+    that ask for one. check_server_name: the peer's certificate must name the host that we connect to; server_name:
+    another name that it must have instead, where we connect by an address that others do not know.
     """
 
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
     check_server_name: bool = True
+    server_name: str | None = None
 
     def context(self) -> ssl.SSLContext:
         """For connections of a client; TLS 1.2 or newer. Raises DestinationUnavailable: a file cannot be used."""
@@ -35,6 +37,8 @@ class Tls:
                 trust(context, self.ca)
             if self.certificate is not None:
                 context.load_cert_chain(self.certificate, self.key, password=no_passphrase)
+        except CertificatesRefused as error:
+            raise DestinationUnavailable(error.reason.text) from error
         except (OSError, ValueError) as error:
             text = f"a certificate or key for TLS cannot be used: {type(error).__name__}"
             raise DestinationUnavailable(text) from error
@@ -52,16 +56,17 @@ class Link:
 
     def tls_args(self, host: str) -> tuple[ssl.SSLContext, str] | None:
         """As pynetdicom takes them. Raises DestinationUnavailable."""
-        return (self.tls.context(), host) if self.tls else None
+        return (self.tls.context(), self.tls.server_name or host) if self.tls else None
 
     def obstacle(self, host: str, port: int) -> str | None:
         """Why TLS with this peer fails, found by trying once more: pynetdicom says only that it failed."""
         if self.tls is None:
             return None
+        name = self.tls.server_name or host
         try:
             with (
                 socket.create_connection((host, port), self.connect_timeout_s) as plain,
-                self.tls.context().wrap_socket(plain, server_hostname=host) as connection,
+                self.tls.context().wrap_socket(plain, server_hostname=name) as connection,
             ):
                 # in TLS 1.3 a peer tells what it thinks of our certificate only after the handshake
                 connection.settimeout(_ALERT_S)

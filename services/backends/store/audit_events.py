@@ -18,6 +18,7 @@ from services.triage.audit_types import AuditType, audited
 from services.triage.errors import Reason
 from services.triage.job import Lease
 from services.triage.result import ReceiverKind, Result
+from services.triage.rollout import Decision
 from services.triage.switch import Campaign, Switch
 from services.triage.verdict import Verdict
 from services.triage.verdict_document import VerdictDocument
@@ -127,6 +128,22 @@ def switched(connection: Connection, switch: Switch) -> None:
     type_ = AuditType.MODEL_SWITCHED_ON if switch.on else AuditType.MODEL_SWITCHED_OFF
     objects = (_an(AuditObjectKind.MODEL, switch.scope.model_name, told),)
     audit.append(connection, audited(type_, audit.person(switch.actor), objects=objects), now=switch.at)
+
+
+def rolled_out(connection: Connection, decision: Decision) -> None:
+    """Which version of a model looks at what was changed."""
+    rollout, canary = decision.rollout, decision.rollout.canary
+    told = {
+        "step": decision.step.value,
+        "active": rollout.active or "",
+        "canary": canary.version if canary else "",
+        "canary_share": repr(canary.share) if canary else "",
+        "shadow": rollout.shadow or "",
+        "why": decision.reason,
+    }
+    objects = (_an(AuditObjectKind.MODEL, rollout.model_name, told),)
+    event = audited(AuditType.MODEL_ROLLOUT, audit.person(decision.actor), objects=objects)
+    audit.append(connection, event, now=decision.at)
 
 
 def recalling(connection: Connection, campaign: Campaign) -> None:

@@ -15,6 +15,7 @@ from services.triage.reading import UNREAD, Reading
 from services.triage.result import DeliveryState, EnergySource, ObjectKind, Recall
 from services.triage.study import Event, StudyAttributes, StudyState
 from services.triage.tenant import NO_TENANT
+from services.triage.uncertainty import Uncertainty
 from services.triage.verdict_document import VerdictDocument
 from services.triage.workitem import ProcedureStepState
 
@@ -255,6 +256,8 @@ class ResultRow:
     energy_source: EnergySource | None = None
     switched_off: bool = False
     kept_back: bool = False
+    cautions: tuple[Reason, ...] = ()
+    uncertainty: Uncertainty | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

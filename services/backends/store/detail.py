@@ -190,6 +190,8 @@ def _results(connection: Connection, uid: str, deliveries: _Deliveries) -> dict[
             calibrated=row.calibrated,
             reason=reason_of(row.reason_code, row.reason_text),
             lesions=row.lesions,
+            cautions=row.cautions or (),
+            uncertainty=row.uncertainty,
             objects=tuple(objects[row.result_id]),
             deliveries=tuple(deliveries.get(row.result_id, ())),
             timings_s=row.timings_s,

@@ -26,6 +26,7 @@ from services.backends.store.tables import (
     result,
     result_object,
     result_traits,
+    shadow_run,
     study,
     study_patient,
     study_version,
@@ -43,6 +44,7 @@ from services.triage.patient import PatientKey
 _ORDER = (
     training_check,
     training_case,
+    shadow_run,
     result_traits,
     blind_hold,
     workitem,

@@ -8,13 +8,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store import history, summary, switches, tenancy, traces, versions
+from services.backends.store import history, rollouts, summary, switches, tenancy, traces, versions
 from services.backends.store.engine import locked
 from services.backends.store.frozen import frozen_result
 from services.backends.store.tables import job, result, result_object, study
 from services.triage.errors import LeaseLost, Reason
 from services.triage.job import Job, JobMessage, JobState, Lease, OrderPriority
 from services.triage.lesion import Lesion
+from services.triage.rollout import version_for
 from services.triage.study import VersionKey
 
 SR_MODALITY = "SR"
@@ -120,11 +121,24 @@ def take(
     )
     if taken.rowcount == 0:
         return None
+    _choose_version(connection, job_id, uid)
     row = connection.execute(sa.select(job).where(job.c.job_id == job_id)).one()
-    _note(connection, uid, job_id, now, worker, JobState.ANALYSING, f"attempt {row.attempt}")
+    by = f", version {row.model_version}" if row.model_version else ""
+    _note(connection, uid, job_id, now, worker, JobState.ANALYSING, f"attempt {row.attempt}{by}")
     summary.refresh(connection, uid)
     given = Lease(job_id=job_id, token=row.token, worker=worker, expires_at=now + duration)
-    return given, _job(connection, row)
+    return given, job_of(connection, row)
+
+
+def _choose_version(connection: Connection, job_id: str, uid: str) -> None:
+    """By what is decided now: an attempt ends with the version that it began with, the next may have another."""
+    this = job.c.job_id == job_id
+    model_name = connection.scalar(sa.select(job.c.model_name).where(this, job.c.reconciles.is_(None)))
+    if model_name is None:
+        return
+    off = switches.off_for(connection, model_name, tenancy.tenant_of(connection, uid))
+    version = version_for(rollouts.rollout_of(connection, model_name), uid, off=off)
+    connection.execute(sa.update(job).where(this).values(model_version=version))
 
 
 def _due(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
@@ -168,7 +182,8 @@ def study_of(connection: Connection, job_id: str) -> str | None:
     return connection.scalar(sa.select(job.c.study_instance_uid).where(job.c.job_id == job_id))
 
 
-def _job(connection: Connection, row: sa.Row[Any]) -> Job:
+def job_of(connection: Connection, row: sa.Row[Any]) -> Job:
+    """All that a worker needs of a job."""
     version = VersionKey(study_instance_uid=row.study_instance_uid, number=row.version)
     attributes = versions.study_attributes(connection, row.study_instance_uid)
     if attributes is None:
@@ -188,6 +203,7 @@ def _job(connection: Connection, row: sa.Row[Any]) -> Job:
         traceparent=traces.of_job(connection, row),
         tenant=tenant,
         switched_off=switches.off_for(connection, row.model_name, tenant),
+        model_version=row.model_version,
     )
 
 

@@ -14,6 +14,7 @@ from services.backends.store import (
     notifications,
     result_traits,
     reviews,
+    shadows,
     summary,
     tenancy,
     verdict_documents,
@@ -119,6 +120,7 @@ def freeze(
     notifications.owe_result(
         connection, result_id, frozen.finding, receivers, priority=owner.priority, actor=actor, now=now
     )
+    shadows.owe(connection, result_id, frozen, uid, rewritten=owner.reconciles is not None, now=now)
     summary.refresh(connection, uid)
     audit_events.frozen(
         connection,
@@ -163,6 +165,8 @@ def _result_columns(frozen: Result) -> dict[str, Any]:
         "reason_code": finding.reason.code if finding.reason else None,
         "reason_text": finding.reason.text if finding.reason else None,
         "lesions": finding.lesions,
+        "cautions": finding.cautions or None,
+        "uncertainty": finding.uncertainty,
         "timings_s": frozen.timings_s,
         "peak_memory_mb": frozen.peak_memory_mb,
         "energy_j": frozen.energy.joules if frozen.energy else None,

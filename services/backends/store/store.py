@@ -45,9 +45,11 @@ from services.backends.store.refusals import Refusals
 from services.backends.store.research import Research
 from services.backends.store.restored import Restored
 from services.backends.store.retaining import Retaining
+from services.backends.store.rollouts import Rollouts
 from services.backends.store.scrub import Scrub
 from services.backends.store.service_levels import flags
 from services.backends.store.sessions import Sessions
+from services.backends.store.shadows import Shadows
 from services.backends.store.sight import Sight
 from services.backends.store.signed_in import SignedIn
 from services.backends.store.switches import Switches
@@ -97,7 +99,8 @@ class SqlStudyStore:
     filters of the work list that people keep. `verdicts`: what readers answered; `verdict_documents`: as documents.
     `observations`: for the observatory. `training`: what learners are shown and answer. `holds`: what is withheld until
     a reader has assessed the study; `clock` tells the reads whether it still is. `research`: what is exported.
-    `switches`, `campaigns`: models that are switched off, recalls of a period. `sessions`: of who signed in;
+    `switches`, `campaigns`: models that are switched off, recalls of a period. `rollouts`: which version of a model has
+    which part; `shadows`: what versions say that are tried out. `sessions`: of who signed in;
     `signed_in`: at the identity provider.
     `audit`: `services.triage.ports.AuditTrail`; `audit_feeds`: how far who gets it has come. `retaining`: images that
     go by rule. `erasing`: a patient's data. `restored`: a database that was put back from a copy. `refusals`: how many
@@ -124,6 +127,8 @@ class SqlStudyStore:
         self.observations = Observations(engine)
         self.switches = Switches(engine)
         self.campaigns = Campaigns(engine)
+        self.rollouts = Rollouts(engine)
+        self.shadows = Shadows(engine)
         self.sessions = Sessions(engine)
         self.signed_in = SignedIn(engine)
         self.audit = Audit(engine)

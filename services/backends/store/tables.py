@@ -10,12 +10,14 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 
 from services.backends.store.columns import AsJson, UtcTime, Words
+from services.triage.errors import Reason
 from services.triage.job import JobPlan
 from services.triage.lesion import Lesion
 from services.triage.patient import MAX_ID_CHARACTERS
 from services.triage.result import ObjectKind
 from services.triage.study import InstanceHeader, StudyAttributes
 from services.triage.tenant import NO_TENANT
+from services.triage.uncertainty import Uncertainty
 from services.triage.verdict import MarkedLesion, OwnAssessment, Shown
 
 metadata = sa.MetaData(
@@ -226,6 +228,7 @@ reconciliation = sa.Table(
 # outbox: a message is owed to the queue. token: grows with each lease. attempt: leases so far. not_before: a postponed
 # job is put back into the outbox by `reissue` at this time. rank: `triage.job.rank`; 0 from a writer of revision 0001.
 # reconciles: the result that the job writes again, NULL where it analyses (no foreign key: a result refers to its job).
+# model_version: which version looks, as of the last lease; NULL: the catalogue's standing one.
 job = sa.Table(
     "job",
     metadata,
@@ -246,6 +249,7 @@ job = sa.Table(
     Column("rank", Float, nullable=False, server_default="0"),
     Column("traceparent", Text),
     Column("reconciles", WORD),
+    Column("model_version", Text),
     sa.ForeignKeyConstraint(
         ["study_instance_uid", "version"], ["study_version.study_instance_uid", "study_version.number"]
     ),
@@ -278,8 +282,48 @@ result = sa.Table(
     Column("energy_j", Float),
     Column("energy_source", WORD),
     Column("traceparent", Text),
+    Column("cautions", AsJson(tuple[Reason, ...])),
+    Column("uncertainty", AsJson(Uncertainty)),
     Index(None, "study_instance_uid", "version"),
     Index(None, "model_name", "frozen_at"),
+)
+
+# What another version of the model says of what a result answers (`triage.shadow`). token, attempt: as a job's.
+# dice, lesions_...: `triage.shadow.Overlap`; the three counts are NULL where there is none.
+shadow_run = sa.Table(
+    "shadow_run",
+    metadata,
+    Column("shadow_id", WORD, primary_key=True),
+    _study(),
+    Column("result_id", WORD, ForeignKey("result.result_id"), nullable=False),
+    Column("model_name", Words, nullable=False),
+    Column("model_version", Words, nullable=False),
+    Column("state", WORD, nullable=False),
+    Column("owed_at", UtcTime, nullable=False),
+    Column("not_before", UtcTime),
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("token", Integer, nullable=False, default=0),
+    Column("worker", Text),
+    Column("lease_expires_at", UtcTime),
+    Column("ended_at", UtcTime),
+    Column("weights_sha256", Text),
+    Column("outcome", WORD),
+    Column("flag", WORD),
+    Column("score", Float),
+    Column("reason_code", Text),
+    Column("lesions", Integer),
+    Column("timings_s", AsJson(dict[str, float])),
+    Column("peak_memory_mb", Float),
+    Column("energy_j", Float),
+    Column("energy_source", WORD),
+    Column("dice", Float),
+    Column("lesions_both", Integer),
+    Column("lesions_answer_only", Integer),
+    Column("lesions_shadow_only", Integer),
+    UniqueConstraint("result_id", "model_version"),
+    Index(None, "study_instance_uid"),
+    Index(None, "state", "owed_at"),
+    Index(None, "model_name", "owed_at"),
 )
 
 # Whom and what a result is of, for the observatory, as of its freezing. A result from before revision 0017 has none
@@ -557,6 +601,23 @@ model_off = sa.Table(
     Column("since", UtcTime, nullable=False),
     Column("actor", Words, nullable=False),
     Column("reason", Words, nullable=False),
+)
+
+# What was decided about the versions of a model (`triage.rollout.Decision`); append-only. Its last row is in force.
+model_rollout = sa.Table(
+    "model_rollout",
+    metadata,
+    Column("id", _SERIAL, primary_key=True),
+    Column("model_name", Words, nullable=False),
+    Column("step", WORD, nullable=False),
+    Column("active", Words),
+    Column("canary", Words),
+    Column("canary_share", Float),
+    Column("shadow", Words),
+    Column("at", UtcTime, nullable=False),
+    Column("actor", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+    Index(None, "model_name", "id"),
 )
 
 # The recall of a period (`triage.switch.Campaign`). claim: of the process that goes on with it.

@@ -12,9 +12,10 @@ from services.gateway.access.session import Session
 from services.gateway.access.sign_in import SignIn, TooManyAttemptsError, address_of
 from services.gateway.desk import TheDesk
 from services.gateway.language import translated as _
+from services.gateway.navigation import home_of
 from services.gateway.templates import pages
 from services.triage.errors import ProviderUnavailable
-from services.triage.person import Person
+from services.triage.person import Caller, Person
 
 router = APIRouter(include_in_schema=False)
 
@@ -24,8 +25,8 @@ Next = Annotated[str, Query(alias="next", max_length=512)]
 @router.get("/login")
 def show(request: Request, wanted: Next = "/") -> Response:
     """The form."""
-    if caller_of(request) is not None:
-        return RedirectResponse(local(wanted), status_code=303)
+    if (caller := caller_of(request)) is not None:
+        return RedirectResponse(landing(wanted, caller), status_code=303)
     return login_page(request, wanted)
 
 
@@ -52,7 +53,7 @@ def sign_in(
         return login_page(request, wanted, name=name, error=_("Name and key do not go together."), status=401)
     now = desk.clock()
     session = signing.sessions.begin(account, now=now)
-    answer = RedirectResponse(local(wanted), status_code=303)
+    answer = RedirectResponse(landing(wanted, account.who), status_code=303)
     signing.sessions.give(answer, session, request)
     outcomes.signed_in(signing.recorder, account.who.name, address_of(request), way="form")
     return answer
@@ -103,6 +104,12 @@ def login_page(request: Request, wanted: str, *, name: str = "", error: str = ""
 def sign_in_of(request: Request) -> SignIn | None:
     """How people sign in here; None: nobody has to."""
     return cast(SignIn | None, request.app.state.sign_in)
+
+
+def landing(wanted: str, who: Caller) -> str:
+    """Where one who has signed in is led: to what was asked for; not to the list, if it is not for them."""
+    path = local(wanted)
+    return home_of(who).path if path == "/" and isinstance(who, Person) else path
 
 
 def local(wanted: str) -> str:

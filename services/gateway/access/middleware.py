@@ -76,9 +76,9 @@ class Access:
                 await answer(scope, receive, send)
                 return
             found = None
-        refusal = None if public else _refusal(request, found)
         if found is not None:
-            put(scope, found.caller)
+            put(scope, found.caller)  # a refusal is a page, too: with its places, and the way out
+        refusal = None if public else _refusal(request, found)
         await (refusal or self.app)(scope, receive, send)
 
     def _renewing(self, sign_in: SignIn, found: Found, request: Request, send: Send) -> Send:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import RedirectResponse
 
 from services.gateway.access import outcomes
-from services.gateway.access.login import Next, local, login_page, sign_in_of
+from services.gateway.access.login import Next, landing, local, login_page, sign_in_of
 from services.gateway.access.provider_sign_in import Leaving, ProviderSignIn
 from services.gateway.access.sign_in import SignIn, address_of
 from services.gateway.audit.recorder import Recorder
@@ -88,7 +88,7 @@ def _arrived(
         )
     except ProviderUnavailable:
         return _failed(request, signing.recorder, provider, leaving.wanted, "provider_unavailable", _AWAY, status=503)
-    answer = RedirectResponse(local(leaving.wanted), status_code=303)
+    answer = RedirectResponse(landing(leaving.wanted, account.who), status_code=303)
     signing.sessions.give(answer, session, request)
     outcomes.signed_in(signing.recorder, account.who.name, address_of(request), way="oidc")
     return answer

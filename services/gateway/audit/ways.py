@@ -30,7 +30,7 @@ _WAYS: tuple[tuple[str, str, AuditType], ...] = (
     ("*", rf"{_WEB}/workitems/(?P<workitem>[0-9.]{{1,64}})(?:/.*)?", AuditType.WORKITEM),
     ("GET", r"/training/cases/(?P<case>[^/]+)", AuditType.TRAINING),
     ("GET", r"/training/dicomweb/studies/(?P<case>[0-9.]{1,64})(?:/.*)?", AuditType.TRAINING),
-    ("GET", r"/observatory/studies", AuditType.SEARCH),
+    ("GET", r"/observatory(?:/versions)?/studies", AuditType.SEARCH),
 )
 _COMPILED = tuple((method, re.compile(path), type_) for method, path, type_ in _WAYS)
 

@@ -76,9 +76,14 @@ def _matches_one(vr: str, value: str, key: str) -> bool:
 
 
 def _matches_by_group(name: Mapping[str, Any], key: str) -> bool:
-    """A key of several groups, of which an empty one matches all: each against its own (PS3.5 6.2.1.1)."""
-    groups = zip(("Alphabetic", "Ideographic", "Phonetic"), key.split("="), strict=False)
-    return all(_matches_one("PN", str(name.get(group, "")).rstrip("^ "), each) for group, each in groups if each)
+    """A key of several groups, of which an empty one matches all: each against its own (PS3.5 6.2.1.1).
+
+    No name has more than three.
+    """
+    told = key.split("=")
+    groups = zip(("Alphabetic", "Ideographic", "Phonetic"), told, strict=False)
+    found = ((str(name.get(group, "")).rstrip("^ "), each) for group, each in groups if each)
+    return len(told) <= 3 and all(_matches_one("PN", value, each) for value, each in found)
 
 
 def _in_range(vr: str, value: str, key: str) -> bool:

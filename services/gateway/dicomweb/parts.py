@@ -12,10 +12,24 @@ from fastapi.responses import StreamingResponse
 
 from services.gateway.dicomweb.negotiate import MULTIPART, Offer
 
+AT_ONCE_BYTES = 1 << 17
+"""Smaller pieces are sent together: between two, others have their turn, and each of them takes it for milliseconds."""
+
 
 def streamed(media_type: str, pieces: Iterator[bytes]) -> StreamingResponse:
     """One bare body."""
-    return StreamingResponse(chain([next(pieces, b"")], pieces), media_type=media_type)
+    together = _together(pieces)
+    return StreamingResponse(chain([next(together, b"")], together), media_type=media_type)
+
+
+def _together(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        if len(held) >= AT_ONCE_BYTES:
+            yield bytes(held)
+            held.clear()
+    yield bytes(held)
 
 
 def multipart(parts: Iterable[tuple[Offer, Iterable[bytes]]], *, media_type: str) -> StreamingResponse:

@@ -15,6 +15,11 @@ from services.gateway.tenant_paths import asked_for
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
+def is_uid(text: str) -> bool:
+    """Whether it may stand in a path for a UID."""
+    return _UID.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resource:
     """The UIDs of a path (PS3.18 10.1.1), None where it names none.
@@ -31,7 +36,7 @@ class Resource:
 def resource(request: Request) -> Resource:
     """Of a request. Raises ProblemError (400)."""
     names = {name: request.path_params[name] for name in ("study", "series", "instance") if name in request.path_params}
-    if not all(_UID.fullmatch(uid) for uid in names.values()):
+    if not all(is_uid(uid) for uid in names.values()):
         raise bad_request("invalid_uid", "A UID of the path is not made of digits and dots, at most 64.")
     return Resource(**names, tenant=asked_for(request))
 

@@ -12,7 +12,7 @@ from services.gateway.desk import Desk
 from services.gateway.dicomweb import attributes
 from services.gateway.dicomweb.bulk_data import PIXEL_PLACES, bulk_data
 from services.gateway.dicomweb.frames import frame_offers, read_frames
-from services.gateway.dicomweb.json_model import dicom_json, read_header
+from services.gateway.dicomweb.json_model import Seen, dicom_json, read_header
 from services.gateway.dicomweb.negotiate import (
     DICOM,
     DICOM_JSON,
@@ -30,6 +30,9 @@ from services.gateway.dicomweb.rendered import render, view
 from services.gateway.dicomweb.resource import bad_request, instances, resource, url, warnings
 from services.gateway.dicomweb.stored import CHUNK_BYTES, StoredFile, stored_file
 
+PREPARED_INSTANCES = 1000
+"""The metadata of more instances are streamed, and not kept."""
+
 _FRAME_LIST = re.compile(r"[1-9][0-9]{0,7}(?:,[1-9][0-9]{0,7})*")
 
 
@@ -45,7 +48,19 @@ def retrieve(request: Request, desk: Desk) -> Response:
 def metadata(request: Request, desk: Desk) -> Response:
     """The attributes of the instances, bulk data by URI (PS3.18 10.4.1.1). Raises ProblemError (400, 404, 406)."""
     media_type = require(request, DICOM_JSON, JSON)
-    return _warned(streamed(media_type, _json_array(request, _files(request, desk))), request, desk)
+    files = _files(request, desk)
+    if len(files) > PREPARED_INSTANCES:
+        return _warned(streamed(media_type, _json_array(request, files)), request, desk)
+    return _warned(Response(prepared_metadata(request, desk, files), media_type=media_type), request, desk)
+
+
+def prepared_metadata(request: Request, desk: Desk, files: Sequence[StoredFile]) -> bytes:
+    """Of instances of one study, as JSON: a file's never change, so what was made once is given again.
+
+    Raises ProblemError (406).
+    """
+    of = tuple((each.instance.digest, url(request, each.instance)) for each in files)
+    return desk.prepared.get((desk.stored_as, of), lambda: b"".join(_json_array(request, files)))
 
 
 def frames(request: Request, desk: Desk) -> Response:
@@ -124,10 +139,10 @@ def _dicom(stored: StoredFile, offer: Offer) -> Iterator[bytes]:
 
 
 def _json_array(request: Request, stored: Sequence[StoredFile]) -> Iterator[bytes]:
-    before = "["
+    before, seen = "[", Seen()
     for each in stored:
         with each.open() as file:
-            found = dicom_json(read_header(file), bulk_root=f"{url(request, each.instance)}/bulkdata/")
+            found = dicom_json(read_header(file), bulk_root=f"{url(request, each.instance)}/bulkdata/", seen=seen)
         found = dict(sorted((found | attributes.of_file(each.instance)).items()))
         yield (before + json.dumps(found, ensure_ascii=False, allow_nan=False)).encode("utf-8", "replace")
         before = ","

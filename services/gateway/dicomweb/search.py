@@ -38,7 +38,7 @@ def search(request: Request, desk: Desk, level: Level) -> Response:
     within = resource(request)
     query = parse(level, request.query_params.multi_items())
     found = islice(_Search(desk, query, within).matches(), query.offset, query.offset + query.limit + 1)
-    page = [match.answer(request, query, within) for match in islice(found, query.limit)]
+    page = [match.answer(request, query) for match in islice(found, query.limit)]
     has_more = query.limit > 0 and next(found, None) is not None
     return Response(
         json.dumps(page, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace"),
@@ -70,15 +70,10 @@ class _Match:
             self._in_file = self.search.read(one) if one is not None else {}
         return self._in_file
 
-    def answer(self, request: Request, query: Query, within: Resource) -> DicomJson:
+    def answer(self, request: Request, query: Query) -> DicomJson:
         """The attributes to return, by tag."""
         everything = {**self.in_file(), **self.known, **attributes.available(self._url(request, query.level))}
-        asked = {key.path[0] for key in query.keys} | query.include
-        return {
-            tag: everything[tag]
-            for tag in sorted(everything)
-            if tag in asked or attributes.is_returned(tag, query, within)
-        }
+        return {tag: everything[tag] for tag in sorted(everything) if self.search.is_wanted(tag)}
 
     def _url(self, request: Request, level: Level) -> str:
         if level is Level.STUDY or self.instance is None:
@@ -96,6 +91,11 @@ class _Search:
         self.query = query
         self._within = within
         self._headers = 0
+        self._asked = {key.path[0] for key in query.keys} | query.include
+
+    def is_wanted(self, tag: str) -> bool:
+        """Whether it is asked for, or returned without."""
+        return tag in self._asked or attributes.is_returned(tag, self.query, self._within)
 
     def matches(self) -> Iterator[_Match]:
         """All matches, always in the same order: studies by date, newest first, then by Series and Instance Number."""
@@ -110,7 +110,7 @@ class _Search:
             yield from (match for match in below if _fits(match, of_below))
 
     def read(self, one: StoredInstance) -> DicomJson:
-        """The header of a file."""
+        """What is wanted of the header of a file."""
         self._headers += 1
         if self._headers > HEADERS_LIMIT:
             raise ProblemError(
@@ -122,7 +122,7 @@ class _Search:
             )
         try:
             with stored_file(self.desk, one).open() as file:
-                return dicom_json(read_header(file))
+                return dicom_json(read_header(file), wanted=self.is_wanted)
         except ProblemError as error:
             # one bad file must not hide the others: what the store knows of it is answered
             log.warning("header_unread", code=error.problem.code)

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import Depends, Query
 
+from services.gateway.days import Day
 from services.gateway.desk import TheDesk
 from services.gateway.observatory.looking import LONGEST, Window, last_days
 from services.gateway.problems import ProblemError
@@ -44,9 +44,9 @@ def key_of(model: str, model_version: str) -> str:
 def chosen(
     desk: TheDesk,
     first: Annotated[
-        date | None, Query(alias="from", description="First day (UTC); default: 30 days that end yesterday.")
+        Day | None, Query(alias="from", description="First day (UTC); default: 30 days that end yesterday.")
     ] = None,
-    last: Annotated[date | None, Query(alias="to", description="Last day (UTC), inclusive.")] = None,
+    last: Annotated[Day | None, Query(alias="to", description="Last day (UTC), inclusive.")] = None,
     model: Annotated[
         str, Query(max_length=200, description="NAME@VERSION; default: the one that answered most in the window.")
     ] = "",

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from services.gateway.desk import Desk
-from services.gateway.observatory import api, pages
+from services.gateway.observatory import api, pages, versions
 from services.gateway.observatory.looking import Lately
 
 
@@ -12,3 +12,4 @@ def install_observatory(app: FastAPI, desk: Desk) -> None:
     app.state.lately = Lately(desk.store.observations, minimum=desk.settings.observatory_minimum)
     app.include_router(api.router)
     app.include_router(pages.router)
+    app.include_router(versions.router)

@@ -25,7 +25,6 @@ router = APIRouter(include_in_schema=False, dependencies=[observers])
 
 pages.env.filters.update(
     percent=words.percent,
-    decimal=words.decimal,
     significant=words.significant,
     p=words.p_words,
     feature_name=lambda feature: _(words.FEATURES[feature]),

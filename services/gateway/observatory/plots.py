@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
-from services.gateway.observatory.words import decimal, percent
+from services.gateway.language import decimal
+from services.gateway.observatory.words import percent
 from services.observatory.calibration import Bin
 from services.observatory.chart import FlagChart
 from services.observatory.drift import SIZABLE, Drift
@@ -181,7 +182,7 @@ def flag_rate(chart: FlagChart, up: str, down: str) -> Plot:
 
 def drift_bars(rows: Sequence[tuple[str, Drift]]) -> Plot:
     """The Population Stability Index of each feature; what sounds an alarm is told by its class and its sign."""
-    step, left = 26.0, 150.0
+    step, left = 26.0, 190.0  # a name of French needs it
     plot = Plot(height=step * len(rows) + 34)
     low = step * len(rows) + 8
     right = min(0.6, max([0.3, *(one.psi * 1.15 for _, one in rows)]))

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from math import floor, log10
 
 from babel import Locale
-from babel.numbers import format_decimal, format_percent
+from babel.numbers import format_percent
 
-from services.gateway.language import current_language, noted, translated
+from services.gateway.language import current_language, decimal, noted, translated
 from services.observatory.agreement import Measure
 from services.observatory.drift import Feature
 from services.observatory.figures import Alarm
@@ -143,11 +143,6 @@ def percent(value: float, digits: int = 1) -> str:
     locale = Locale.parse(current_language())
     usual = str(locale.percent_formats[None].pattern)
     return format_percent(value, usual.replace("0", "0." + "0" * digits) if digits else usual, locale=locale)
-
-
-def decimal(value: float, digits: int = 2) -> str:
-    """A number in the language of the page."""
-    return format_decimal(value, "#,##0" + ("." + "0" * digits if digits else ""), locale=current_language())
 
 
 def significant(value: float) -> str:

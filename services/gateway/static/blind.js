@@ -13,7 +13,8 @@ document.addEventListener("keydown", event => {
   event.preventDefault();
 });
 
-for (const each of forms) {
+// a case of training has no end of its time
+for (const each of forms.filter(one => one.dataset.until)) {
   const left = new Date(each.dataset.until) - Date.now();
   setTimeout(() => (each.querySelector(".over").hidden = false), Math.max(0, left));
 }

@@ -10,6 +10,7 @@ const SILENT_MS = 15000;      // then the server is taken for lost: it says ever
 const LONGEST_HOLD_MS = 10000; // so long a selected text may hold up new results unsaid
 const TIMEOUT_MS = 10000;
 
+const address = location.href; // what stands in the address bar may be the viewer's
 const stale = document.getElementById("stale");
 const told = new Map(); // id of a row -> its HTML as the server gave it last
 let refreshedAt = Date.now();
@@ -18,12 +19,14 @@ let newest = document.querySelector("[data-newest]")?.dataset.newest ?? null;
 let planned = null;
 let heldSince = null;
 let events = null;
+let isCovered = false; // by the viewer
 
+const isSeen = () => !document.hidden && !isCovered;
 const regions = (page) => [...page.querySelectorAll("[data-live], #live")];
 
 async function load() {
   const search = document.getElementById("live").dataset.search;
-  const answer = await fetch(location.href, {
+  const answer = await fetch(address, {
     method: search ? "POST" : "GET",
     body: search ? new URLSearchParams({ search }) : undefined,
     headers: { Accept: "text/html" },
@@ -117,7 +120,7 @@ function reassure() {
 
 async function refresh() {
   planned = null;
-  if (document.hidden) return;
+  if (!isSeen()) return;
   if (isSelecting()) {
     heldSince ??= Date.now();
     if (Date.now() - heldSince > LONGEST_HOLD_MS) warn(stale.dataset.held);
@@ -127,6 +130,7 @@ async function refresh() {
   heldSince = null;
   try {
     const page = await load();
+    if (!isSeen()) return;
     if (isSelecting()) return plan(APART_MS);
     take(page);
     refreshedAt = Date.now();
@@ -147,7 +151,7 @@ function plan(afterMs) {
 
 // Only a page that is seen listens: a browser has few connections to one server, and more pages than that may be open.
 function listen() {
-  if (!("EventSource" in window) || document.hidden || events) return;
+  if (!("EventSource" in window) || !isSeen() || events) return;
   events = new EventSource("/events");
   events.addEventListener("newest", (event) => {
     heardAt = Date.now();
@@ -173,7 +177,7 @@ function hush() {
 }
 
 function keepWatch() {
-  if (!document.hidden && Date.now() - heardAt > SILENT_MS) {
+  if (isSeen() && Date.now() - heardAt > SILENT_MS) {
     document.documentElement.dataset.live = "off";
     if (Date.now() - refreshedAt > POLL_MS) plan(0);
   }
@@ -183,10 +187,16 @@ function keepWatch() {
 for (const row of document.querySelectorAll("#live tbody tr[id]")) told.set(row.id, row.outerHTML);
 listen();
 setTimeout(keepWatch, POLL_MS);
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) return hush();
+function wakeOrRest() {
+  if (!isSeen()) return hush();
   listen();
   plan(0);
+}
+
+document.addEventListener("visibilitychange", wakeOrRest);
+addEventListener("vigie:covered", (event) => {
+  isCovered = event.detail;
+  wakeOrRest();
 });
 addEventListener("pagehide", hush);
 addEventListener("pageshow", listen);

@@ -21,7 +21,7 @@ function say(words) {
 function choose(one, { focus = true } = {}) {
   if (!one) return;
   for (const each of targets()) each.toggleAttribute("data-chosen", each === one);
-  if (chosen !== one.id && focus) say(`${texts.chosen}: ${one.querySelector("h4").textContent.trim()}`);
+  if (chosen !== one.id && focus) say(`${texts.chosen}${texts.colon} ${wordsOf(one.querySelector("h4"))}`);
   chosen = one.id;
   if (focus) one.focus();
 }
@@ -87,13 +87,22 @@ async function submit(event) {
     await refresh({ force: true });
     // what was pressed may be gone
     if (document.activeElement === document.body) target()?.focus({ preventScroll: true });
-    say(`${event.submitter.value === "undo" ? texts.undone : texts.saved}: ${nameOf(form)}`);
+    say(outcome(form, event.submitter.value.split(":")[0]));
   }
   delete form.dataset.busy;
 }
 
-function nameOf(form) {
-  return form.closest(".target")?.querySelector("h4").textContent.trim() ?? form.closest("details").querySelector("summary").textContent.trim();
+// What was saved, and about what: "Saved: Rejected, Lesion 1".
+function outcome(form, answer) {
+  const about = form.closest(".target");
+  const name = about ? wordsOf(about.querySelector("h4")) : "";
+  if (answer === "undo") return `${texts.undone}${texts.colon} ${name}`;
+  return `${texts.saved}${texts.colon} ${[JSON.parse(texts.answers)[answer], name].filter(Boolean).join(", ")}`;
+}
+
+// Without the keys that stand in it.
+function wordsOf(element) {
+  return [...element.childNodes].filter(one => one.nodeName !== "KBD").map(one => one.textContent).join("").trim();
 }
 
 function openPanel() {

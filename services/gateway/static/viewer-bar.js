@@ -35,6 +35,8 @@ class VerdictBar {
     this.onLeave = event => this.unsent.length && event.preventDefault();
     window.addEventListener('keydown', this.onKey, true);
     window.addEventListener('beforeunload', this.onLeave);
+    // what a page's own leaving asks by itself, the work list asks of a viewer that it shows
+    window.vigieMayLeave = () => this.unsent.length === 0 || confirm(this.texts.leave);
     const unlessHidden = () => (document.hidden && this.unsent.length === 0 ? null : this.ask());
     this.timers = [setInterval(() => this.follow(), LOOK_MS), setInterval(unlessHidden, ASK_MS)];
     this.ask();
@@ -91,7 +93,7 @@ class VerdictBar {
       if (one.refused) this.say(`${this.texts.unusable} (${one.refused})`, true);
       else this.saved.unshift(...one.marks.map(mark => ({ ...mark, object: one.sop_instance_uid, modality: one.modality })));
     }
-    if (this.saved.length) this.say(`${this.texts.saved_object}: ${markWords(this.saved[0])}. ${this.texts.use_it}`);
+    if (this.saved.length) this.say(`${this.texts.saved_object}${this.texts.colon} ${markWords(this.saved[0])}. ${this.texts.use_it}`);
   }
 
   async call(path, body) {
@@ -126,13 +128,13 @@ class VerdictBar {
     while (this.unsent.length) {
       const { path, body, name } = this.unsent[0];
       const error = await this.call(path, body).then(() => null, one => one);
-      if (error && !error.refused) return this.say(`${this.texts.unsent}: ${this.unsent.length} (${error.message})`, true);
+      if (error && !error.refused) return this.say(`${this.texts.unsent}${this.texts.colon} ${this.unsent.length} (${error.message})`, true);
       this.unsent.shift();
-      if (error) this.say(`${this.texts.refused}: ${name}. ${error.message}`, true);
+      if (error) this.say(`${this.texts.refused}${this.texts.colon} ${name}. ${error.message}`, true);
       else {
         // what is said to be given can be undone at once
         this.state = await this.call('verdicts').catch(() => this.state);
-        this.say(`${this.texts.answers[body.answer] ?? this.texts.done}: ${name}`);
+        this.say(`${this.texts.answers[body.answer] ?? this.texts.done}${this.texts.colon} ${name}`);
       }
     }
   }
@@ -179,7 +181,7 @@ class VerdictBar {
     const last = this.standing(true).at(-1) ?? this.state?.verdicts.find(one => one.verdict_id === this.added && one.stands);
     if (key === 'j' || key === 'k') this.step(key === 'j' ? 1 : -1);
     else if (key === '0') [this.lesion] = [0, this.show()];
-    else if (key === 'q') location.assign('/');
+    else if (key === 'q') leave();
     else if (!this.question) this.say(this.texts.nothing, true);
     else if (key === 'a') this.give('accept');
     else if (key === 'n') this.give('not_my_question');
@@ -193,7 +195,7 @@ class VerdictBar {
   async finish() {
     this.unsent.push({ path: 'verdicts/finished', body: {}, name: this.texts.finished });
     await this.sendAll();
-    if (this.unsent.length === 0) location.assign('/');
+    if (this.unsent.length === 0) leave();
   }
 
   open(key) {
@@ -247,7 +249,7 @@ class VerdictBar {
     const { question, target, texts } = this;
     const all = question?.lesions ?? [];
     // no score: the segment's label has it, with what it means
-    const where = target ? `${target.label} (${all.indexOf(target) + 1}/${all.length}) ${target.long_axis_mm.toFixed(1)} mm` : question ? texts.study : texts.nothing_asked;
+    const where = target ? `${target.label} (${all.indexOf(target) + 1}/${all.length}) ${decimal(target.long_axis_mm, 1)} mm` : question ? texts.study : texts.nothing_asked;
     const stands = this.standing(false).map(one => this.verdictWords(one));
     const keys = texts.keys.map(([key, words]) => button(words, () => this.act(key), { key }));
     const shown = JSON.stringify([where, stands]);
@@ -260,13 +262,22 @@ class VerdictBar {
 
   verdictWords(one) {
     const reason = one.reason ? ` (${this.texts.reasons[one.reason]})` : '';
-    return `${one.mine ? this.texts.you : one.reader}: ${this.texts.answers[one.answer] ?? one.answer}${reason}`;
+    return `${one.mine ? this.texts.you : one.reader}${this.texts.colon} ${this.texts.answers[one.answer] ?? one.answer}${reason}`;
   }
 }
 
+function leave() {
+  if (parent === window) location.assign('/');
+  else parent.history.back(); // to the work list that shows it
+}
+
 function markWords(mark) {
-  const size = [mark.long_axis_mm && `${mark.long_axis_mm.toFixed(1)} mm`, mark.volume_ml && `${mark.volume_ml.toFixed(2)} mL`];
+  const size = [mark.long_axis_mm && `${decimal(mark.long_axis_mm, 1)} mm`, mark.volume_ml && `${decimal(mark.volume_ml, 2)} mL`];
   return [mark.label, ...size].filter(Boolean).join(' ');
+}
+
+function decimal(value, digits) {
+  return value.toLocaleString(window.vigieTexts.language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
 function field(label, max) {

@@ -5,6 +5,39 @@ window.browserImportFunction = name => import(name);
 // What of it is shown, for the verdict bar (viewer-bar.js, in the same file).
 const vigieResult = { segmentationId: null };
 
+// Looks again and again until something is found; for two minutes.
+const until = (found, then, orElse = () => {}, giveUpAt = Date.now() + 120000) => {
+  const got = found();
+  if (got) then(got);
+  else if (Date.now() < giveUpAt) setTimeout(() => until(found, then, orElse, giveUpAt), 150);
+  else orElse();
+};
+
+// Started behind the work list, OHIF waits for the study that it shall open (viewer-frame.js).
+const waiting = {
+  id: 'vigie.waiting',
+  preRegistration({ commandsManager }) {
+    if (location.pathname !== '/ohif/waiting') return;
+    const isStarted = () => document.getElementById('root')?.hasChildNodes();
+    until(isStarted, () => {
+      window.vigieOpen = address => {
+        const { pathname, search } = new URL(address);
+        askEarly(new URLSearchParams(search));
+        commandsManager.run('navigateHistory', { to: pathname.replace('/ohif', '') + search, options: { replace: true } });
+      };
+    });
+  },
+};
+
+// Has the browser ask for what OHIF will, while it still asks what series there are. Of a page of its own, the server does.
+const askEarly = asked => {
+  const study = `/dicomweb/studies/${asked.get('StudyInstanceUIDs')}`;
+  for (const series of [asked.get('initialSeriesInstanceUID'), asked.get('seg')].filter(Boolean)) {
+    const href = `${study}/series/${series}/metadata`;
+    document.head.append(Object.assign(document.createElement('link'), { rel: 'preload', as: 'fetch', crossOrigin: 'anonymous', href }));
+  }
+};
+
 // Opens a result: shows the analysed series, and once it is drawn, lays the segmentation over it, as a double-click on its
 // thumbnail would, and goes to a lesion. (Never by initialSeriesInstanceUID of the segmentation: OHIF then can leave the image
 // at its first slice while overlay and slice number go on.)
@@ -17,18 +50,12 @@ const openResult = {
     const {
       cornerstoneViewportService, displaySetService, hangingProtocolService, panelService, segmentationService, viewportGridService,
     } = servicesManager.services;
-    const giveUpAt = Date.now() + 120000;
 
     const drawn = id => {
       const viewport = id && cornerstoneViewportService.getCornerstoneViewport(id);
       return Boolean(viewport && viewport.viewportStatus === 'rendered' && viewport.getImageData());
     };
-    const until = (found, then) => {
-      const got = found();
-      if (got) return then(got);
-      if (Date.now() < giveUpAt) setTimeout(() => until(found, then), 150);
-      else document.documentElement.dataset.vigieResult = 'not shown';
-    };
+    const giveUp = () => (document.documentElement.dataset.vigieResult = 'not shown');
 
     document.documentElement.dataset.vigieResult = 'loading';
     until(
@@ -50,9 +77,11 @@ const openResult = {
             const panel = panelService.getPanels('right').find(one => one.id.includes('egmentation'));
             if (panel) panelService.activatePanel(panel.id, true);
             document.documentElement.dataset.vigieResult = 'shown';
-          }
+          },
+          giveUp
         );
-      }
+      },
+      giveUp
     );
   },
 };
@@ -107,10 +136,11 @@ const readReports = {
 window.config = {
   name: 'vigie',
   routerBasename: '/ohif',
-  extensions: [openResult, readReports, vigieBar],
+  extensions: [waiting, openResult, readReports, vigieBar],
   modes: [],
   customizationService: [{ 'ohif.tours': { $set: [] }, 'ohif.hotkeyBindings': { $apply: moved } }],
   showStudyList: false,
+  showPatientInfo: 'visible', // whose images these are is never folded away
   showLoadingIndicator: true,
   showCPUFallbackMessage: true,
   showWarningMessageForCrossOrigin: true,

@@ -4,6 +4,7 @@
 const OVER_MS = 5000;   // so long a second key takes a study over
 const CHORD_MS = 1500;  // so long a g waits for what comes after it
 const TOAST_MS = 8000;
+const SLIP_MS = 700;    // so long a second tap is not meant for the study that came under the key
 
 const list = document.getElementById("live");
 const help = document.getElementById("help");
@@ -15,6 +16,7 @@ let chosen = null;      // uid of the selected study
 let position = 0;       // where it stood
 let chord = 0;
 let over = null;
+let landedAt = 0;       // when the selection went to another study by itself
 let undo = null;
 let toastTimer = null;
 
@@ -24,6 +26,8 @@ const nameOf = (row) => row.querySelector("a.open").textContent.trim();
 
 function mark(row) {
   for (const each of rows()) each.classList.toggle("selected", each === row);
+  // of viewer-frame.js, which only who may see images has
+  if (row && row.dataset.uid !== chosen) window.prepareView?.(row.dataset.view);
   chosen = row?.dataset.uid ?? null;
   if (row) position = rows().indexOf(row);
 }
@@ -51,7 +55,8 @@ function say(text, { onUndo = null } = {}) {
   toastTimer = setTimeout(() => { toast.hidden = true; undo = null; }, TOAST_MS);
 }
 
-async function act(uid, action, seen, { onUndo = null } = {}) {
+async function act(uid, action, seen, { onUndo = null, said = null } = {}) {
+  const row = rowOf(uid), name = row ? `${nameOf(row)}${list.dataset.colon} ` : "";
   const words = { take: "taken", release: "released", read: "read", reopen: "reopened" };
   try {
     const answer = await fetch(`/studies/${uid}/reading`, {
@@ -60,7 +65,7 @@ async function act(uid, action, seen, { onUndo = null } = {}) {
       headers: { Accept: "application/json" },
       redirect: "manual",
     });
-    if (answer.type === "opaqueredirect" || answer.ok) say(list.dataset[words[action]], { onUndo });
+    if (answer.type === "opaqueredirect" || answer.ok) say(said ?? name + list.dataset[words[action]], { onUndo });
     else say((await answer.json()).detail);
   } catch {
     say(list.dataset.failed);
@@ -79,12 +84,17 @@ function isTheirs(row, key) {
   return true;
 }
 
+// Nobody can take a study for a colleague: whose it was is told instead.
+function giveBack(uid, holder) {
+  return act(uid, "release", "", { said: holder ? list.dataset.nobodys.replace("{name}", holder) : null });
+}
+
 function takeOrRelease(row) {
   const { uid, reading, holder } = row.dataset;
   if (reading === "read") return say(list.dataset.ofRead.replace("{name}", holder));
   if (reading === "taken" && "mine" in row.dataset) return act(uid, "release", holder);
   if (isTheirs(row, "t")) return;
-  return act(uid, "take", holder, { onUndo: () => act(uid, "release", "") });
+  return act(uid, "take", holder, { onUndo: () => giveBack(uid, holder) });
 }
 
 function readOrReopen(row) {
@@ -95,7 +105,7 @@ function readOrReopen(row) {
 }
 
 const onRow = {
-  v: (row) => { if (row.dataset.view) location.href = row.dataset.view; else row.querySelector("a.open").click(); },
+  v: (row) => { if (row.dataset.view) openViewer(row.dataset.view); else row.querySelector("a.open").click(); },
   t: (row) => { if (row.querySelector("form.act")) takeOrRelease(row); },
   r: (row) => { if (row.querySelector("form.act")) readOrReopen(row); },
   Enter: (row) => row.querySelector("a.open").click(),
@@ -119,7 +129,8 @@ function isTyping(target) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (!areKeysOn || help.open || event.ctrlKey || event.altKey || event.metaKey) return;
+  // isCovered, of refresh.js: what is behind the viewer must not be answered to by mistake
+  if (!areKeysOn || isCovered || help.open || event.ctrlKey || event.altKey || event.metaKey) return;
   if (isTyping(event.target)) {
     if (event.key === "Escape") event.target.blur();
     return;
@@ -131,7 +142,12 @@ document.addEventListener("keydown", (event) => {
   // on a link or a button Enter is its own
   if (event.key === "Enter" && event.target.closest("a, button, summary")) return;
   const row = chosen && rowOf(chosen);
-  if (row && event.key in onRow) { event.preventDefault(); return onRow[event.key](row); }
+  if (row && event.key in onRow) {
+    event.preventDefault();
+    // a key held down, or tapped twice, must not answer for the next study
+    if (/^[rt]$/.test(event.key) && (event.repeat || Date.now() - landedAt < SLIP_MS)) return;
+    return onRow[event.key](row);
+  }
   if (event.key in anywhere) { event.preventDefault(); anywhere[event.key](); }
 });
 
@@ -145,11 +161,14 @@ list.addEventListener("submit", (event) => {
   if (!row) return;
   event.preventDefault();
   const action = event.submitter.value, seen = row.dataset.holder, { uid } = row.dataset;
-  const back = { take: "release", read: "reopen" }[action];
-  act(uid, action, seen, { onUndo: back ? () => act(uid, back, "") : null });
+  const onUndo = { take: () => giveBack(uid, seen), read: () => act(uid, "reopen", "") }[action] ?? null;
+  act(uid, action, seen, { onUndo });
 });
 
 toast.querySelector("button").addEventListener("click", () => anywhere.z());
+
+// back from the viewer
+addEventListener("vigie:covered", (event) => { if (!event.detail) select(rowOf(chosen)); });
 
 // A picture that cannot be made leaves its place, with its words.
 list.addEventListener("error", (event) => {
@@ -163,6 +182,7 @@ addEventListener("vigie:refreshed", (event) => {
     else {
       // what was selected has left the list: the study that took its place is next
       const next = rows()[Math.min(position, rows().length - 1)];
+      landedAt = Date.now();
       if (document.activeElement === document.body) select(next); else mark(next);
     }
   }

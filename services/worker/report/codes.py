@@ -4,12 +4,31 @@ from pydicom.sr.coding import Code
 
 from services.triage import concepts
 from services.triage.finding import Outcome
+from services.triage.lesion import Lesion as FoundLesion
 from services.triage.model import Code as ModelCode
+from services.triage.model import Model
 
 
 def of_model(code: ModelCode) -> Code:
     """A code of a model's metadata, or of `triage.concepts`."""
     return Code(code.value, code.scheme, code.meaning)
+
+
+def category_of(lesion: FoundLesion, model: Model) -> Code:
+    """Segmented Property Category: of the lesion's class, or that of every lesion (CID 7150)."""
+    told = model.class_of(lesion.class_value)
+    return of_model(told.category) if told and told.category else ABNORMAL_STRUCTURE
+
+
+def type_of(lesion: FoundLesion, model: Model) -> Code:
+    """Segmented Property Type and Finding: of the lesion's class, or that of every lesion (CID 7159)."""
+    told = model.class_of(lesion.class_value)
+    return of_model(told.type) if told and told.type else LESION
+
+
+def site_of(lesion: FoundLesion, model: Model) -> Code:
+    """Finding Site and Anatomic Region: the organ that the lesion lies in, or the model's region."""
+    return of_model(model.region_of(lesion.organ))
 
 
 ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
@@ -24,6 +43,8 @@ LONG_AXIS = of_model(concepts.LONG_AXIS)
 SHORT_AXIS = of_model(concepts.SHORT_AXIS)
 ATTENUATION = Code("112031", "DCM", "Attenuation Coefficient")
 MEAN = Code("373098007", "SCT", "Mean")
+MINIMUM = Code("255605001", "SCT", "Minimum")
+MAXIMUM = Code("56851009", "SCT", "Maximum")
 CERTAINTY = of_model(concepts.CERTAINTY)
 MM = of_model(concepts.MM)
 MM3 = of_model(concepts.MM3)

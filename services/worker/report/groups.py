@@ -1,5 +1,7 @@
 """The measurement groups of a report: TID 1411 per lesion, or one TID 1501 for the exam where there is none."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from highdicom.seg import Segmentation
 from highdicom.sr import (
@@ -25,6 +27,7 @@ from pydicom.uid import generate_uid
 from services.triage.finding import Finding
 from services.triage.lesion import Lesion
 from services.triage.model import Model
+from services.triage.uncertainty import Spread
 from services.triage.volume import SliceSource, Volume
 from services.worker.report import codes
 
@@ -50,7 +53,7 @@ def exam_group(finding: Finding, model: Model) -> MeasurementsAndQualitativeEval
         finding_type=codes.LESION if looked else codes.UNDETERMINED,
         finding_sites=[FindingSite(codes.of_model(model.anatomic_region))],
         algorithm_id=_algorithm(model),
-        measurements=[_certainty(finding.score, model)] if finding.score is not None else None,
+        measurements=_certainty(finding.score, _spread_of(finding), model) if finding.score is not None else None,
         qualitative_evaluations=[QualitativeEvaluation(codes.LESION, codes.ABSENT)] if looked else None,
     )
 
@@ -60,8 +63,8 @@ def line_groups(finding: Finding, model: Model, volume: Volume) -> list[Measurem
     return [
         MeasurementsAndQualitativeEvaluations(
             tracking_identifier=TrackingIdentifier(uid=lesion.tracking_uid, identifier=lesion.label),
-            finding_type=codes.LESION,
-            finding_sites=[FindingSite(codes.of_model(model.anatomic_region))],
+            finding_type=codes.type_of(lesion, model),
+            finding_sites=[FindingSite(codes.site_of(lesion, model))],
             measurements=_measurements(lesion, model, volume, line=_long_axis_line(lesion, volume)),
         )
         for lesion in finding.lesions
@@ -76,8 +79,8 @@ def _lesion_group(
     source_series.ConceptNameCodeSequence = [CodedConcept.from_code(codes.SOURCE_SERIES)]
     group = VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=lesion.tracking_uid, identifier=lesion.label),
-        finding_type=codes.LESION,
-        finding_sites=[FindingSite(codes.of_model(model.anatomic_region))],
+        finding_type=codes.type_of(lesion, model),
+        finding_sites=[FindingSite(codes.site_of(lesion, model))],
         referenced_segment=ReferencedSegment(
             sop_class_uid=seg.SOPClassUID,
             sop_instance_uid=seg.SOPInstanceUID,
@@ -102,12 +105,27 @@ def _measurements(
         measurements.append(
             _measurement(codes.ATTENUATION, lesion.mean_intensity, codes.HOUNSFIELD, model, derivation=codes.MEAN)
         )
-    return [*measurements, _certainty(lesion.score, model)]
+    return [*measurements, *_certainty(lesion.score, lesion.spread, model)]
 
 
-def _certainty(score: float, model: Model) -> Measurement:
-    """The algorithm's own score in percent: no probability (docs/decisions)."""
-    return _measurement(codes.CERTAINTY, score * 100, codes.PERCENT, model)
+def _spread_of(finding: Finding) -> Spread | None:
+    return finding.uncertainty.spread if finding.uncertainty else None
+
+
+def _certainty(score: float, spread: Spread | None, model: Model) -> list[Measurement]:
+    """The algorithm's own score in percent: no probability (docs/decisions); then its least and greatest over the runs.
+
+    These, and not their standard deviation: whoever looks past the modifier still reads a score of this lesion.
+    """
+    told = [_measurement(codes.CERTAINTY, score * 100, codes.PERCENT, model)]
+    if spread is not None:
+        parameters = (f"uncertainty flips, {spread.runs} runs",)
+        ends = ((codes.MINIMUM, spread.lowest), (codes.MAXIMUM, spread.highest))
+        told += [
+            _measurement(codes.CERTAINTY, end * 100, codes.PERCENT, model, derivation=derivation, parameters=parameters)
+            for derivation, end in ends
+        ]
+    return told
 
 
 def _measurement(
@@ -118,6 +136,7 @@ def _measurement(
     *,
     derivation: Code | None = None,
     line: CoordinatesForMeasurement | None = None,
+    parameters: Sequence[str] = (),
 ) -> Measurement:
     return Measurement(
         name=name,
@@ -125,7 +144,7 @@ def _measurement(
         unit=unit,
         derivation=derivation,
         referenced_coordinates=[line] if line is not None else None,
-        algorithm_id=_algorithm(model),
+        algorithm_id=_algorithm(model, parameters),
     )
 
 
@@ -143,8 +162,9 @@ def _long_axis_line(lesion: Lesion, volume: Volume) -> CoordinatesForMeasurement
     )
 
 
-def _algorithm(model: Model) -> AlgorithmIdentification:
-    return AlgorithmIdentification(name=model.identity.name, version=model.identity.version)
+def _algorithm(model: Model, parameters: Sequence[str] = ()) -> AlgorithmIdentification:
+    identity = model.identity
+    return AlgorithmIdentification(name=identity.name, version=identity.version, parameters=list(parameters) or None)
 
 
 def _key_image(source: SliceSource) -> ImageContentItem:

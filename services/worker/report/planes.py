@@ -56,6 +56,21 @@ class Planes:
         return [_reference(sop_class_uid, uid) for uid, sop_class_uid in classes.items()]
 
 
+def referenced_series(headers: Iterable[Dataset]) -> list[Dataset]:
+    """Items of a Referenced Series Sequence (PS3.3 C.12.2.1), one for each series of the headers."""
+    found: dict[str, list[Dataset]] = {}
+    for header in headers:
+        reference = _reference(header.SOPClassUID, header.SOPInstanceUID)
+        found.setdefault(header.SeriesInstanceUID, []).append(reference)
+    items = []
+    for uid, references in found.items():
+        item = Dataset()
+        item.SeriesInstanceUID = uid
+        item.ReferencedInstanceSequence = references
+        items.append(item)
+    return items
+
+
 def planes_of(volume: Volume, indices: Sequence[int], headers: Sequence[Dataset]) -> Planes:
     """Stand-ins for those slices of a volume; the first carries patient and study. At least one index.
 

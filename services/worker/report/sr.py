@@ -28,6 +28,7 @@ from services import __version__
 from services.backends.image_header import as_ct_image, identity_of
 from services.triage.completeness import OWN_MANUFACTURER
 from services.triage.finding import Finding, Flag
+from services.triage.inference import Inference
 from services.triage.job import SeriesRefusal
 from services.triage.model import Model
 from services.triage.volume import Volume
@@ -52,7 +53,7 @@ class _Report(Comprehensive3DSR):
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What reports are about. headers: of the images looked at, or of any of the study; predecessors: see `write`."""
+    """What reports are about. headers: of the images looked at, or of any of the study; all others: see `write`."""
 
     finding: Finding
     model: Model
@@ -60,6 +61,8 @@ class Subject:
     refused_series: Sequence[SeriesRefusal]
     predecessors: Sequence[Dataset]
     now: datetime
+    further_headers: Sequence[Dataset] = ()
+    inference: Inference | None = None
 
 
 def write_sr(subject: Subject, *, volume: Volume | None, seg: Segmentation | None) -> Comprehensive3DSR:
@@ -69,6 +72,7 @@ def write_sr(subject: Subject, *, volume: Volume | None, seg: Segmentation | Non
     1501), for who takes no Segmentation: PixelMed's reading of TID 1500 does not allow both in one document.
     """
     finding, model = subject.finding, subject.model
+    algorithm = _algorithm(model, subject.inference)
     groups: Sequence[Group]
     if volume is None or not finding.lesions:
         groups = [exam_group(finding, model)]
@@ -76,7 +80,7 @@ def write_sr(subject: Subject, *, volume: Volume | None, seg: Segmentation | Non
         groups = line_groups(finding, model, volume)
     else:
         groups = lesion_groups(finding, model, volume, seg)
-    images = [identity_of(subject.headers[0]), *subject.headers[1:]]
+    images = [identity_of(subject.headers[0]), *subject.headers[1:], *subject.further_headers]
     report = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=observer(model)),
         procedure_reported=codes.procedure(images[0].Modality),
@@ -86,7 +90,7 @@ def write_sr(subject: Subject, *, volume: Volume | None, seg: Segmentation | Non
     # What highdicom's tree lacks: a slim library, the algorithm (TID 4019), and evaluations of the whole exam.
     root = report[0].ContentSequence
     measurements = root[-1]
-    measurements.ContentSequence = ContentSequence([*_algorithm(model), *measurements.ContentSequence])
+    measurements.ContentSequence = ContentSequence([*algorithm, *measurements.ContentSequence])
     root.insert(len(root) - 1, image_library(images))
     words = comment(finding, model, subject.refused_series, replaces=bool(subject.predecessors))
     root.append(_evaluations(_answers(finding), words))
@@ -134,11 +138,14 @@ def _evaluations(answers: Sequence[Answer], comment_text: str) -> ContainerConte
     return container
 
 
-def _algorithm(model: Model) -> AlgorithmIdentification:
+def _algorithm(model: Model, inference: Inference | None) -> AlgorithmIdentification:
+    parameters = [f"weights SHA-256 {model.identity.weights_sha256}", f"Vigie {__version__}"]
+    if inference is not None:
+        parameters.append(f"inference {inference}")
     return AlgorithmIdentification(
         name=model.identity.name,
         version=model.identity.version,
-        parameters=[f"weights SHA-256 {model.identity.weights_sha256}", f"Vigie {__version__}"],
+        parameters=parameters,
         family=codes.ARTIFICIAL_INTELLIGENCE,
         manufacturer=OWN_MANUFACTURER,
     )

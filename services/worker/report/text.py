@@ -7,7 +7,14 @@ from services.triage.finding import Finding, Outcome, two_digits
 from services.triage.job import SeriesRefusal
 from services.triage.lesion import Lesion
 from services.triage.model import Model
-from services.triage.wording import NOT_A_DEVICE, lesions_text, outcome_text, reason_text
+from services.triage.wording import (
+    NOT_A_DEVICE,
+    cautions_text,
+    lesions_text,
+    outcome_text,
+    reason_text,
+    uncertainty_text,
+)
 
 REPLACES = "This report replaces an earlier one of the same study, which it names as its predecessor."
 REISSUED = (
@@ -46,6 +53,8 @@ def comment(finding: Finding, model: Model, refused_series: Sequence[SeriesRefus
     lines = [outcome_text(finding)]
     if finding.reason is not None:
         lines.append(reason_text("Reason", finding.reason))
+    lines.extend(cautions_text(finding))
+    lines.extend(uncertainty_text(finding))
     lines.extend(reason_text(f"Series {refusal.series_instance_uid}", refusal.reason) for refusal in refused_series)
     if replaces:
         lines.append(REPLACES)

@@ -11,6 +11,7 @@ from pydicom import Dataset
 from services.backends.freezing import freeze
 from services.backends.image_header import name_patient
 from services.triage.finding import Finding
+from services.triage.inference import Inference
 from services.triage.job import SeriesRefusal
 from services.triage.model import Model
 from services.triage.result import ObjectKind, ResultObject
@@ -31,9 +32,11 @@ def write_report(
     headers: Sequence[Dataset],
     volume: Volume | None,
     label_map: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | None,
+    further_headers: Sequence[Dataset] = (),
     refused_series: Sequence[SeriesRefusal] = (),
     predecessors: Sequence[Dataset] = (),
     now: datetime,
+    inference: Inference | None = None,
     segmentations: Sequence[ObjectKind | None] = (ObjectKind.SEG,),
     fallbacks: Collection[ObjectKind] = (),
 ) -> tuple[ResultObject, ...]:
@@ -43,18 +46,21 @@ def write_report(
     Segmentation. Last come the fallbacks that are asked for: presentation states, key images, key objects.
 
     headers: data sets without pixels of the analysed series in the volume's slice order (one for a multi-frame
-    source), or of the study's images when none was analysed; at least one. label_map: value n is lesion n of the
-    finding, and no other values. predecessors: reports of an earlier result that this one replaces. All UIDs
-    but those of the lesions are fresh.
+    source), or of the study's images when none was analysed; at least one. further_headers: of the other
+    series that the model looked at. label_map: value n is lesion n of the
+    finding, and no other values. predecessors: reports of an earlier result that this one replaces. inference: None
+    where no network has looked. All UIDs but those of the lesions are fresh.
     Raises ValueError when lesions come without volume or label map.
     """
     subject = Subject(
         finding=finding,
         model=model,
         headers=headers,
+        further_headers=further_headers,
         refused_series=refused_series,
         predecessors=predecessors,
         now=now,
+        inference=inference,
     )
     documents: list[Dataset] = []
     if not finding.lesions:
@@ -85,6 +91,8 @@ def _segmented(form: ObjectKind | None, marked: Marked, subject: Subject) -> Ite
             label_map=marked.label_map,
             now=marked.now,
             form=form,
+            further_headers=subject.further_headers,
+            inference=subject.inference,
         )
         yield seg
     if form is not ObjectKind.LABELMAP:

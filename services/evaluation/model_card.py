@@ -1,0 +1,102 @@
+"""A calibration into a bundle: its triage metadata, and a part of its model card (docs/README.md) with a diagram."""
+
+import base64
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from services.backends.inference.bundle_files import METADATA, TRIAGE
+from services.evaluation.calibrate import Fitted, Reliability
+from services.evaluation.report import as_png, empty_plot, estimate_words
+from services.triage.calibration import Method, Temperature
+
+CARD = Path("docs") / "README.md"
+NAMES = {Method.ISOTONIC: "isotonic regression", Method.TEMPERATURE: "temperature scaling"}
+BEGIN, END = "<!-- calibration -->", "<!-- /calibration -->"
+
+
+def write_evidence(folder: Path, fitted: Fitted) -> tuple[Path, Path]:
+    """calibration.json and calibration.png: what was fitted, and how well it holds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    as_json, picture = folder / "calibration.json", folder / "calibration.png"
+    as_json.write_text(json.dumps(asdict(fitted), indent=1) + "\n", encoding="utf-8")
+    picture.write_bytes(base64.b64decode(_diagram(fitted).partition(",")[2]))
+    return as_json, picture
+
+
+def write_into(bundle: Path, fitted: Fitted, *, calibrated: bool) -> None:
+    """The `calibration` and `calibrated` keys, the evidence in docs, and its part of the model card."""
+    beside = bundle / TRIAGE
+    path = beside if beside.is_file() else bundle / METADATA
+    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    triage = told if path == beside else told["triage"]
+    triage["calibration"] = asdict(fitted.calibration)
+    triage["calibrated"] = calibrated
+    write_evidence(bundle / CARD.parent, fitted)
+    card = bundle / CARD
+    before = card.read_text(encoding="utf-8") if card.is_file() else f"# {bundle.name}\n"
+    text = f"{BEGIN}\n{card_text(fitted, calibrated=calibrated)}\n{END}"
+    part = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    told_before = part.search(before)
+    card.write_text(part.sub(lambda _: text, before) if told_before else f"{before.rstrip()}\n\n{text}\n", "utf-8")
+    # last: from here on the pipeline goes by it
+    path.write_text(json.dumps(told, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def card_text(fitted: Fitted, *, calibrated: bool) -> str:
+    """For the model card."""
+    studies = fitted.calibration.studies
+    what = "A probability that a candidate is a lesion" if calibrated else "A score, not calibrated on patients"
+    return f"""\
+## Calibration
+
+{what}: {_method(fitted)} on {fitted.candidates} candidates of {studies} studies with reference masks. 'After' is out
+of fold: each study by a calibration of the others. Intervals are 95 %, by a bootstrap over studies.{_choice(fitted)}
+
+| | before | after |
+| --- | --- | --- |
+| expected calibration error, 10 bins of equal counts | {_words(fitted.before)[0]} | {_words(fitted.after)[0]} |
+| Brier score | {_words(fitted.before)[1]} | {_words(fitted.after)[1]} |
+
+![reliability diagram](calibration.png)"""
+
+
+def _method(fitted: Fitted) -> str:
+    told = fitted.calibration
+    return (
+        f"temperature scaling (T = {told.temperature:.3g})" if isinstance(told, Temperature) else NAMES[fitted.method]
+    )
+
+
+def _choice(fitted: Fitted) -> str:
+    if len(fitted.brier) < 2:
+        return ""
+    told = ", ".join(f"{brier:.4f} by {NAMES[method]}" for method, brier in fitted.brier.items())
+    return f" Chosen for the\nlower Brier score out of fold: {told}; of the better of two it is a little too good."
+
+
+def _words(told: Reliability) -> tuple[str, str]:
+    return estimate_words(told.error, 3), estimate_words(told.brier, 3)
+
+
+def _diagram(fitted: Fitted) -> str:
+    figure, axes = empty_plot()
+    axes.plot([0, 1], [0, 1], ":", color="grey")
+    for told, label, mark in ((fitted.before, "before", "s"), (fitted.after, "after, out of fold", "o")):
+        shown = [(one.said, one.observed.value or 0.0, one.observed) for one in told.bins]
+        axes.errorbar(
+            [x for x, _, _ in shown],
+            [y for _, y, _ in shown],
+            yerr=[
+                [max(0.0, y - (one.lower or 0.0)) for _, y, one in shown],
+                [max(0.0, (one.upper or 0.0) - y) for _, y, one in shown],
+            ],
+            fmt=f"{mark}-",
+            capsize=2,
+            label=label,
+        )
+    axes.set(xlabel="said of a candidate", ylabel="share that is a lesion", xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.legend(loc="upper left")
+    return as_png(figure)

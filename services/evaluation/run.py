@@ -1,0 +1,114 @@
+"""Every study that has a reference goes through the model as in service; what cannot be judged is told and left out."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from services.backends.store.result_traits import age_years
+from services.evaluation.compare import StudyRecord, compare
+from services.evaluation.references import NIFTI, NONE, Reference, read_reference, references
+from services.triage.errors import AnalysisFailed, NotAnalysed, Reason
+from services.triage.expectation import judge
+from services.triage.model import Model
+from services.triage.ports import Segmenter
+from services.triage.study import Instance, by_series
+from services.worker.lesions import find_candidates
+from services.worker.load import load_volume
+from services.worker.measure import observe
+from services.worker.offline import Scan, scan
+
+AGE_BANDS = (18, 40, 65)
+THICKNESS_BANDS_MM = (1.5, 3.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Criteria:
+    """How is judged. structures: pattern of the names of segments and regions of interest that are lesions.
+
+    tolerance_mm: of the normalised surface distance. unexpected_too: also what `expects` would have refused.
+    """
+
+    structures: str = "*"
+    tolerance_mm: float = 2.0
+    unexpected_too: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """A study that is in no figure, and why."""
+
+    study_instance_uid: str
+    reason: Reason
+
+
+def judged(
+    paths: Sequence[Path],
+    model: Model,
+    segmenter: Segmenter,
+    criteria: Criteria,
+    *,
+    progress: Callable[[str], None],
+) -> Iterator[StudyRecord | LeftOut]:
+    """One record for each series with a reference, as soon as it is there."""
+    found = scan(paths, lambda count: progress(f"reading files: {count}"))
+    niftis = [path for path, _ in found.rejected if path.name.endswith(NIFTI) or path.name == NONE]
+    for number, (uid, instances) in enumerate(found.studies.items(), start=1):
+        series = by_series(tuple(instances.values()))
+        told = list(references(series, found.path_of, niftis, modality=model.modality))
+        if not told:
+            text = f"no reference belongs to any {model.modality} series of the study"
+            yield LeftOut(study_instance_uid=uid, reason=Reason(code="no_reference", text=text))
+        for reference in told:
+            progress(f"study {number} of {len(found.studies)}")
+            try:
+                yield _judge(uid, reference, found, model, segmenter, criteria)
+            except (NotAnalysed, AnalysisFailed) as refusal:
+                yield LeftOut(study_instance_uid=uid, reason=refusal.reason)
+
+
+def _judge(
+    uid: str, reference: Reference, found: Scan, model: Model, segmenter: Segmenter, criteria: Criteria
+) -> StudyRecord:
+    instances = reference.series.instances
+    volume = load_volume([found.path_of[one.digest] for one in instances])
+    truth = read_reference(reference, volume, structures=criteria.structures)
+    try:
+        cautions = judge(model.expects, observe(volume, reference.series.header), model_name=model.identity.name)
+        codes = tuple(one.code for one in cautions)
+    except NotAnalysed as refusal:
+        if not criteria.unexpected_too:
+            raise
+        codes = (refusal.reason.code,)
+    began = time.perf_counter()
+    candidates = find_candidates(segmenter.segment(volume, model), volume, model)
+    seconds = time.perf_counter() - began
+    comparison = compare(candidates, truth, volume, detect=model.thresholds.detect, tolerance_mm=criteria.tolerance_mm)
+    return StudyRecord(
+        study_instance_uid=uid,
+        series_instance_uid=reference.series.series_instance_uid,
+        groups=_groups(instances[0], volume.spacing_mm[0]),
+        cautions=codes,
+        seconds=seconds,
+        **{name: getattr(comparison, name) for name in asdict(comparison)},
+    )
+
+
+def _groups(image: Instance, slice_spacing_mm: float) -> dict[str, str]:
+    header, study = image.header, image.study
+    age = age_years(study.patient_age, study.patient_birth_date, study.study_date)
+    return {
+        "sex": study.patient_sex.strip() or "not told",
+        "age": "not told" if age is None else _band(age, AGE_BANDS, "years"),
+        "manufacturer": header.manufacturer.strip() or "not told",
+        "kernel": header.convolution_kernel.strip() or "not told",
+        "slice thickness": _band(header.slice_thickness_mm or slice_spacing_mm, THICKNESS_BANDS_MM, "mm"),
+    }
+
+
+def _band(value: float, edges: Sequence[float], unit: str) -> str:
+    low = max((edge for edge in edges if value >= edge), default=None)
+    high = min((edge for edge in edges if value < edge), default=None)
+    if low is None:
+        return f"under {high:g} {unit}"
+    return f"{low:g} {unit} and more" if high is None else f"{low:g} to {high:g} {unit}"

@@ -1,0 +1,307 @@
+"""Code in bundles: hostile configs that MONAI's parser does run are refused before it sees them; the zoo's pass."""
+
+import inspect
+import json
+import multiprocessing
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from monai.bundle import ComponentLocator, ConfigParser
+
+from services.backends.inference import runner
+from services.backends.inference.bundle_code import components, names, outside_of
+from services.backends.inference.catalogue import Catalogue
+from services.backends.inference.embedded import EmbeddedSegmenter
+from services.settings import REPOSITORY
+from services.triage.errors import ModelRefused
+from tests.backends.test_runner import ARGMAX, a_bundle, a_volume
+
+Config = dict[str, Any]
+KEY = "a + [1][open('{m}', 'w')"
+SUBCLASS = "[c for c in ().__class__.__base__.__subclasses__() if c.__name__ == '_wrap_close'][0]"
+TARGET = "subprocess.getoutput"
+
+HOSTILE: dict[str, tuple[Config, str]] = {
+    "a target outside MONAI": ({"x": {"_target_": TARGET, "cmd": "touch {m}"}}, "x: _target_ 'subprocess.getoutput'"),
+    "a function of MONAI that starts processes": (
+        {"x": {"_target_": "run_cmd", "cmd_list": ["touch", "{m}"]}},
+        "x: _target_ 'run_cmd'",
+    ),
+    "a target through a module of MONAI": (
+        {"x": {"_target_": "monai.data.utils.os.system", "command": "touch {m}"}},
+        "x: _target_ 'monai.data.utils.os",
+    ),
+    "a target by reference": ({"name": TARGET, "x": {"_target_": "@name", "cmd": "touch {m}"}}, "x: _target_ '@name'"),
+    "a target that is put together": ({"x": {"_target_": "$'os.sys' + 'tem'", "command": "touch {m}"}}, "x: _target_ "),
+    "a target in a key that reaches into another section": (
+        {"x": {"_target_": "torch.nn.Identity"}, "x#_target_": "os.system", "x#command": "touch {m}"},
+        "the key 'x#_target_'",
+    ),
+    "a reader that MONAI looks up by its name": (
+        {"x": {"_target_": "LoadImaged", "keys": "image", "reader": TARGET, "cmd": "touch {m}"}},
+        "x: the argument reader",
+    ),
+    "a reader that a partial loader is given later": (
+        {
+            "l": {"_target_": "LoadImaged", "_mode_": "callable"},
+            "x": "$@l(['image'], '" + TARGET + "', cmd='touch {m}')",
+        },
+        "l: _mode_ 'callable' of LoadImaged",
+    ),
+    "deep in a list": (
+        {
+            "x": {
+                "_target_": "Compose",
+                "transforms": [{"_target_": "Identity"}, {"_target_": "os.system", "command": "touch {m}"}],
+            }
+        },
+        "x#transforms#1: _target_ 'os.system'",
+    ),
+    "whether it is disabled": (
+        {"x": {"_target_": "Identity", "_disabled_": "$__import__('os').system('touch {m}')"}},
+        "x#_disabled_: the attribute '.system'",
+    ),
+    "what it requires": (
+        {"x": {"_target_": "Identity", "_requires_": ["$__import__('os').system('touch {m}')"]}},
+        "x#_requires_#0: ",
+    ),
+    "an import in an expression": ({"x": "$__import__('os').system('touch {m}')"}, "x: the attribute '.system'"),
+    "an import statement": (
+        {"imports": ["$from os import system"], "x": "$system('touch {m}')"},
+        "imports#0: an import of 'os.system'",
+    ),
+    "an import as something else": (
+        {"imports": ["$import glob", "$import os as glob"], "x": "$glob.system('touch {m}')"},
+        "something else",
+    ),
+    "a module in a module of torch": (
+        {"x": "$torch.serialization.os.system('touch {m}')"},
+        "x: the name 'torch.serial",
+    ),
+    "what any object knows of Python": (
+        {"x": f"${SUBCLASS}.__init__.__globals__['system']('touch {{m}}')"},
+        "x: the attribute '.__",
+    ),
+    "a name that a loop hides": ({"x": "$[open for open in [1]] and open('{m}', 'w')"}, "x: the name 'open'"),
+    "an assignment": ({"x": "$(f := open)('{m}', 'w')"}, "x: the construct NamedExpr"),
+    "a name in letters of another script": ({"x": "$\uff4f\uff50\uff45\uff4e('{m}', 'w')"}, "x: the name 'open'"),
+    "a lambda of a transform": (
+        {"l": {"_target_": "Lambda", "func": "$lambda i: numpy.f2py.os.system('touch {m}')"}, "x": "$@l(1)"},
+        "l#func: the name 'numpy.f2py.os.system'",
+    ),
+    "a function by way of another": (
+        {"imports": ["$import functools"], "x": "$functools.partial(torch.serialization.os.system, 'touch {m}')()"},
+        "x: the name",
+    ),
+    "a key that a relative reference puts into an expression": (
+        {"a": 1, KEY: {"x": "$@#c]", "c": 1}},
+        "below a key that is not a word",
+    ),
+    "a pickle": ({"x": "$torch.load('{p}', weights_only=False)"}, "x: the argument 'weights_only'"),
+    "a pickle, later": ({"x": "$(lambda f: f('{p}', weights_only=False))(torch.load)"}, "x: "),
+    "a module by way of its import statement": (
+        {"m": ["$import os"], "x": "$@m#0.replace('{o}', '{m}')"},
+        "x: a reference to the import statements, '@m::0'",
+    ),
+    "a module by way of the list of imports": (
+        {"m": ["$import os"], "x": "$@m[0].replace('{o}', '{m}')"},
+        "x: a reference to the import statements, '@m'",
+    ),
+    "a module by way of a macro": (
+        {"m": ["$import os"], "o": "%m#0", "x": "$@o.replace('{o}', '{m}')"},
+        "o: a reference to the import statements, '%m::0'",
+    ),
+    "a module by way of a relative reference": (
+        {"y": {"i": "$import os", "x": "$@#i.replace('{o}', '{m}')"}, "x": "@y#x"},
+        "y#x: a reference to the import statements, '@::i'",
+    ),
+    "a file that a macro reads": ({"x": "%{f}::x"}, "reads a file that is not in the bundle"),
+}
+
+
+class Payload:
+    """A pickle that makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self._marker = marker
+
+    def __reduce__(self) -> tuple[Callable[[str, int], object], tuple[str, int]]:
+        return Path.touch, (self._marker,)  # type: ignore[return-value]
+
+
+def hostile(case: str, folder: Path) -> tuple[Path, Path]:
+    """The config, and the file that it makes when it runs."""
+    marker, pickled, other = folder / "marker", folder / "evil.pt", folder / "evil.json"
+    folder.mkdir()
+    pickled.write_bytes(pickle.dumps(Payload(marker), protocol=2))
+    other.write_text(json.dumps({"x": {"_target_": TARGET, "cmd": f"touch {marker}"}}))
+    text = json.dumps(HOSTILE[case][0]).replace("{m}", str(marker)).replace("{p}", str(pickled))
+    config = folder / "inference.json"
+    (folder / "other").touch()
+    config.write_text(text.replace("{f}", str(other)).replace("{o}", str(folder / "other")))
+    return config, marker
+
+
+def parsed_by_monai(configs: list[str]) -> None:
+    """Nothing but MONAI's parser, asked for one section of each config."""
+    for path in configs:
+        parser = ConfigParser()
+        parser.read_config(path)
+        with suppress(Exception):
+            parser.get_parsed_content("x" if "x" in parser else f"{list(parser.config)[-1]}::x")
+
+
+def test_monais_parser_runs_every_hostile_config(tmp_path: Path) -> None:
+    """Else the test below would refuse what does no harm."""
+    made = {case: hostile(case, tmp_path / str(number)) for number, case in enumerate(HOSTILE)}
+    configs = [str(config) for config, _ in made.values()]
+    # forked: MONAI is imported already, and what the configs do is not done to this process
+    process = multiprocessing.get_context("fork").Process(target=parsed_by_monai, args=(configs,))
+    process.start()
+    process.join(100)
+    assert process.exitcode == 0
+    harmless = [case for case, (_, marker) in made.items() if not marker.exists()]
+    assert harmless == []
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_config_is_refused_and_told_where_it_is(case: str, tmp_path: Path) -> None:
+    config, marker = hostile(case, tmp_path / "case")
+    assert any(HOSTILE[case][1] in str(found) for found in outside_of(config)), outside_of(config)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        ("$'{0.__class__}'.format(@a)", "attribute '.format'"),
+        ("$[0 for torch.backends.cudnn.enabled in [0]]", "a loop over anything but names"),
+        ("$setattr(torch, 'load', 1)", "'setattr'"),
+        ("$getattr(torch, 'h' + 'ub')", "name 'getattr'"),
+        ("$torch.hub.load('a/b', 'c')", "name 'torch.hub.load'"),
+        ("$torch.jit.load('a')", "name 'torch.jit.load'"),
+        ("$numpy.load('a', allow_pickle=True)", "argument 'allow_pickle'"),
+        ("$numpy.zeros(1).tofile('a')", "attribute '.tofile'"),
+        ("$torch.utils.cpp_extension.load(name='a', sources=[])", "name 'torch.utils.cpp_extension.load'"),
+        ("$monai.bundle.download('a')", "name 'monai.bundle.download'"),
+        ("$monai.apps.download_url('a')", "name 'monai.apps.download_url'"),
+        ("$monai.transforms.LoadImage('os.system')", "in an expression"),
+        ("$@a.eval('1')", "'.eval' with arguments"),
+        ("$dict(**{'reader': 1})", "arguments by '**'"),
+        ("$torch", "name 'torch'"),
+        ("$pd.read_csv('http://x/?' + str(@a)).t2", "pandas.read_csv"),
+        ("$lambda i: pd.read_csv('/a/' + str(i))", "pandas.read_csv"),
+        ("$pd.read_pickle('/a')", "name 'pandas.read_pickle'"),
+        ("$import subprocess", "an import of 'subprocess'"),
+        ("$from torch import os", "an import of 'torch.os'"),
+        ("$lambda: (yield)", "the construct Yield"),
+        ("$" + "(" * 2000 + ")" * 2000, "no expression of Python"),
+        ("$1" + "+1" * 3000, "more than 5000 characters"),
+    ],
+)
+def test_an_expression_outside_the_allow_list_is_refused(expression: str, told: str, tmp_path: Path) -> None:
+    config = tmp_path / "inference.json"
+    config.write_text(json.dumps({"imports": ["$import pandas as pd"], "a": "b", "x": expression}))
+    (found,) = outside_of(config)
+    assert found.where == "x"
+    assert told in found.what
+
+
+def test_a_file_of_the_bundle_that_a_macro_reads_is_held_against_the_list(tmp_path: Path) -> None:
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    (configs / "inference.json").write_text(json.dumps({"x": "%nets.json#good", "y": "%../other.json#x"}))
+    (configs / "nets.json").write_text(json.dumps({"good": {"_target_": "UNet"}}))
+    told = [str(found) for found in outside_of(configs / "inference.json")]
+    assert told == ["y: the macro '%../other.json#x' reads a file that is not in the bundle"]
+    (configs / "nets.json").write_text(json.dumps({"good": {"_target_": "UNet"}, "bad": {"_target_": "os.system"}}))
+    told = [str(found) for found in outside_of(configs / "inference.json")]
+    assert "configs/nets.json#bad: _target_ 'os.system'" in told
+
+
+def test_the_metadata_is_held_against_the_list_too(tmp_path: Path) -> None:
+    """MONAI's own run has it in its config, where an import statement holds for all expressions."""
+    (tmp_path / "inference.json").write_text(json.dumps({"x": "$sorted('touch a')"}))
+    (tmp_path / "metadata.json").write_text(json.dumps({"a": "$from os import system as sorted"}))
+    (found,) = outside_of(tmp_path / "inference.json")
+    assert str(found) == "_meta_#a: an import of 'os.system'"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [*a]",
+        "\n".join(["l0: &l0 [1, 1]", *(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 12))]),
+        "a: !!python/object/apply:os.system ['touch x']",
+        "[" * 1200,
+        "- a list",
+        "a: \x00",
+    ],
+)
+def test_a_file_that_is_no_config_or_too_much_of_one_is_refused(text: str, tmp_path: Path) -> None:
+    config = tmp_path / "inference.yaml"
+    config.write_text(text)
+    (found,) = outside_of(config)
+    assert found.where == "inference.yaml"
+
+
+def test_our_own_bundle_needs_no_trust() -> None:
+    assert outside_of(REPOSITORY / "models" / "ct_lung_lesion" / "configs" / "inference.json") == ()
+
+
+@pytest.mark.data
+def test_the_zoos_bundles_need_no_trust(test_data: Path) -> None:
+    configs = sorted((test_data / "bundles").rglob("inference.*"))
+    assert {str(path): outside_of(path) for path in configs} == {str(path): () for path in configs}
+    assert len(configs) == 7
+
+
+def test_the_check_needs_neither_monai_nor_torch() -> None:
+    program = (
+        "import sys; from services.backends.inference.registration import require_allowed\n"
+        "assert not {'monai', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=REPOSITORY, timeout=60)
+
+
+def test_monais_parser_never_sees_a_config_that_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = a_bundle(tmp_path / "models" / "tiny", [ARGMAX], 2)
+    path = bundle / "configs" / "inference.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "x": "$open('y', 'w')"}))
+    monkeypatch.setattr(runner, "ConfigParser", None)
+    catalogue = Catalogue(bundle.parent)
+    with pytest.raises(ModelRefused, match=r"x: the name 'open'\. take it out, or trust") as caught:
+        EmbeddedSegmenter(catalogue, threads=1).segment(a_volume(), catalogue.get("tiny"))
+    assert caught.value.reason.code == "needs_trust"
+
+
+def test_the_table_of_monais_classes_is_that_of_the_monai_that_is_installed() -> None:
+    """A class that moved, or a second one under the same bare name, is looked at by a person before it is let in."""
+    locator = ComponentLocator()
+    locator.get_component_module_name("UNet")
+    assert locator._components_table is not None
+    for module, classes in components.COMPONENTS.items():
+        for name in classes:
+            found = getattr(import_module(module), name, None)
+            assert inspect.isclass(found), f"{module}.{name}"
+            assert found.__module__ == module
+    for name in components.NAMES:
+        others = [one for one in locator._components_table[name] if name not in components.COMPONENTS.get(one, ())]
+        assert others == [], f"MONAI knows another {name}"
+
+
+def test_no_name_of_the_allow_list_is_a_module() -> None:
+    for dotted in (names.FUNCTIONS - components.PATHS) | names.ENUMS:
+        first, *rest = dotted.split(".")
+        found: object = import_module(first)
+        for word in rest:
+            found = getattr(found, word)
+        assert not isinstance(found, ModuleType), dotted

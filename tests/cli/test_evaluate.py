@@ -1,0 +1,105 @@
+"""`vigie models evaluate` and `calibrate` as their user runs them, on small studies with references."""
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from services.cli import app
+from services.evaluation.references import NONE
+from services.worker.load import load_volume
+from tests.support.bundle import bright_spot_bundle
+from tests.support.ct import ct_series, write_series
+
+SHAPE = (8, 24, 24)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """Three studies: a spot that is a lesion, a spot that is none, and one that nobody says anything of."""
+    bright_spot_bundle(tmp_path / "models", expects={"extent_mm": {"caution": [100, None]}})
+    for name, spots, truth in (("lesion", 1, 1), ("false", 1, 0), ("unknown", 1, None)):
+        a_study(tmp_path / "studies" / name, spots, truth, PatientSex="F", Manufacturer="ACME")
+    return tmp_path
+
+
+def a_study(folder: Path, spots: int, truth: int | None, level: int = 500, **attributes: object) -> None:
+    """Spots of 4 x 4 x 4 voxels along a row; the first `truth` of them are lesions, None: no reference."""
+    voxels, mask = np.full(SHAPE, -900), np.zeros(SHAPE, dtype=np.uint8)
+    for number in range(spots):
+        place = (slice(2, 6), slice(2, 6), slice(1 + 6 * number, 5 + 6 * number))
+        voxels[place] = level
+        mask[place] = number < (truth or 0)
+    paths = write_series(ct_series(voxels, **attributes), folder)
+    if truth:
+        affine = np.diag([-1.0, -1, 1, 1]) @ load_volume(paths).affine
+        nibabel.save(nibabel.Nifti1Image(mask, affine), folder / "reference.nii.gz")
+    elif truth == 0:
+        (folder / NONE).touch()
+
+
+def vigie(site: Path, *arguments: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, ["models", *arguments, "--models", str(site / "models")])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_a_report_tells_what_was_found_and_what_was_left_out(site: Path) -> None:
+    code, stdout, stderr = vigie(site, "evaluate", str(site / "studies"), "--output", str(site / "out"))
+    assert code == 3
+    assert "2 series judged, 1 studies left out" in stderr
+    html, told = (Path(line) for line in stdout.split())
+    document = json.loads(told.read_text())
+    overall = document["summary"]["overall"]
+    assert (overall["studies"], overall["with_lesion"], overall["lesions"]) == (2, 1, 1)
+    assert (overall["sensitivity"]["count"], overall["dice"]["value"]) == (1, 0.5)
+    assert overall["false_per_study"]["value"] == 0.5
+    assert document["summary"]["groups"]["manufacturer"]["ACME"]["studies"] == 2
+    assert [one["reason"]["code"] for one in document["left_out"]] == ["no_reference"]
+    assert {tuple(one["cautions"]) for one in document["studies"]} == {("unexpected_extent_mm",)}
+    page = html.read_text()
+    assert page.count("data:image/png;base64,") == 3
+    assert "100 % (21 to 100), 1 of 1" in page
+    assert "no reference belongs to any CT series" in page
+
+
+def test_what_a_model_would_refuse_is_left_out_unless_asked_for(site: Path) -> None:
+    bright_spot_bundle(site / "strict", expects={"extent_mm": {"refuse": [100, None]}})
+    (site / "strict").rename(site / "models" / "x")
+    (site / "models" / "x" / "bright_spot").rename(site / "models" / "strict")
+    asked = ("evaluate", str(site / "studies"), "--output", str(site / "out"), "--model", "strict")
+    assert vigie(site, *asked)[0] == 1
+    code, _, stderr = vigie(site, *asked, "--unexpected-too")
+    assert (code, "2 series judged" in stderr) == (3, True)
+
+
+def test_a_calibration_on_few_studies_leaves_the_bundle_as_it_is(site: Path) -> None:
+    """Also where somebody says that they are patients; and a map that is asked for all the same makes no claim."""
+    for number in range(10):
+        truth = number % 4
+        a_study(site / "studies" / f"n{number}", 3, truth, level=(320, 340, 380, 500)[truth])
+    metadata = site / "models" / "bright_spot" / "configs" / "metadata.json"
+    before = metadata.read_text()
+    asked = ("calibrate", "bright_spot", str(site / "studies"), "--output", str(site / "out"))
+    code, stdout, stderr = vigie(site, *asked, "--of-patients")
+    assert code == 3
+    assert "the bundle stays as it is: 12 studies, 200 are needed" in " ".join(stderr.split())
+    assert "A score, not calibrated on patients: isotonic regression on 32 candidates of 12 studies" in stdout
+    assert metadata.read_text() == before
+    assert {one.name for one in (site / "out").iterdir()} == {"calibration.json", "calibration.png"}
+
+    assert vigie(site, *asked, "--of-patients", "--although-not-calibrated")[0] == 0
+    triage = json.loads(metadata.read_text())["triage"]
+    assert (triage["calibrated"], triage["calibration"]["studies"]) == (False, 12)
+    raw = json.loads((site / "out" / "calibration.json").read_text())["before"]
+    # again, on raw scores, not on those that the map has made
+    _, stdout, _ = vigie(site, *asked, "--method", "temperature", "--although-not-calibrated")
+    told = json.loads((site / "out" / "calibration.json").read_text())
+    assert told["before"] == raw
+    assert f"temperature scaling (T = {told['calibration']['temperature']:.3g}) on 32 candidates" in stdout
+    assert list(told["brier"]) == [told["method"]] == ["temperature"]
+    assert json.loads(metadata.read_text())["triage"]["calibration"] == told["calibration"]
+    assert vigie(site, *asked, "--method", "platt")[0] == 2
