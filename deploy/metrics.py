@@ -40,6 +40,7 @@ LABELS = {
     "in_time": "2",
     "kind": "3: flag_rate, drift, disparity",
     "le": "the bucket's bound, fixed",
+    "listener": "3: dicom, http, hl7",
     "measure": "fixed, told in observatory.md",
     "method": "the HTTP methods, `other` for the rest",
     "model": "the models of VIGIE_MODELS, and those that were taken out since",

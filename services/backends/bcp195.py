@@ -15,6 +15,7 @@ from services.triage.errors import CertificatesRefused
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
 _CRL_WORD = b"X509 CRL"
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----\r?\n.+?-----END X509 CRL-----", re.DOTALL)
+_FOR_EVER = datetime.max.replace(tzinfo=UTC)
 _WAY_OUT = "put the authority's newest one there, or take it out of the file: revoked certificates are then accepted"
 
 
@@ -36,6 +37,19 @@ def trust(context: ssl.SSLContext, ca: Path) -> None:
     if lists:
         _in_time(lists, ca, now=datetime.now(UTC))
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+
+
+def revocation_until(ca: Path) -> datetime | None:
+    """When the first authority in this file will be without a list in force (its newest nextUpdate, RFC 5280 5.1.2.5).
+
+    None: nobody's list comes to an end, or there are none. Raises OSError, CertificatesRefused.
+    """
+    until: dict[x509.Name, datetime] = {}
+    for each in _revocation_lists(ca):
+        end = each.next_update_utc or _FOR_EVER
+        until[each.issuer] = max(end, until.get(each.issuer, end))
+    first = min(until.values(), default=_FOR_EVER)
+    return None if first == _FOR_EVER else first
 
 
 def _revocation_lists(ca: Path) -> list[x509.CertificateRevocationList]:

@@ -11,17 +11,23 @@ from services.triage.retention import RetentionReport
 
 
 class RetentionCollector(Collector):
-    """Reads one row at each scrape."""
+    """Reads one row at each scrape. is_on: whether the settings have anything deleted."""
 
-    def __init__(self, retaining: Retaining) -> None:
+    def __init__(self, retaining: Retaining, *, is_on: bool) -> None:
         self.retaining = retaining
+        self.is_on = is_on
 
     def describe(self) -> list[Metric]:
         """Nothing: else the registry would ask the store when it is built."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """What was deleted ever; and what is kept, once a pass was made. Nothing while the store is away."""
+        """Whether it is on; and from the store, unless it is away, what was deleted ever and what is kept."""
+        yield GaugeMetricFamily(
+            "vigie_retention_switched_on",
+            "1 where VIGIE_RETENTION_DAYS or another of its settings has something deleted. Then passes must be made.",
+            value=int(self.is_on),
+        )
         try:
             report, ever = self.retaining.report()
         except StoreUnavailable:
@@ -73,6 +79,7 @@ def _kept(report: RetentionReport) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "vigie_retention_timestamp_seconds",
-        "When the last pass of retention ended. Older than two intervals: look for retention_postponed in the log.",
+        "When the last pass of retention ended; absent until then. Older than two intervals: look for "
+        "retention_postponed in the log.",
         value=report.finished_at.timestamp(),
     )

@@ -35,6 +35,7 @@ class ServiceLevelCollector(Collector):
 
     def __init__(self, store: SqlStudyStore, settings: Settings, clock: Callable[[], datetime]) -> None:
         self._store = store
+        self._scrubs = settings.scrub_files_per_s > 0
         self._target = timedelta(seconds=settings.flag_target_s)
         self._clock = clock
 
@@ -43,7 +44,12 @@ class ServiceLevelCollector(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All families; none while the store is away."""
+        """All families; while the store is away only whether it is searched."""
+        yield GaugeMetricFamily(
+            "vigie_scrub_switched_on",
+            "1 where VIGIE_SCRUB_FILES_PER_S has kept files looked for. At 0 nobody would notice that one is lost.",
+            value=int(self._scrubs),
+        )
         try:
             flags = self._store.flags_in_time(tuple(WINDOWS.values()), target=self._target, now=self._clock())
             scrubbed = self._store.scrub.state()

@@ -149,3 +149,15 @@ def test_two_applications_do_not_share_a_registry(ward: Ward, tmp_path: Path) ->
     other = Ward(other_folder)
     assert scrape(ward.client())[0]["vigie_studies", (("state", "receiving"),)] == 1
     assert scrape(other.client())[0]["vigie_studies", (("state", "receiving"),)] == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "retention", "scrub"), [({}, 0, 1), ({"retention_days": "14", "scrub_files_per_s": "0"}, 1, 0)]
+)
+def test_what_is_to_be_done_from_time_to_time_is_told_before_it_was_ever_done(
+    ward: Ward, settings: dict[str, str], retention: int, scrub: int
+) -> None:
+    samples, _ = scrape(ward.client(**settings))
+    assert samples["vigie_retention_switched_on", ()] == retention
+    assert samples["vigie_scrub_switched_on", ()] == scrub
+    assert ("vigie_retention_timestamp_seconds", ()) not in samples

@@ -36,6 +36,7 @@ from services.triage.retention import KEEP_EVERYTHING
 from services.triage.study import VersionKey
 from services.triage.switch import ModelScope
 from tests.helm.conftest import Render, profile
+from tests.support.certificates import Authority
 from tests.support.house import House, chest_with_ball
 from tests.support.peers import free_port
 from tests.support.worklist import MODEL, Ward, found
@@ -113,7 +114,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     scrubbing = Scrubbing(ward.store, ward.files, files_per_s=20, stop=threading.Event())
     for minutes in range(2):
         scrubbing.turn(ward.now + timedelta(minutes=minutes))
-    client = ward.client()
+    client = ward.client(**speaking_tls(tmp_path_factory.mktemp("tls")))
     client.get("/healthz")
     told = [client.get("/metrics").text, work_and_deliver(tmp_path_factory.mktemp("house"))]
     names: dict[str, set[str]] = {}
@@ -121,6 +122,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
         if series := re.match(r"([a-z_]+)(?:\{(.*?)\})? ", line):
             names.setdefault(series[1], set()).update(re.findall(r'(\w+)="', series[2] or ""))
     return names
+
+
+def speaking_tls(folder: Path) -> dict[str, str]:
+    """Settings of a DICOM listener by TLS, whose clients' authority has a list of revoked certificates."""
+    authority = Authority(folder / "authority")
+    ours, ca = authority.certificate("door.example"), folder / "clients.pem"
+    ca.write_bytes(authority.ca.read_bytes() + authority.revocation_list())
+    files = {"dicom_tls_certificate": ours.certificate, "dicom_tls_key": ours.key, "dicom_tls_ca": ca}
+    return {"dicom_tls": "127.0.0.1:2762", **{name: str(path) for name, path in files.items()}}
 
 
 def work_and_deliver(folder: Path) -> str:

@@ -25,8 +25,8 @@ def promtool(*words: object) -> str:
     return done.stdout
 
 
-def fires(rules: Path, at: str, series: dict[str, str], alerts: dict[str, bool]) -> None:
-    """At this time after the beginning, with these series (a value each minute), these alerts sound or do not."""
+def fires(rules: Path, at: str, series: dict[str, str], alerts: dict[str, bool], *, step: str = "1m") -> None:
+    """At this time after the beginning, with these series (a value each step), these alerts sound or do not."""
     inputs = [{"series": name, "values": values} for name, values in series.items()]
     expressions = [
         {
@@ -37,8 +37,8 @@ def fires(rules: Path, at: str, series: dict[str, str], alerts: dict[str, bool])
         for alert, sounds in alerts.items()
     ]
     file = rules.with_name("test.yaml")
-    test = {"interval": "1m", "input_series": inputs, "promql_expr_test": expressions}
-    file.write_text(yaml.safe_dump({"rule_files": [rules.name], "evaluation_interval": "1m", "tests": [test]}))
+    test = {"interval": step, "input_series": inputs, "promql_expr_test": expressions}
+    file.write_text(yaml.safe_dump({"rule_files": [rules.name], "evaluation_interval": step, "tests": [test]}))
     promtool("test", "rules", file)
 
 
@@ -132,3 +132,55 @@ def test_callers_that_are_refused_again_and_again_sound_and_a_few_attempts_do_no
     fires(rules, "32m", scan, {alert: True})
     fires(rules, "100m", scan, {alert: False})
     fires(rules, "60m", refused(too_many="0+100x120", quota="0+100x120"), {alert: False})
+
+
+@pytest.mark.parametrize(
+    ("alert", "of", "hours", "step"),
+    [("VigieRetentionStands", "retention", 4, 5), ("VigieScrubStale", "scrub", 7 * 24, 60)],
+)
+def test_what_is_switched_on_and_not_done_within_its_period_or_never_sounds(
+    rules: Path, alert: str, of: str, hours: int, step: int
+) -> None:
+    """step: minutes between two values."""
+    on, done = f"vigie_{of}_switched_on{{{NS}}}", f"vigie_{of}_timestamp_seconds{{{NS}}}"
+    up, late, steps = f"vigie_store_up{{{NS}}}", hours + 3, hours * 60 // step
+    never = {on: "1x900", up: "1x900"}
+
+    def after(at_h: int, series: dict[str, str], *, sounds: bool) -> None:
+        fires(rules, f"{at_h}h", series, {alert: sounds}, step=f"{step}m")
+
+    after(hours - 1, never, sounds=False)
+    after(late, never, sounds=True)
+    after(late, {**never, done: f"_x{steps - 1} {hours * 3600}x900"}, sounds=False)
+    after(2 * hours + 3, {**never, done: f"{hours * 3600}x900"}, sounds=True)
+    # not on for so long, on no more, nobody can tell
+    after(late, {**never, on: f"0x{steps - 1} 1x900"}, sounds=False)
+    after(late, {**never, on: f"1x{steps} 0x900", done: "0x900"}, sounds=False)
+    after(late, {**never, up: f"1x{steps} 0x900"}, sounds=False)
+
+
+DAY = 86400
+
+
+@pytest.mark.parametrize(
+    ("revocation_list", "certificate", "sound"),
+    [
+        (7 * DAY, 90 * DAY, set()),
+        (3 * DAY, 90 * DAY, {"VigieRevocationListEnds"}),
+        (7 * DAY, 14 * DAY, {"VigieCertificateEnds"}),
+        (DAY, 90 * DAY, {"VigieRevocationListEnds", "VigieTlsShuts"}),
+        # cannot be read
+        (7 * DAY, 0, {"VigieCertificateEnds", "VigieTlsShuts"}),
+    ],
+)
+def test_what_shuts_the_door_is_said_days_before(
+    rules: Path, revocation_list: int, certificate: int, sound: set[str]
+) -> None:
+    """The clock of the rules begins at 0."""
+    labels = f'{{{NS}, listener="dicom"}}'
+    series = {
+        f"vigie_tls_revocation_list_next_update_timestamp_seconds{labels}": f"{revocation_list}x200",
+        f"vigie_tls_certificate_not_after_timestamp_seconds{labels}": f"{certificate}x200",
+    }
+    alerts = ("VigieRevocationListEnds", "VigieCertificateEnds", "VigieTlsShuts")
+    fires(rules, "2h", series, {alert: alert in sound for alert in alerts})
