@@ -115,7 +115,7 @@ test: setup triton-setup $(AUDIT)/.installed system lint viewer crds ## every ch
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --reruns $(RERUNS) -rR
 
 .PHONY: chart
-chart: setup ## what of the Helm chart is made from elsewhere: its README, its schema's settings
+chart: setup ## what of the Helm chart is made from elsewhere: its README, its schema's settings, its runbook
 	$(BIN)/python -m deploy.chart
 
 # Schemas of the custom resources that the chart makes, for its tests; npm checks each package by the digest in the lock file.

@@ -1,16 +1,20 @@
-"""What of the chart is made from elsewhere: `python -m deploy.chart` writes its README and its schema's settings.
+"""What of the chart is made from elsewhere: `python -m deploy.chart` writes README, runbook and settings of the schema.
 
-The README is values.yaml with its comments; the settings that values may hold are those of `services.settings`.
+The README is values.yaml with its comments; the runbook, which the alerts bring with them, is docs/runbook.md; the
+settings that values may hold are those of `services.settings`.
 """
 
 import json
 import re
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from services.settings import Settings
 
-CHART = Path(__file__).resolve().parents[1] / "helm" / "vigie"
+REPOSITORY = Path(__file__).resolve().parents[1]
+CHART = REPOSITORY / "helm" / "vigie"
+RUNBOOK = REPOSITORY / "docs" / "runbook.md"
 
 # The chart sets these itself, from other values: addresses, folders, and what lies in Secrets.
 OF_THE_CHART = {
@@ -46,6 +50,7 @@ OF_THE_CHART = {
     "metrics",
 }
 
+_LINK = re.compile(r"\[(?P<text>[^\]]+)\]\((?P<target>[^)]+)\)")
 _KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z0-9_.\"/-]+):(?P<value>.*)$")
 
 
@@ -103,6 +108,25 @@ def readme() -> str:
     return "\n".join([head, "| value | default | |", "| --- | --- | --- |", *rows, ""])
 
 
+def runbook() -> str:
+    """What to do, by alert, as YAML: the sections of the runbook, to be read where no link can be followed."""
+    _, *sections = RUNBOOK.read_text().split("\n## ")
+    parts = ["# docs/runbook.md by alert: python -m deploy.chart\n"]
+    for section in sections:
+        alert, _, text = section.partition("\n")
+        parts.append(f"{alert}: |-\n{indent(_LINK.sub(_named, text.strip()), '  ')}\n")
+    return "".join(parts)
+
+
+def _named(link: re.Match[str]) -> str:
+    """`text (docs/page.md)`: relative to the repository, as the versions that are in use have it."""
+    target = link["target"]
+    if "://" not in target:
+        target = str((RUNBOOK.parent / target.partition("#")[0]).resolve().relative_to(REPOSITORY))
+    return link["text"] if target in link["text"] else f"{link['text']} ({target})"
+
+
 if __name__ == "__main__":
     (CHART / "values.schema.json").write_text(json.dumps(schema(), indent=2) + "\n")
     (CHART / "README.md").write_text(readme())
+    (CHART / "files" / "runbook.yaml").write_text(runbook())

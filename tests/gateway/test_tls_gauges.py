@@ -1,6 +1,5 @@
 """When certificates and revocation lists of our listeners end, as /metrics tells it."""
 
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -82,5 +81,5 @@ def test_a_file_that_cannot_be_read_is_long_over_and_no_error_of_metrics(
     settings = dicom(ours, ca)
     ours.certificate.write_text("")
     assert told(tmp_path, **settings) == {(CERTIFICATE, of("dicom")): 0, (LIST, of("dicom")): 0}
-    os.unlink(ours.certificate)
+    ours.certificate.unlink()
     assert told(tmp_path, **settings)[CERTIFICATE, of("dicom")] == 0

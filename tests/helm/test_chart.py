@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from deploy.chart import CHART, readme, schema
+from deploy.chart import CHART, readme, runbook, schema
 from services.backends.peers_file import load_peers
 from services.exposure import dicom_exposures
 from services.settings import Settings
@@ -273,10 +273,11 @@ def test_a_changed_configuration_starts_pods_anew(render: Render):
     assert checksum({}) != checksum({"quiet_period_s": 30})
 
 
-def test_readme_and_schema_are_made_from_values_and_settings():
+def test_readme_schema_and_runbook_are_made_from_values_settings_and_docs():
     how = "run: python -m deploy.chart"
     assert (CHART / "README.md").read_text() == readme(), how
     assert json.loads((CHART / "values.schema.json").read_text()) == schema(), how
+    assert (CHART / "files" / "runbook.yaml").read_text() == runbook(), how
 
 
 def test_every_value_has_a_comment():
