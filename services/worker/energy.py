@@ -1,7 +1,8 @@
 """The energy of an analysis: by the machine's counters where they can be read, else by CPU time and a power per core.
 
 CPU: RAPL's counters of all packages and their memory (Linux powercap), of which the analysis has the share that it has
-of the machine's busy time. GPU: Triton's nv_energy_consumption, all of it: what runs on the GPU meanwhile counts too.
+of the machine's busy time. GPU: Triton's nv_energy_consumption (NVML's), all of it: what runs on the GPU meanwhile
+counts too. Which of these it was, the worker's metrics tell.
 """
 
 import os
@@ -13,9 +14,10 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.backends.inference.wire import SERVED_CPU
+from services.backends.inference.wire import SERVED_CPU, SERVED_GPU
 from services.settings import WATTS_PER_CORE
 from services.triage.result import Energy, EnergySource, Result
+from services.worker import metrics
 
 POWERCAP = Path("/sys/class/powercap")
 PROC_STAT = Path("/proc/stat")
@@ -51,9 +53,10 @@ class EnergyMeter:
 
         def end(result: Result) -> Energy | None:
             served_s = result.timings_s.get(f"segment.{SERVED_CPU}", 0.0)
+            on_gpu = f"segment.{SERVED_GPU}" in result.timings_s
             if self.triton is not None and result.finding.outcome.analysed and not served_s:
                 return None  # a server that does not tell its CPU time: the rest would pass for all
-            return self._between(before, self._read(), served_s)
+            return self._between(before, self._read(), served_s, on_gpu=on_gpu)
 
         return end
 
@@ -65,7 +68,7 @@ class EnergyMeter:
             gpu_j=None if self.triton_metrics is None else _gpu_j(self.triton_metrics),
         )
 
-    def _between(self, before: _Counters, after: _Counters, served_s: float) -> Energy:
+    def _between(self, before: _Counters, after: _Counters, served_s: float, *, on_gpu: bool) -> Energy:
         own_s = after.cpu_s - before.cpu_s
         is_here = self.triton is None or self.triton.rpartition(":")[0] in ("localhost", "127.0.0.1", "[::1]")
         here_s, elsewhere_s = (own_s + served_s, 0.0) if is_here else (own_s, served_s)
@@ -76,11 +79,19 @@ class EnergyMeter:
         else:
             here_j, metered = metered_j * min(1.0, here_s / busy_s), True
         gpu_j = None if before.gpu_j is None or after.gpu_j is None else max(0.0, after.gpu_j - before.gpu_j)
-        complete = metered and not elsewhere_s and (self.triton is None or gpu_j is not None)
+        sources = {"cpu": "rapl" if metered else "estimated"}
+        if on_gpu:
+            sources["gpu"] = "nvml" if gpu_j is not None and after.gpu_j else self._without_counter()
+        metrics.energy_read_from(sources)
+        gpu_is_told = sources["gpu"] == "nvml" if on_gpu else self.triton is None or gpu_j is not None
+        complete = metered and not elsewhere_s and gpu_is_told
         return Energy(
             joules=round(here_j + elsewhere_s * self.watts_per_core + (gpu_j or 0.0), 3),
             source=EnergySource.MEASURED if complete else EnergySource.ESTIMATED,
         )
+
+    def _without_counter(self) -> str:
+        return "not_asked" if self.triton_metrics is None else "unreadable"
 
 
 def _rapl_uj(powercap: Path) -> dict[Path, int]:
@@ -121,7 +132,7 @@ def _busy_s(proc_stat: Path) -> float:
 
 
 def _gpu_j(address: str) -> float | None:
-    """Joules of all GPUs since Triton started; 0 where it has none, None while it does not answer."""
+    """Joules of all GPUs since Triton started; 0: it has none or cannot read them. None: it does not answer."""
     try:
         text = httpx.get(f"http://{address}/metrics", timeout=_METRICS_TIMEOUT_S).raise_for_status().text
         families = list(text_string_to_metric_families(text))

@@ -1,5 +1,7 @@
 """What one worker has done since it started (`services.exposition`)."""
 
+from collections.abc import Mapping
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.exposition import REGISTRY
@@ -32,8 +34,13 @@ STAGES = Histogram(
     buckets=(0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000),
     registry=REGISTRY,
 )
-
-
+ENERGY_SOURCE = Gauge(
+    "vigie_worker_energy_source",
+    "1 for what the energy of the last analysis was read from, its CPU's and its GPU's (docs/observatory.md). If that "
+    "of a GPU is unreadable, see VigieGpuEnergyUnreadable in the runbook.",
+    ("of", "source"),
+    registry=REGISTRY,
+)
 UNEXPECTED = Counter(
     "vigie_worker_unexpected_images",
     "Results whose images were unlike those that the model was made for, by what was unlike, and whether they were "
@@ -41,6 +48,13 @@ UNEXPECTED = Counter(
     ("model", "expected", "verdict"),
     registry=REGISTRY,
 )
+
+
+def energy_read_from(sources: Mapping[str, str]) -> None:
+    """What has a source (cpu, gpu) to that source."""
+    ENERGY_SOURCE.clear()
+    for of, source in sources.items():
+        ENERGY_SOURCE.labels(of, source).set(1)
 
 
 def observe(result: Result) -> None:

@@ -35,6 +35,7 @@ from services.triage.patient import AdtOutcome
 from services.triage.retention import KEEP_EVERYTHING
 from services.triage.study import VersionKey
 from services.triage.switch import ModelScope
+from services.worker.metrics import energy_read_from
 from tests.helm.conftest import Render, profile
 from tests.support.certificates import Authority
 from tests.support.house import House, chest_with_ball
@@ -138,6 +139,7 @@ def work_and_deliver(folder: Path) -> str:
     settings = house.settings.model_copy(update={"metrics": f"127.0.0.1:{free_port()}"})
     expose(settings, house.store, part="worker")
     house.freeze(chest_with_ball())
+    energy_read_from({"cpu": "rapl", "gpu": "nvml"})
     (route,) = routes(settings)
     sending = Sending(
         store=house.store,

@@ -184,3 +184,9 @@ def test_what_shuts_the_door_is_said_days_before(
     }
     alerts = ("VigieRevocationListEnds", "VigieCertificateEnds", "VigieTlsShuts")
     fires(rules, "2h", series, {alert: alert in sound for alert in alerts})
+
+
+def test_a_gpu_that_cannot_be_read_sounds_and_one_that_nobody_asks_does_not(rules: Path) -> None:
+    for source, sounds in (("unreadable", True), ("not_asked", False), ("nvml", False)):
+        series = {f'vigie_worker_energy_source{{{NS}, of="gpu", source="{source}"}}': "1x120"}
+        fires(rules, "2h", series, {"VigieGpuEnergyUnreadable": sounds})

@@ -42,6 +42,41 @@ def test_a_gpu_or_a_slice_of_one_is_asked_for_and_nothing_else_may_be_placed_the
     assert "nvidia" not in json.dumps(pods(render(profile("evaluation")))["vigie-triton"])
 
 
+@pytest.mark.parametrize(
+    ("change", "asked"),
+    [
+        ({}, True),
+        ({"triton.replicas": 2}, False),
+        ({"triton.autoscaling": {"enabled": True, "prometheus": "http://prometheus:9090"}}, False),
+        ({"triton.gpu.resource": "nvidia.com/mig-3g.40gb"}, False),
+        ({"triton.device": "cpu"}, False),
+    ],
+)
+def test_workers_ask_one_whole_gpu_for_its_energy_and_can_reach_it(render: Render, change: dict[str, Any], asked: bool):
+    """Of several servers they cannot tell which works for them, and a slice of a GPU has no counter."""
+    values = profile("hospital")
+    for path, value in change.items():
+        values = changed(values, path, value)
+    manifests = render(values)
+    told = named(manifests, "ConfigMap", "vigie-settings")["data"].get("VIGIE_TRITON_METRICS")
+    assert told == ("vigie-triton:8002" if asked else None)
+    served = {port["port"] for port in named(manifests, "Service", "vigie-triton")["spec"]["ports"]}
+    (out,) = named(manifests, "NetworkPolicy", "vigie-worker")["spec"]["egress"]
+    (from_workers, _) = named(manifests, "NetworkPolicy", "vigie-triton")["spec"]["ingress"]
+    for ports in (served, *({port["port"] for port in rule["ports"]} for rule in (out, from_workers))):
+        assert ports == ({8001, 8002} if asked else {8001})
+
+
+def test_energy_is_asked_where_the_site_says_or_nowhere(render: Render):
+    def told(address: str) -> tuple[str, list[dict[str, Any]]]:
+        manifests = render(changed(profile("hospital"), "settings.triton_metrics", address))
+        egress = named(manifests, "NetworkPolicy", "vigie-worker")["spec"]["egress"]
+        return named(manifests, "ConfigMap", "vigie-settings")["data"]["VIGIE_TRITON_METRICS"], egress[1:]
+
+    assert told("triton.example:9002") == ("triton.example:9002", [{"ports": [{"port": 9002}]}])
+    assert told("") == ("", [])
+
+
 def test_the_server_hears_of_the_inference_mode_for_it_runs_the_networks(render: Render):
     def told(values: dict[str, Any]) -> list[str]:
         return [one["value"] for one in server(render(values))["env"] if one["name"] == "VIGIE_INFERENCE"]

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from services.exposition import REGISTRY
 from services.triage.finding import Finding, Flag, Outcome
 from services.triage.model import ModelIdentity
 from services.triage.result import EnergySource, Result
@@ -117,3 +118,41 @@ def test_a_server_that_does_not_tell_leaves_it_untold(machine: Machine) -> None:
     spent = machine.meter(triton="triton.example:8001").begin()
     machine.used(6)
     assert spent(result()) is None
+
+
+def sources() -> dict[str, str]:
+    """Of the last analysis, as the worker's metrics tell it."""
+    (family,) = (one for one in REGISTRY.collect() if one.name == "vigie_worker_energy_source")
+    return {sample.labels["of"]: sample.labels["source"] for sample in family.samples}
+
+
+@pytest.mark.parametrize(
+    ("body", "gpu", "of_result"),
+    [
+        ('nv_energy_consumption{gpu_uuid="a"} 1000\n', "nvml", EnergySource.MEASURED),
+        # of a slice of a GPU, or where the pod may not ask the driver
+        ('nv_energy_consumption{gpu_uuid="a"} 0\n', "unreadable", EnergySource.ESTIMATED),
+        ("nv_inference_count 1\n", "unreadable", EnergySource.ESTIMATED),
+    ],
+)
+def test_a_gpu_whose_energy_is_not_told_is_no_measured_analysis_and_the_metrics_say_so(
+    machine: Machine, body: str, gpu: str, of_result: EnergySource
+) -> None:
+    server = Server()
+    server.body = body.encode()
+    on_gpu = result(**{"segment.cpu": 4.0, "segment.gpu": 9.0})
+    machine.zone("0", "package-0", 0)
+    with serving(server) as url:
+        spent = machine.meter(triton="127.0.0.1:8001", triton_metrics=urlsplit(url).netloc).begin()
+        machine.busy(110)
+        told = spent(on_gpu)
+        assert told is not None
+        assert told.source is of_result
+        assert sources() == {"cpu": "rapl", "gpu": gpu}
+
+
+def test_the_metrics_say_where_energy_is_estimated_and_where_nobody_asks_the_gpu(machine: Machine) -> None:
+    machine.meter().begin()(result())
+    assert sources() == {"cpu": "estimated"}
+    machine.meter(triton="triton.example:8001").begin()(result(**{"segment.cpu": 4.0, "segment.gpu": 9.0}))
+    assert sources() == {"cpu": "estimated", "gpu": "not_asked"}

@@ -227,6 +227,16 @@ spec:
 {{- if .Values.triton.enabled }}{{ include "vigie.name" . }}-triton:8001{{ else }}{{ .Values.triton.address }}{{ end }}
 {{- end }}
 
+{{- /* Where workers ask for the energy of the GPU; empty where no number would be that of an analysis: of several servers
+       they cannot tell which one works for them, and a slice of a GPU has no counter. */ -}}
+{{- define "vigie.tritonMetrics" -}}
+{{- $of := .Values.triton -}}
+{{- $several := or $of.autoscaling.enabled (ne (int $of.replicas) 1) -}}
+{{- if and $of.enabled (eq $of.device "gpu") (not $several) (not (contains "/mig-" $of.gpu.resource)) -}}
+{{ include "vigie.name" . }}-triton:8002
+{{- end }}
+{{- end }}
+
 {{- /* A volume as int16 or float32 with its two uint8 answers, 6 bytes a voxel, for each instance; and 64 MiB of Triton's. */ -}}
 {{- define "vigie.sharedMemoryMi" -}}
 {{- $of := .Values.triton -}}

@@ -38,8 +38,8 @@ class TritonPythonModel:
             raise ModelRefused("other_bundle", f"the bundle has digest {self._digest}, its config says {declared}")
         if is_trusted(catalogue.bundle(name)):
             sys.path.insert(0, str(catalogue.bundle(name)))  # for its own scripts; this process serves nothing else
-        gpu = args["model_instance_kind"] == "GPU"
-        device = f"cuda:{args['model_instance_device_id']}" if gpu else "cpu"
+        self._on_gpu = args["model_instance_kind"] == "GPU"
+        device = f"cuda:{args['model_instance_device_id']}" if self._on_gpu else "cpu"
         self._runner = BundleRunner(catalogue.bundle(name), catalogue.get(name), device=device, mode=settings.inference)
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -47,7 +47,7 @@ class TritonPythonModel:
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
-        began_s = time.process_time()
+        began_s, cpu_began_s = time.monotonic(), time.process_time()
         try:
             within_s = json.loads(request.parameters()).get(wire.FLIPS_WITHIN_S)
             segmentation = self._runner.run(_volume(request), cancelled=request.is_cancelled, flips_within_s=within_s)
@@ -55,9 +55,12 @@ class TritonPythonModel:
             return _error(str(cancelled), pb_utils.TritonError.CANCELLED)
         except RejectedError as refusal:
             return _error(wire.refusal_to_text(refusal), pb_utils.TritonError.INTERNAL)
+        served_s = {wire.SERVED_CPU: time.process_time() - cpu_began_s}
+        if self._on_gpu:
+            served_s[wire.SERVED_GPU] = time.monotonic() - began_s
         report = wire.Report(
             bundle_sha256=self._digest,
-            timings_s={**segmentation.timings_s, wire.SERVED_CPU: time.process_time() - began_s},
+            timings_s=segmentation.timings_s | served_s,
             peak_memory_mb=segmentation.peak_memory_mb,
             inference=segmentation.inference,
             mirrored=segmentation.mirrored,

@@ -34,6 +34,9 @@ SERVED_CPU = "cpu"
 There, and not in a field of its own, it does no harm to workers of before it was told.
 """
 
+SERVED_GPU = "gpu"
+"""Likewise: seconds that the model had its GPU. Not there: it ran on a CPU, or the server is older."""
+
 FLIPS_WITHIN_S = "flips_within_s"
 """Parameter of a request, whole seconds: run again on mirrored images. Older servers look past it."""
 
