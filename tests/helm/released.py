@@ -1,12 +1,15 @@
-"""What Kubernetes does not let an upgrade change, taken from a rendered chart.
+"""What Kubernetes does not let an upgrade change, taken from a rendered chart; and that chart's default values.
 
-`python -m tests.helm.released` keeps it, with the values that made it, for the chart as it is: do so when a version of
-the chart is released, and never again for that version.
+`python -m tests.helm.released` keeps both, with the values of the profiles, for the chart as it is: do so when a
+version of the chart is released, and never again for that version.
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tests.helm.conftest import CHART, PROFILES, Manifest, manifests_of, profile
 from tests.helm.engine import Chart
@@ -43,8 +46,14 @@ def main() -> None:
     for name in PROFILES:
         values = profile(name)
         kept[name] = {"values": values, "objects": immutable(manifests_of(chart.render(values, **RELEASE)))}
-    path = FOLDER / f"{chart.version}.json"
+    path = FOLDER / f"{version_now()}.json"
     path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    shutil.copy(CHART / "values.yaml", path.with_suffix(".yaml"))
+
+
+def version_now() -> str:
+    """Of the chart as it is."""
+    return str(yaml.safe_load((CHART / "Chart.yaml").read_text())["version"])
 
 
 RELEASE = {"name": "vigie", "namespace": "radiology"}

@@ -1,14 +1,18 @@
 """Who has installed an earlier version of the chart can upgrade: what may not change does not."""
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from helm_python import HelmRenderError
 
-from tests.helm.conftest import PROFILES, manifests_of, profile
+from tests.helm.conftest import CHART, PROFILES, manifests_of, profile
 from tests.helm.engine import Chart
 from tests.helm.manifests import Manifest, of_kind
-from tests.helm.released import FOLDER, KEPT, RELEASE, immutable
+from tests.helm.released import FOLDER, KEPT, RELEASE, immutable, version_now
 
 RELEASED = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
 EVERY = [(version, name) for version, kept in RELEASED.items() for name in kept]
@@ -53,6 +57,25 @@ def test_a_job_cannot_be_changed_so_each_revision_has_its_own(chart: Chart, name
     for job in first.keys() & second.keys():
         assert "before-hook-creation" in second[job], job
     assert len(first) == len(second) > 0
+
+
+@pytest.mark.parametrize(("version", "name"), EVERY)
+def test_reuse_values_from_an_older_version_is_refused_with_the_way_out(tmp_path: Path, version: str, name: str):
+    """As Helm does it: the defaults of the chart that is installed stand in the place of the new one's."""
+    reusing = Path(shutil.copytree(CHART, tmp_path / "vigie"))
+    shutil.copy(FOLDER / f"{version}.yaml", reusing / "values.yaml")
+    with pytest.raises(HelmRenderError, match="Use --reset-then-reuse-values"):
+        upgraded(Chart.load(reusing), RELEASED[version][name]["values"])
+
+
+def test_a_copy_of_an_older_values_file_is_no_reuse_and_is_taken(chart: Chart):
+    """What is new has its default then."""
+    copied = yaml.safe_load((CHART / "values.yaml").read_text()) | {"defaultsOf": {"0.2.0": True}}
+    assert upgraded(chart, copied | profile("hospital"))
+
+
+def test_the_defaults_are_those_of_this_version():
+    assert yaml.safe_load((CHART / "values.yaml").read_text())["defaultsOf"] == {version_now(): True}
 
 
 def test_the_comparison_finds_a_changed_field(chart: Chart):
