@@ -23,6 +23,15 @@ TOOLS = REPOSITORY / ".venv-audit" / "bin" / "python"
 
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;#]+)", re.MULTILINE)
 _SHOWN = 5
+_WAY_OUT = (
+    "What was not audited may be vulnerable. Advisories come from https://pypi.org/pypi/NAME/VERSION/json, which a mirror\n"
+    "of the packages does not have: run this where that can be reached, or ask OSV (https://api.osv.dev) instead:\n"
+    "PIP_AUDIT_VULNERABILITY_SERVICE=osv make audit"
+)
+
+
+class NotAskedError(Exception):
+    """pip-audit made no report: the text is the last that it said."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,10 +46,14 @@ class Allowed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judgement:
-    """problems: what must be mended. not_audited: of what nobody said anything. notes: what may be tidied."""
+    """problems: what must be mended. notes: what may be tidied.
+
+    not_audited: of what nobody said anything; because: what was said of the first of them.
+    """
 
     problems: tuple[str, ...]
     not_audited: tuple[str, ...]
+    because: str = ""
     notes: tuple[str, ...]
 
 
@@ -65,10 +78,12 @@ def judge(
 ) -> Judgement:
     """What pip-audit's report (--format json) means for these versions."""
     problems: list[str] = []
+    skipped: list[str] = []
     used: set[str] = set()
     audited: dict[str, str] = {}
     for one in report.get("dependencies", ()):
         if "skip_reason" in one:
+            skipped.append(one["skip_reason"])
             continue
         name = _normal(one["name"])
         audited[name] = one["version"]
@@ -83,19 +98,23 @@ def judge(
     notes = tuple(
         f"{each.id} of {each.package} is allowed, and not there: take it out" for each in allowed if each.id not in used
     )
-    return Judgement(problems=tuple(problems), not_audited=missing, notes=notes)
+    because = skipped[0] if skipped and missing else ""
+    return Judgement(problems=tuple(problems), not_audited=missing, because=because, notes=notes)
 
 
-def ask(pinned: Path) -> Mapping[str, Any] | None:
-    """pip-audit's report on a file of constraints; None: it could not be had, and stderr says why."""
+def ask(pinned: Path) -> Mapping[str, Any]:
+    """pip-audit's report on a file of constraints. Raises NotAskedError.
+
+    What it says beside is not shown: 'No known vulnerabilities found' among it, where it has looked nothing up.
+    """
     command = [str(TOOLS), "-m", "pip_audit", "--requirement", str(pinned), "--no-deps", "--disable-pip"]
     command += ["--format", "json", "--progress-spinner", "off"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 - our own words
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
     try:
-        found = json.loads(done.stdout)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
+        found: dict[str, Any] = json.loads(done.stdout)
+    except ValueError as error:
+        raise NotAskedError((done.stderr.strip().splitlines() or ["it said nothing"])[-1]) from error
+    return found
 
 
 def verdict(file: str, judgement: Judgement, *, of: int) -> tuple[int, list[str]]:
@@ -105,11 +124,10 @@ def verdict(file: str, judgement: Judgement, *, of: int) -> tuple[int, list[str]
     if judgement.problems:
         return 1, lines
     left = judgement.not_audited
-    if len(left) == of:
-        return 2, [*lines, f"{file}: nothing could be looked up: offline, or behind a mirror that has no advisories"]
     if left:
         some = ", ".join(left[:_SHOWN]) + (" ..." if len(left) > _SHOWN else "")
-        return 2, [*lines, f"{file}: {len(left)} of {of} could not be audited: {some}"]
+        why = f" ({judgement.because})" if judgement.because else ""
+        return 2, [*lines, f"{file}: NOT AUDITED: {len(left)} of {of} versions: {some}{why}"]
     return 0, [*lines, f"{file}: {of} versions, no known vulnerability that is not allowed"]
 
 
@@ -118,13 +136,16 @@ def main() -> int:
     allowed, today = allowed_in(ALLOWED.read_text()), datetime.now(UTC).date()
     codes = []
     for path in PINNED:
-        pinned, report = pins(path.read_text()), ask(path)
-        code, lines = 2, [f"{path.name}: pip-audit gave no report: offline?"]
-        if report is not None:
-            here = [each for each in allowed if each.package in pinned]
-            code, lines = verdict(path.name, judge(report, pinned, here, today=today), of=len(pinned))
+        pinned = pins(path.read_text())
+        here = [each for each in allowed if each.package in pinned]
+        try:
+            code, lines = verdict(path.name, judge(ask(path), pinned, here, today=today), of=len(pinned))
+        except NotAskedError as error:
+            code, lines = 2, [f"{path.name}: NOT AUDITED: none of {len(pinned)} versions: pip-audit failed ({error})"]
         print("\n".join(lines))  # noqa: T201
         codes.append(code)
+    if 2 in codes:
+        print(_WAY_OUT)  # noqa: T201
     return 1 if 1 in codes else max(codes)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deploy.audit import ALLOWED, PINNED, Allowed, Judgement, allowed_in, judge, pins, verdict
+from deploy.audit import ALLOWED, PINNED, Allowed, Judgement, allowed_in, judge, main, pins, verdict
 from deploy.sbom import EXTRAS, closure, of_environment, only
 
 TODAY = date(2026, 11, 27)
@@ -55,22 +55,51 @@ def test_what_is_allowed_passes_until_its_day_and_for_its_package_only(name: str
     assert judge(given, PIN, allowing(name, package="idna"), today=TODAY).problems
 
 
-@pytest.mark.parametrize("other", [[SKIPPED], [], [{**CLEAN, "version": "3.19"}]])
-def test_a_package_that_could_not_be_audited_fails(other: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize(
+    ("other", "why"), [([SKIPPED], f" ({SKIPPED['skip_reason']})"), ([], ""), ([{**CLEAN, "version": "3.19"}], "")]
+)
+def test_a_package_that_could_not_be_audited_fails(other: list[dict[str, Any]], why: str) -> None:
     found = judge(report(ALSO, {**VULNERABLE, "vulns": []}, *other), PIN, [], today=TODAY)
     assert found.not_audited == ("idna 3.20",)
     assert verdict("constraints.txt", found, of=3) == (
         2,
-        ["constraints.txt: 1 of 3 could not be audited: idna 3.20"],
+        [f"constraints.txt: NOT AUDITED: 1 of 3 versions: idna 3.20{why}"],
     )
 
 
-def test_offline_is_said_and_is_no_success() -> None:
+PIP_AUDIT = """\
+import json, sys
+print("No known vulnerabilities found", file=sys.stderr)
+print(json.dumps({"dependencies": [{"name": "idna", "skip_reason": "Dependency not found on PyPI"}], "fixes": []}))
+"""
+BREAKS = """\
+import sys
+sys.exit("ERROR:pip_audit._cli:Could not connect to PyPI's vulnerability feed")
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        (PIP_AUDIT, "NOT AUDITED: 1 of 1 versions: idna 3.20 (Dependency not found on PyPI)"),
+        (BREAKS, "NOT AUDITED: none of 1 versions: pip-audit failed (ERROR:pip_audit._cli:Could not connect"),
+    ],
+)
+def test_where_nobody_can_be_asked_it_says_what_was_not_audited_why_and_what_to_do(
+    program: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """pip-audit itself says 'No known vulnerabilities found' then."""
-    skipped = [{"name": name, "skip_reason": "not found on PyPI"} for name in PIN]
-    code, lines = verdict("constraints.txt", judge(report(*skipped), PIN, [], today=TODAY), of=3)
-    assert code == 2
-    assert "offline" in lines[0]
+    (tmp_path / "pip_audit.py").write_text(program)
+    (tmp_path / "constraints.txt").write_text("idna==3.20\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("deploy.audit.TOOLS", Path(sys.executable))
+    monkeypatch.setattr("deploy.audit.PINNED", (tmp_path / "constraints.txt",))
+    assert main() == 2
+    printed, beside = capfd.readouterr()
+    assert f"constraints.txt: {said}" in printed
+    assert "https://pypi.org/pypi/" in printed
+    assert "PIP_AUDIT_VULNERABILITY_SERVICE=osv make audit" in printed
+    assert "No known vulnerabilities" not in printed + beside
 
 
 def test_all_audited_and_nothing_known_is_success_and_a_stale_entry_is_named() -> None:
