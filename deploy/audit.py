@@ -24,8 +24,8 @@ TOOLS = REPOSITORY / ".venv-audit" / "bin" / "python"
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;#]+)", re.MULTILINE)
 _SHOWN = 5
 _WAY_OUT = (
-    "What was not audited may be vulnerable. Advisories come from https://pypi.org/pypi/NAME/VERSION/json, which a mirror\n"
-    "of the packages does not have: run this where that can be reached, or ask OSV (https://api.osv.dev) instead:\n"
+    "What was not audited may be vulnerable. Advisories come from https://pypi.org/pypi/NAME/VERSION/json, which a\n"
+    "mirror of the packages does not have: run this where that can be reached, or ask OSV (https://api.osv.dev):\n"
     "PIP_AUDIT_VULNERABILITY_SERVICE=osv make audit"
 )
 

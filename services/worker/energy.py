@@ -56,7 +56,10 @@ class EnergyMeter:
             on_gpu = f"segment.{SERVED_GPU}" in result.timings_s
             if self.triton is not None and result.finding.outcome.analysed and not served_s:
                 return None  # a server that does not tell its CPU time: the rest would pass for all
-            return self._between(before, self._read(), served_s, on_gpu=on_gpu)
+            energy, read_from = self._between(before, self._read(), served_s, on_gpu=on_gpu)
+            if result.finding.outcome.analysed:
+                metrics.energy_read_from(read_from)
+            return energy
 
         return end
 
@@ -68,7 +71,10 @@ class EnergyMeter:
             gpu_j=None if self.triton_metrics is None else _gpu_j(self.triton_metrics),
         )
 
-    def _between(self, before: _Counters, after: _Counters, served_s: float, *, on_gpu: bool) -> Energy:
+    def _between(
+        self, before: _Counters, after: _Counters, served_s: float, *, on_gpu: bool
+    ) -> tuple[Energy, dict[str, str]]:
+        """The energy, and what that of `cpu` and `gpu` was read from."""
         own_s = after.cpu_s - before.cpu_s
         is_here = self.triton is None or self.triton.rpartition(":")[0] in ("localhost", "127.0.0.1", "[::1]")
         here_s, elsewhere_s = (own_s + served_s, 0.0) if is_here else (own_s, served_s)
@@ -79,19 +85,16 @@ class EnergyMeter:
         else:
             here_j, metered = metered_j * min(1.0, here_s / busy_s), True
         gpu_j = None if before.gpu_j is None or after.gpu_j is None else max(0.0, after.gpu_j - before.gpu_j)
-        sources = {"cpu": "rapl" if metered else "estimated"}
+        read_from = {"cpu": "rapl" if metered and not elsewhere_s else "estimated"}
+        gpu_is_told = self.triton is None or gpu_j is not None
         if on_gpu:
-            sources["gpu"] = "nvml" if gpu_j is not None and after.gpu_j else self._without_counter()
-        metrics.energy_read_from(sources)
-        gpu_is_told = sources["gpu"] == "nvml" if on_gpu else self.triton is None or gpu_j is not None
-        complete = metered and not elsewhere_s and gpu_is_told
-        return Energy(
-            joules=round(here_j + elsewhere_s * self.watts_per_core + (gpu_j or 0.0), 3),
-            source=EnergySource.MEASURED if complete else EnergySource.ESTIMATED,
-        )
-
-    def _without_counter(self) -> str:
-        return "not_asked" if self.triton_metrics is None else "unreadable"
+            gpu_is_told = gpu_j is not None and bool(after.gpu_j)  # no GPU that runs has used nothing
+            unread = "not_asked" if self.triton_metrics is None else "unreadable"
+            read_from["gpu"] = "nvml" if gpu_is_told else unread
+        is_measured = read_from["cpu"] == "rapl" and gpu_is_told
+        joules = round(here_j + elsewhere_s * self.watts_per_core + (gpu_j or 0.0), 3)
+        source = EnergySource.MEASURED if is_measured else EnergySource.ESTIMATED
+        return Energy(joules=joules, source=source), read_from
 
 
 def _rapl_uj(powercap: Path) -> dict[Path, int]:

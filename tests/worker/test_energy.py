@@ -1,6 +1,6 @@
 """The energy of an analysis: from counters where there are any, else estimated, and always said which."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +20,11 @@ MODEL = ModelIdentity(name="lung", version="1", weights_sha256="")
 def result(**timings_s: float) -> Result:
     finding = Finding(outcome=Outcome.NOTHING_FOUND, score=0.1, flag=Flag.ROUTINE, calibrated=False)
     return Result(model=MODEL, series_instance_uid="1.2", finding=finding, objects=(), timings_s=timings_s)
+
+
+def refused() -> Result:
+    finding = Finding(outcome=Outcome.NOT_ANALYSED, score=None, flag=Flag.ROUTINE, calibrated=False)
+    return replace(result(), finding=finding)
 
 
 @dataclass
@@ -154,5 +159,16 @@ def test_a_gpu_whose_energy_is_not_told_is_no_measured_analysis_and_the_metrics_
 def test_the_metrics_say_where_energy_is_estimated_and_where_nobody_asks_the_gpu(machine: Machine) -> None:
     machine.meter().begin()(result())
     assert sources() == {"cpu": "estimated"}
-    machine.meter(triton="triton.example:8001").begin()(result(**{"segment.cpu": 4.0, "segment.gpu": 9.0}))
+    meter = machine.meter(triton="triton.example:8001")
+    meter.begin()(result(**{"segment.cpu": 4.0, "segment.gpu": 9.0}))
     assert sources() == {"cpu": "estimated", "gpu": "not_asked"}
+    meter.begin()(refused())  # no model has run: it tells nothing
+    assert sources() == {"cpu": "estimated", "gpu": "not_asked"}
+
+
+def test_the_cpu_of_a_triton_elsewhere_is_estimated_whatever_counters_we_have(machine: Machine) -> None:
+    machine.zone("0", "package-0", 0)
+    spent = machine.meter(triton="triton.example:8001").begin()
+    machine.busy(110)
+    spent(result(**{"segment.cpu": 4.0}))
+    assert sources() == {"cpu": "estimated"}
