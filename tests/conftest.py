@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from services.backends import store
 from services.backends.store import migrate
+from tests.support.certificates import Authority
 from tests.support.postgres import Postgres, postgres
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
 
@@ -99,3 +100,9 @@ def triton(segmenter_models: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
     with triton_server(segmenter_models, tmp_path_factory.mktemp("triton")) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Of the certificates of a module's tests."""
+    return Authority(tmp_path_factory.mktemp("tls") / "authority")

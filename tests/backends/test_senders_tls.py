@@ -14,11 +14,6 @@ from tests.support.peers import free_port, received, storescp
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("tls") / "authority")
-
-
-@pytest.fixture(scope="module")
 def ours(authority):
     """What a destination that trusts this authority is reached by."""
     mine = authority.certificate("vigie.example")

@@ -20,9 +20,9 @@ from services.triage.errors import AnalysisFailed, ModelRefused, SegmenterUnavai
 from tests.helm.conftest import CHART, manifests_of, profile
 from tests.helm.engine import Chart
 from tests.helm.manifests import named
-from tests.helm.test_alerts import selectors
 from tests.support.bundle import bright_spot_bundle
 from tests.support.peers import wait_until
+from tests.support.promql import selectors
 from tests.support.spot import SPOT, a_volume
 from tests.support.triton import SLOW, Triton, triton_server
 

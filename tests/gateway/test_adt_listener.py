@@ -150,11 +150,6 @@ def test_ids_without_an_authority_are_of_the_default_one(tmp_path: Path) -> None
     assert (found.row.study.patient_name, found.row.study.issuer_of_patient_id) == ("Roe^N", "")
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("tls") / "authority")
-
-
 def test_with_tls_only_who_shows_a_certificate_is_heard(authority: Authority, tmp_path: Path) -> None:
     mine, theirs = authority.certificate("127.0.0.1"), authority.certificate("his.example")
     tls = {"hl7_certificate": mine.certificate, "hl7_key": mine.key, "hl7_ca": authority.ca}

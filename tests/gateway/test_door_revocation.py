@@ -17,19 +17,14 @@ from services.gateway.refusals import RefusedFor
 from services.gateway.tls import server_context
 from services.settings import Settings
 from services.triage.errors import CertificatesRefused, DestinationUnavailable
-from tests.gateway.test_door_tls import TlsDoor, dcmtk, tls_door
 from tests.support.certificates import Authority, Certificate
 from tests.support.ct import ct_series, write_series
 from tests.support.peers import free_port, wait_until
 from tests.support.standalone import VIGIE
+from tests.support.tls_door import TlsDoor, dcmtk, tls_door
 
 HOUR = timedelta(hours=1)
 WAY_OUT = "put the authority's newest one there, or take it out of the file"
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("tls") / "authority")
 
 
 @pytest.fixture(scope="module")

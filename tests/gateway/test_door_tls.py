@@ -1,14 +1,10 @@
 """The door over TLS (PS3.15 B.9): dcmtk's clients and bare sockets, with and without the right certificates."""
 
-import json
-import os
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,29 +21,12 @@ from services.triage.errors import CertificatesRefused
 from tests.support.archive import event_information, report
 from tests.support.certificates import Authority, Certificate
 from tests.support.ct import ct_series, write_series
-from tests.support.peers import free_port, wait_until
-from tests.support.scu import Door, associate, open_door
+from tests.support.peers import wait_until
+from tests.support.scu import associate
+from tests.support.tls_door import TlsDoor, dcmtk, tls_door
 from tests.support.wire import c_echo_request, echo_association_request, p_data, read_pdu, release_request
 
 OLD_TLS = "DEFAULT:@SECLEVEL=0"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TlsDoor:
-    """A door with a TLS port beside the plain one; its log."""
-
-    door: Door
-    port: int
-    log: Path
-
-    def failures(self) -> list[str]:
-        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
-        return [line["reason"] for line in lines if line["event"] == "tls_handshake_failed"]
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("tls") / "authority")
 
 
 @pytest.fixture(scope="module")
@@ -56,31 +35,11 @@ def ct(authority: Authority) -> Certificate:
     return authority.certificate("ct1.example")
 
 
-@contextmanager
-def tls_door(folder: Path, its: Certificate, ca: Path | None) -> Iterator[TlsDoor]:
-    """ca: of the clients; without one they need no certificate."""
-    port, log = free_port(), folder / "log"
-    files = {"dicom_tls_certificate": str(its.certificate), "dicom_tls_key": str(its.key)}
-    files |= {"dicom_tls_ca": str(ca)} if ca else {}
-    with (
-        log.open("wb") as stderr,
-        open_door(folder / "data", stderr=stderr, dicom_tls=f"127.0.0.1:{port}", **files) as door,
-    ):
-        yield TlsDoor(door=door, port=port, log=log)
-
-
 @pytest.fixture(scope="module")
 def running(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsDoor]:
     """One that takes nobody without a certificate."""
     with tls_door(tmp_path_factory.mktemp("door"), authority.certificate("127.0.0.1"), authority.ca) as one:
         yield one
-
-
-def dcmtk(program: str, port: int, *words: str, ca: Path, own: Certificate | None) -> bool:
-    """Run one of dcmtk's clients over TLS; whether it succeeded."""
-    shown = ["+tls", str(own.key), str(own.certificate)] if own else ["+tla"]
-    command = [program, *shown, "+cf", str(ca), "127.0.0.1", str(port), *words]
-    return subprocess.run(command, env=os.environ | {"TCP_NODELAY": "1"}, timeout=60, check=False).returncode == 0
 
 
 @contextmanager

@@ -4,26 +4,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.gateway.refusals import RefusedFor
 from services.triage.commitment import CommitmentRequest
 from services.triage.errors import StoreUnavailable
 from services.triage.finding import Flag
+from tests.support.scraped import scrape
 from tests.support.worklist import Ward, found, nothing_found
-
-Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-def scrape(client: TestClient) -> tuple[Samples, str]:
-    text = client.get("/metrics").text
-    samples = {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-    return samples, text
 
 
 @pytest.fixture

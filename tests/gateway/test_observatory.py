@@ -20,10 +20,10 @@ from services.gateway.observatory.observing import turn
 from services.observatory.figures import Alarm
 from services.settings import Settings
 from services.triage.person import Person, PersonRole
-from tests.gateway.test_metrics import scrape
 from tests.support.chromium import new_page
 from tests.support.histories import START, World, simulate
 from tests.support.person import as_person
+from tests.support.scraped import scrape
 from tests.support.serving import serving_app
 from tests.support.stored_histories import keep_history
 from tests.support.worklist import Ward

@@ -13,9 +13,9 @@ from services.triage.finding import Finding, Flag
 from services.triage.person import Person, PersonRole
 from services.triage.rollout import Canary
 from services.triage.shadow import Overlap, ShadowResult
-from tests.gateway.test_metrics import scrape
 from tests.support.chromium import new_page
 from tests.support.person import as_person
+from tests.support.scraped import scrape
 from tests.support.serving import serving_app
 from tests.support.worklist import MODEL, Ward, found, nothing_found
 

@@ -21,9 +21,9 @@ from services.clocks import ask_ntp
 from services.gateway.service_levels import answers, inbox
 from services.settings import Settings
 from services.triage.finding import Flag
-from tests.gateway.test_metrics import scrape
 from tests.support.peers import free_port, wait_until
 from tests.support.postgres import Postgres
+from tests.support.scraped import scrape
 from tests.support.scu import open_door
 from tests.support.worklist import Ward, found, nothing_found
 

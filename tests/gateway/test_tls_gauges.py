@@ -7,8 +7,8 @@ import pytest
 from cryptography import x509
 
 from services.gateway.role import Role
-from tests.gateway.test_metrics import Samples, scrape
 from tests.support.certificates import Authority, Certificate
+from tests.support.scraped import Samples, scrape
 from tests.support.worklist import Ward
 
 CERTIFICATE = "vigie_tls_certificate_not_after_timestamp_seconds"

@@ -1,5 +1,6 @@
 """The chart, rendered by Helm's own engine."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tests.helm.manifests import Manifest
 
 CHART = Path(__file__).resolve().parents[2] / "helm" / "vigie"
 PROFILES = ("evaluation", "hospital", "region")
+KUBERNETES = ("1.27", "1.31", "1.34")
 OPERATORS = {
     "cert-manager.io/v1", "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2", "keda.sh/v1alpha1",
     "monitoring.coreos.com/v1", "postgresql.cnpg.io/v1", "rabbitmq.com/v1beta1",
@@ -45,3 +47,14 @@ def profile(name: str) -> dict[str, Any]:
     """Values of a profile, or `operators`: everything on that other operators do."""
     folder = CHART if name in PROFILES else Path(__file__).parent
     return yaml.safe_load((folder / f"values-{name}.yaml").read_text())
+
+
+def changed(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy with another value at a path (`door.tls.enabled`)."""
+    values = copy.deepcopy(values)
+    *places, last = path.split(".")
+    inner = values
+    for place in places:
+        inner = inner.setdefault(place, {})
+    inner[last] = value
+    return values

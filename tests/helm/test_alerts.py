@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import httpx
-import promql_parser
 import pytest
 from fastapi.testclient import TestClient
 
@@ -40,6 +39,7 @@ from tests.helm.conftest import Render, profile
 from tests.support.certificates import Authority
 from tests.support.house import House, chest_with_ball
 from tests.support.peers import free_port
+from tests.support.promql import selectors
 from tests.support.worklist import MODEL, Ward, found
 
 OF_TRITON = {"nv_inference_queue_duration_us", "nv_inference_request_duration_us", "nv_inference_request_success"}
@@ -72,21 +72,6 @@ def dashboard_queries() -> list[str]:
         for panel in board["panels"]
         for target in panel["targets"]
     ]
-
-
-def selectors(query: str) -> list[tuple[str, set[str]]]:
-    """(metric, its label names) of each selector of a query. Raises ValueError where Prometheus could not read it."""
-    found: list[tuple[str, set[str]]] = []
-
-    def visit(node: promql_parser.Expr) -> bool:
-        if isinstance(node, promql_parser.VectorSelector):
-            found.append((node.name, {matcher.name for matcher in node.matchers.matchers}))
-        if isinstance(node, promql_parser.MatrixSelector):
-            visit(node.vector_selector)
-        return True
-
-    promql_parser.walk(promql_parser.parse(query), visit)
-    return found
 
 
 @pytest.fixture(scope="module")

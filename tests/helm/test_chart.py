@@ -14,7 +14,7 @@ from deploy.chart import CHART, readme, runbook, schema
 from services.backends.peers_file import load_peers
 from services.exposure import dicom_exposures
 from services.settings import Settings
-from tests.helm.conftest import OPERATORS, PROFILES, Manifest, Render, profile
+from tests.helm.conftest import KUBERNETES, OPERATORS, PROFILES, Manifest, Render, profile
 from tests.helm.engine import lint
 from tests.helm.manifests import containers, named, of_kind, pod_labels, pods
 
@@ -27,7 +27,6 @@ OF_OPERATORS = (
         {"epmd", "amqps", "management-tls", "prometheus-tls"},
     ),
 )
-KUBERNETES = ("1.27", "1.31", "1.34")
 
 
 @pytest.fixture(params=[*PROFILES, "operators"])

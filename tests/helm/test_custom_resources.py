@@ -13,9 +13,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.helm.conftest import CHART, OPERATORS, PROFILES, Manifest, Render, manifests_of, profile
+from tests.helm.conftest import CHART, OPERATORS, PROFILES, Manifest, Render, changed, manifests_of, profile
 from tests.helm.engine import Chart
-from tests.helm.test_values import changed
 
 CRDS = Path(__file__).with_name("crds")
 MODULES = CHART.parents[1] / "build" / "crds" / "node_modules"

@@ -9,9 +9,8 @@ import yaml
 from services.backends.oidc.file import load_oidc
 from services.exposure import exposures
 from services.settings import Settings
-from tests.helm.conftest import PROFILES, Render, profile
+from tests.helm.conftest import PROFILES, Render, changed, profile
 from tests.helm.manifests import Manifest, containers, named, of_kind, pods
-from tests.helm.test_values import changed
 
 OIDC = yaml.safe_load("""
 issuer: https://sso.example/realms/hospital

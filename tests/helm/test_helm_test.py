@@ -10,9 +10,8 @@ import httpx
 import pytest
 
 from services.cli.probe import PATIENT_ID
-from tests.helm.conftest import Render, profile
+from tests.helm.conftest import Render, changed, profile
 from tests.helm.manifests import Manifest, named, pod_labels
-from tests.helm.test_values import changed
 from tests.support.standalone import Running, standalone
 
 SLICES = 20

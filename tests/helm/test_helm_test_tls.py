@@ -9,11 +9,9 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from tests.helm.conftest import Render, profile
+from tests.helm.conftest import KUBERNETES, OPERATORS, Render, changed, profile
 from tests.helm.engine import Chart
 from tests.helm.manifests import Manifest, named, of_kind, pod_labels
-from tests.helm.test_chart import KUBERNETES, OPERATORS
-from tests.helm.test_values import changed
 from tests.support.certificates import Authority, Certificate
 from tests.support.peers import free_port
 from tests.support.standalone import Running, standalone
@@ -35,11 +33,6 @@ def tls_alone(**tls: Any) -> dict[str, Any]:
     of_door = {"enabled": True, "issuer": {"name": "hospital-ca"}, "dnsNames": [NAME], "clientCertificates": True}
     values = changed(profile("hospital"), "door", {"tls": of_door | tls})
     return changed(values, "helmTest.study", False)
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("tls") / "authority")
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.helm.conftest import Render, profile
+from tests.helm.conftest import Render, changed, profile
 from tests.helm.manifests import Manifest, named, of_kind, pods
-from tests.helm.test_values import changed
 
 OURS = ("vigie-door", "vigie-desk", "vigie-worker", "vigie-deliver")
 

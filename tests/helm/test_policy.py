@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.helm.conftest import CHART, PROFILES, Render, profile
+from tests.helm.conftest import CHART, PROFILES, Render, changed, profile
 from tests.helm.manifests import Manifest, named, of_kind, pod_labels, pods
-from tests.helm.test_values import changed
 
 SERVING = ("door", "desk", "deliver")
 ANALYSING = ("worker", "triton")

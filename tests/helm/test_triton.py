@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.helm.conftest import Render, profile
+from tests.helm.conftest import Render, changed, profile
 from tests.helm.manifests import Manifest, named, of_kind, pods
-from tests.helm.test_values import changed
 from tests.support.bundle import bright_spot_bundle
 
 

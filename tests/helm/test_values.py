@@ -1,12 +1,11 @@
 """Wrong values are refused before anything is installed, with a message that names the value."""
 
-import copy
 from typing import Any
 
 import pytest
 from helm_python import HelmValuesError
 
-from tests.helm.conftest import Render, profile
+from tests.helm.conftest import Render, changed, profile
 
 # (dotted path, harmful value, a part of the message)
 HARMFUL = [
@@ -111,16 +110,6 @@ HARMFUL = [
     ("settings", {"insecure_http_without_tls": True}, "insecure_http_without_tls"),
     ("monitoring.runbookUrl", "runbook", "/monitoring/runbookUrl"),
 ]
-
-
-def changed(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    values = copy.deepcopy(values)
-    *places, last = path.split(".")
-    inner = values
-    for place in places:
-        inner = inner.setdefault(place, {})
-    inner[last] = value
-    return values
 
 
 @pytest.mark.parametrize(("path", "value", "told"), HARMFUL, ids=[f"{one[0]}-{n}" for n, one in enumerate(HARMFUL)])
