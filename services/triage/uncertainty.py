@@ -48,4 +48,5 @@ NOT_ON_GRID = Reason(code="not_on_grid", text="the network does not answer on th
 OUT_OF_MEMORY = Reason(code="out_of_memory", text="memory ran out in a mirrored run")
 TIME_LIMIT = Reason(code="time_limit", text="the mirrored runs take more than half of the time limit")
 NOT_SERVED = Reason(code="not_served", text="Triton serves the model with a Vigie that makes no mirrored runs")
-"""Why there is no spread; `run_failed`, which names the error, is the sixth."""
+RUN_FAILED = "run_failed"
+"""Why there is no spread; the text of RUN_FAILED names the error."""

@@ -2,6 +2,7 @@
 
 from services.triage.errors import Reason
 from services.triage.finding import Finding, Outcome, two_digits
+from services.triage.uncertainty import Spread
 
 NOT_A_DEVICE = "Demonstration software, not a medical device, not for diagnosis. A person must read every study."
 
@@ -50,12 +51,23 @@ def uncertainty_text(finding: Finding) -> list[str]:
     if uncertainty is None or not finding.score:  # without a candidate there is no score to vary
         return []
     if uncertainty.reason is not None:
-        return [reason_text("Uncertainty of the score not known", uncertainty.reason)]
+        return [unknown_text(uncertainty.reason)]
     spread = uncertainty.spread
     if spread is None:
         return []
     between = f"{two_digits(spread.lowest)} to {two_digits(spread.highest)}"
     return [f"Study score over {spread.runs} runs, mirrored ones included: {between}; no interval of confidence."]
+
+
+def unknown_text(reason: Reason) -> str:
+    """Why it is not known how a score varies."""
+    return reason_text("Uncertainty of the score not known", reason)
+
+
+def spread_text(spread: Spread) -> str:
+    """What an interval of scores is, and what it is not."""
+    runs = f"over {spread.runs} runs, mirrored ones included"
+    return f"{runs}, standard deviation {spread.sd:.2f}; no interval of confidence"
 
 
 def _study_score(finding: Finding) -> str:

@@ -15,7 +15,7 @@ from monai.inferers import SliceInferer
 
 from services.backends.inference.memory import is_out_of_memory
 from services.triage.errors import AnalysisFailed, Reason
-from services.triage.uncertainty import NO_CANDIDATE, NOT_ON_GRID, OUT_OF_MEMORY, TIME_LIMIT
+from services.triage.uncertainty import NO_CANDIDATE, NOT_ON_GRID, OUT_OF_MEMORY, RUN_FAILED, TIME_LIMIT
 
 BREAKS = (
     MemoryError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError,
@@ -84,4 +84,4 @@ def or_reason(attempt: Callable[[], Runs | Reason]) -> Runs | Reason:
     except (*BREAKS, AnalysisFailed) as error:
         if is_out_of_memory(error):
             return OUT_OF_MEMORY
-        return Reason(code="run_failed", text=f"a mirrored run broke with {type(error).__name__}")
+        return Reason(code=RUN_FAILED, text=f"a mirrored run broke with {type(error).__name__}")

@@ -19,6 +19,7 @@ class Concept(StrEnum):
     PRIORITY = "priority"
     IMPRESSION = "impression"
     CERTAINTY = "certainty"
+    SPREAD = "spread"
     FINDING = "finding"
     TRACKING = "tracking"
     VOLUME = "volume"
@@ -34,6 +35,8 @@ STANDARD: Mapping[Concept, Code] = {
     Concept.PRIORITY: concepts.PRIORITY,
     Concept.IMPRESSION: Code(value="19005-8", scheme="LN", meaning="Radiology Imaging study [Impression]"),
     Concept.CERTAINTY: concepts.CERTAINTY,
+    # no scheme has a code for it; the report has Minimum and Maximum, which alone do not say of what
+    Concept.SPREAD: Code(value="score_over_runs", scheme=OWN_SCHEME, meaning="Certainty of Finding over mirrored runs"),
     Concept.FINDING: Code(value="121071", scheme="DCM", meaning="Finding"),
     Concept.TRACKING: Code(value="112040", scheme="DCM", meaning="Tracking Unique Identifier"),
     Concept.VOLUME: concepts.VOLUME,

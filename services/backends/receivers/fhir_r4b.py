@@ -13,27 +13,42 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
-from uuid import NAMESPACE_OID, uuid5
 
 from pydantic import ValidationError
 
 from services import __version__
-from services.backends.receivers.codes import Concept, urgency
-from services.backends.receivers.saying import impression, lesion_text, percent, require_one_patient, withdrawal
-from services.backends.receivers.source import ValueOf, date_of
+from services.backends.receivers.codes import OWN_SCHEME, Concept, urgency
+from services.backends.receivers.fhir_entries import (
+    Resource,
+    create,
+    day,
+    dicom_uid,
+    reference,
+    unsigned,
+    update,
+    without_empty,
+)
+from services.backends.receivers.saying import (
+    impression,
+    lesion_text,
+    percent,
+    require_one_patient,
+    told_uncertainty,
+    withdrawal,
+)
+from services.backends.receivers.source import ValueOf
 from services.backends.receivers.tables import FhirTable
 from services.triage.completeness import OWN_MANUFACTURER
 from services.triage.concepts import FINDINGS_SUMMARIES, LESION, MM, MM3, PERCENT, URGENT
-from services.triage.errors import DestinationRefused
+from services.triage.errors import DestinationRefused, Reason
 from services.triage.lesion import Lesion
 from services.triage.model import Code
 from services.triage.notification import Notification
 from services.triage.study import by_series
-from services.triage.wording import score_text
+from services.triage.uncertainty import OUT_OF_MEMORY, RUN_FAILED, Uncertainty
+from services.triage.wording import score_text, spread_text
 
-Resource = dict[str, Any]
-_UIDS = "urn:dicom:uid"  # PS3.20 and FHIR: the value is urn:oid:UID
-_ESCAPES = str.maketrans({character: f"\\{character}" for character in "\\,$|"})
+_DATA_ABSENT_REASON = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 _WRONG, _PRELIMINARY = "entered-in-error", "preliminary"
 
 
@@ -50,7 +65,7 @@ def transaction(notification: Notification, value_of: ValueOf, site: FhirTable) 
     bundle = {
         "resourceType": "Bundle",
         "type": "transaction",
-        "entry": [_without_empty(entry) for entry in entries],
+        "entry": [without_empty(entry) for entry in entries],
     }
     try:
         return str(Bundle.model_validate(bundle).model_dump_json(indent=2))
@@ -73,12 +88,12 @@ class _Transaction:
         lesions = [self._lesion(lesion, status) for lesion in finding.lesions]
         vanished = self.notification.vanished if withdrawn is None else ()
         return [
-            _create(self._device),
-            (_update if self.site.imaging_study == "update" else _create)(self._imaging_study),
-            _update(self._summary(status)),
-            *map(_update, lesions),
-            *(_update(self._lesion(lesion, _WRONG)) for lesion in vanished),
-            _update(self._report(status, lesions)),
+            create(self._device),
+            (update if self.site.imaging_study == "update" else create)(self._imaging_study),
+            update(self._summary(status)),
+            *map(update, lesions),
+            *(update(self._lesion(lesion, _WRONG)) for lesion in vanished),
+            update(self._report(status, lesions)),
             *self._tasks(),
         ]
 
@@ -101,7 +116,7 @@ class _Transaction:
         series = [
             {
                 "uid": one.series_instance_uid,
-                "number": _unsigned(one.header.series_number),
+                "number": unsigned(one.header.series_number),
                 "modality": {"system": self.site.system("DCM"), "code": one.header.modality.strip() or "OT"},
                 "description": one.header.series_description,
                 "numberOfInstances": len(one.instances),
@@ -110,10 +125,10 @@ class _Transaction:
         ]
         return {
             "resourceType": "ImagingStudy",
-            "identifier": [_uid(study.study_instance_uid)],
+            "identifier": [dicom_uid(study.study_instance_uid)],
             "status": "available",
             "subject": self._patient,
-            "started": _date(study.study_date),
+            "started": day(study.study_date),
             "basedOn": self._order,
             "numberOfSeries": len(series),
             "numberOfInstances": len(self.notification.instances),
@@ -128,12 +143,13 @@ class _Transaction:
             self._component(Concept.PRIORITY, valueCodeableConcept=self._concept(urgency(finding.flag), finding.flag))
         ]
         score = [] if finding.score is None else [self._certainty(finding.score)]
+        spread = self._spread(told_uncertainty(finding))
         return self._observation(
             f"summary:{self._about}",
             status,
             code=self._coded(Concept.OUTCOME),
             valueCodeableConcept=self._concept(FINDINGS_SUMMARIES[finding.outcome], finding.outcome),
-            component=[*(flag if finding.outcome.analysed else []), *score],
+            component=[*(flag if finding.outcome.analysed else []), *score, *spread],
             note=self._score_note(finding.score),
         )
 
@@ -146,16 +162,17 @@ class _Transaction:
         measured = [
             self._component(concept, valueQuantity=self._quantity(value, unit)) for concept, value, unit in quantities
         ]
+        spread = self._spread(Uncertainty(spread=lesion.spread))
         calibrated = self.notification.result.finding.calibrated
         observation = self._observation(
             lesion.tracking_uid,
             status,
             code=self._coded(Concept.FINDING),
             valueCodeableConcept=self._concept(LESION, lesion.label),
-            component=[*measured, self._certainty(lesion.score)],
+            component=[*measured, self._certainty(lesion.score), *spread],
             note=[{"text": lesion_text(lesion, calibrated=calibrated)}],
         )
-        return observation | {"identifier": [_uid(lesion.tracking_uid)]}
+        return observation | {"identifier": [dicom_uid(lesion.tracking_uid)]}
 
     def _report(self, status: str, lesions: Sequence[Resource]) -> Resource:
         notification, study = self.notification, self.notification.study
@@ -171,10 +188,10 @@ class _Transaction:
             category=[{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": "RAD"}]}],
             code=self._coded(Concept.REPORT),
             subject=self._patient,
-            effectiveDateTime=_date(study.study_date),
+            effectiveDateTime=day(study.study_date),
             issued=notification.owed_at.isoformat(),
-            imagingStudy=[_reference(self._imaging_study)],
-            result=[_reference(one) for one in (self._summary(status), *lesions)],
+            imagingStudy=[reference(self._imaging_study)],
+            result=[reference(one) for one in (self._summary(status), *lesions)],
             conclusion="\n".join(lines),
             conclusionCode=[code] if notification.withdrawn is None else [],
         )
@@ -185,14 +202,14 @@ class _Transaction:
         entries = []
         if notification.earlier is not None and notification.earlier.finding.outcome.analysed:
             entries.append(
-                _update(self._task(notification.earlier.result_id, "cancelled", "replaced by a newer result"))
+                update(self._task(notification.earlier.result_id, "cancelled", "replaced by a newer result"))
             )
         if notification.result.finding.outcome.analysed:
             if notification.withdrawn is not None:
                 why = withdrawal(notification.withdrawn)
-                entries.append(_update(self._task(notification.result.result_id, "cancelled", why)))
+                entries.append(update(self._task(notification.result.result_id, "cancelled", why)))
             else:
-                entries.append(_create(self._task(notification.result.result_id, "requested", "")))
+                entries.append(create(self._task(notification.result.result_id, "requested", "")))
         return entries
 
     def _task(self, result_id: str, status: str, why: str) -> Resource:
@@ -205,10 +222,10 @@ class _Transaction:
             intent="proposal",
             priority="urgent" if is_urgent else "routine",
             code={"text": "Review of a preliminary AI result"},
-            focus=_reference(self._resource("DiagnosticReport", f"report:{self._about}")),
+            focus=reference(self._resource("DiagnosticReport", f"report:{self._about}")),
             **{"for": self._patient},
             authoredOn=self.notification.owed_at.isoformat(),
-            requester=_reference(self._device),
+            requester=reference(self._device),
         )
 
     @property
@@ -226,10 +243,10 @@ class _Transaction:
             status=status,
             category=[{"coding": [category]}],
             subject=self._patient,
-            effectiveDateTime=_date(self.notification.study.study_date),
+            effectiveDateTime=day(self.notification.study.study_date),
             issued=self.notification.frozen_at.isoformat(),
-            device=_reference(self._device),
-            derivedFrom=[_reference(self._imaging_study)],
+            device=reference(self._device),
+            derivedFrom=[reference(self._imaging_study)],
             **content,
         )
 
@@ -238,6 +255,26 @@ class _Transaction:
 
     def _certainty(self, score: float) -> Resource:
         return self._component(Concept.CERTAINTY, valueQuantity=self._quantity(percent(score), PERCENT))
+
+    def _spread(self, uncertainty: Uncertainty | None) -> list[Resource]:
+        """How a score varies over mirrored runs, or why that is not known."""
+        if uncertainty is not None and uncertainty.spread is not None:
+            spread = uncertainty.spread
+            ends = {"low": spread.lowest, "high": spread.highest}
+            between = {end: self._quantity(percent(score), PERCENT) for end, score in ends.items()}
+            component = self._component(Concept.SPREAD, valueRange=between)
+            component["code"]["text"] = spread_text(spread)
+            return [component]
+        if uncertainty is not None and uncertainty.reason is not None:
+            return [self._component(Concept.SPREAD, dataAbsentReason=self._absent(uncertainty.reason))]
+        return []
+
+    def _absent(self, reason: Reason) -> Resource:
+        """In FHIR's word, and in ours."""
+        broke = reason.code in (OUT_OF_MEMORY.code, RUN_FAILED)
+        theirs = {"system": _DATA_ABSENT_REASON, "code": "error" if broke else "not-performed"}
+        ours = Code(value=reason.code, scheme=OWN_SCHEME, meaning=reason.text)
+        return {"coding": [theirs, *self._concept(ours)["coding"]]}
 
     def _score_note(self, score: float | None) -> list[Resource]:
         calibrated = self.notification.result.finding.calibrated
@@ -277,56 +314,3 @@ class _Transaction:
 
     def _identifier(self, value: str) -> Resource:
         return {"system": self.site.identifier_system, "value": value}
-
-
-def _create(resource: Resource) -> Resource:
-    """Where there is none with its identifier."""
-    kind, wanted = resource["resourceType"], _search(resource)
-    return _entry(resource, {"method": "POST", "url": kind, "ifNoneExist": wanted})
-
-
-def _update(resource: Resource) -> Resource:
-    """Whether there is one with its identifier, or not."""
-    return _entry(resource, {"method": "PUT", "url": f"{resource['resourceType']}?{_search(resource)}"})
-
-
-def _entry(resource: Resource, request: Resource) -> Resource:
-    return {"fullUrl": _full_url(resource), "resource": resource, "request": request}
-
-
-def _search(resource: Resource) -> str:
-    """By its identifier, with what a search takes for delimiters escaped (FHIR R4B 3.1.1.4.0.1)."""
-    system, value = (resource["identifier"][0][key].translate(_ESCAPES) for key in ("system", "value"))
-    return f"identifier={quote(f'{system}|{value}', safe='|:/')}"
-
-
-def _reference(resource: Resource) -> Resource:
-    """To a resource of the same transaction."""
-    return {"reference": _full_url(resource)}
-
-
-def _full_url(resource: Resource) -> str:
-    return f"urn:uuid:{uuid5(NAMESPACE_OID, resource['resourceType'] + _search(resource))}"
-
-
-def _uid(uid: str) -> Resource:
-    return {"system": _UIDS, "value": f"urn:oid:{uid}"}
-
-
-def _date(text: str) -> str | None:
-    """A DICOM date as FHIR writes it. Without the time: its zone is not known."""
-    date = date_of(text)
-    return date.isoformat() if date else None
-
-
-def _unsigned(number: int | None) -> int | None:
-    return number if number is not None and number >= 0 else None
-
-
-def _without_empty(value: Any) -> Any:
-    """FHIR has no empty or blank strings, no empty lists and objects."""
-    if isinstance(value, dict):
-        return {key: kept for key, each in value.items() if (kept := _without_empty(each)) not in (None, "", [], {})}
-    if isinstance(value, list):
-        return [_without_empty(each) for each in value]
-    return value.strip() if isinstance(value, str) else value

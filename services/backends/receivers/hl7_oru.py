@@ -5,15 +5,22 @@ order. A lesion keeps its Observation Sub-ID through all results of a study; one
 (`D`), and a result that is taken back is posted as wrong (`W`). ORC-5 stays empty: the order is not ours to complete.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from pydicom.valuerep import PersonName
 
 from services.backends.receivers.codes import OWN_SCHEME, Concept, urgency
-from services.backends.receivers.saying import impression, lesion_text, percent, require_one_patient, withdrawal
-from services.backends.receivers.source import ValueOf, date_of
+from services.backends.receivers.hl7_fields import coded, day, escaped, segment, timestamp
+from services.backends.receivers.saying import (
+    impression,
+    lesion_text,
+    percent,
+    require_one_patient,
+    told_uncertainty,
+    withdrawal,
+)
+from services.backends.receivers.source import ValueOf
 from services.backends.receivers.tables import Hl7Table
 from services.triage.concepts import ARTIFICIAL_INTELLIGENCE, FINDINGS_SUMMARIES, MM, MM3, PERCENT
 from services.triage.finding import Flag, Outcome
@@ -21,23 +28,11 @@ from services.triage.lesion import Lesion
 from services.triage.model import Code
 from services.triage.notification import Notification
 from services.triage.study import StudyAttributes
-from services.triage.wording import score_text
+from services.triage.uncertainty import Spread
+from services.triage.wording import score_text, spread_text, unknown_text
 
 # HL7 tables 0085 and 0123
-PRELIMINARY, WRONG, DELETED, ORDER_DETAIL = "P", "W", "D", "O"
-_ESCAPES = str.maketrans(
-    {
-        "\\": "\\E\\",
-        "|": "\\F\\",
-        "^": "\\S\\",
-        "&": "\\T\\",
-        "~": "\\R\\",
-        "\r": " ",
-        "\n": " ",
-        "\x0b": "",
-        "\x1c": "",
-    }
-)
+PRELIMINARY, WRONG, DELETED, ORDER_DETAIL, NOT_OBTAINED = "P", "W", "D", "O", "X"
 _XPN_REPRESENTATIONS = ("A", "I", "P")
 
 
@@ -50,42 +45,42 @@ def oru_message(notification: Notification, value_of: ValueOf, site: Hl7Table) -
     """The message, segments ended by CR. Raises DestinationRefused: it would name one of two patients."""
     require_one_patient(notification)
     study = notification.study
-    placer, filler = (_text(value_of(keyword)) for keyword in (site.placer_order_number, site.filler_order_number))
+    placer, filler = (escaped(value_of(keyword)) for keyword in (site.placer_order_number, site.filler_order_number))
     segments = [
         _header(notification, site),
-        _segment(
+        segment(
             "PID",
             {
                 1: "1",
                 3: _patient_id(study, site),
                 5: _names(study),
-                7: _date(study.patient_birth_date),
-                8: _text(study.patient_sex),
+                7: day(study.patient_birth_date),
+                8: escaped(study.patient_sex),
             },
         ),
-        _segment("PV1", {1: "1", 2: "U"}),
-        _segment("ORC", {1: "RE", 2: placer, 3: filler}),
-        _segment(
+        segment("PV1", {1: "1", 2: "U"}),
+        segment("ORC", {1: "RE", 2: placer, 3: filler}),
+        segment(
             "OBR",
             {
                 1: "1",
                 2: placer,
                 3: filler,
-                4: _code(site.code(Concept.REPORT), _model_code(notification)),
+                4: coded(site.code(Concept.REPORT), _model_code(notification)),
                 7: _study_time(study),
-                18: _text(study.accession_number),
-                22: _time(notification.owed_at),
+                18: escaped(study.accession_number),
+                22: timestamp(notification.owed_at),
                 24: "RAD",
                 25: PRELIMINARY,
             },
         ),
     ]
     if notification.withdrawn is not None:
-        segments.append(_segment("NTE", {1: "1", 3: _text(withdrawal(notification.withdrawn))}))
+        segments.append(segment("NTE", {1: "1", 3: escaped(withdrawal(notification.withdrawn))}))
     for number, observation in enumerate(_observations(notification, site), start=1):
         segments.append(observation.segment(number, notification))
-        segments += [_segment("NTE", {1: "1", 3: _text(observation.note)})] if observation.note else []
-    return "".join(f"{segment}\r" for segment in segments)
+        segments += [segment("NTE", {1: "1", 3: escaped(observation.note)})] if observation.note else []
+    return "".join(f"{each}\r" for each in segments)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,21 +99,21 @@ class _Observation:
     def segment(self, number: int, notification: Notification) -> str:
         model = notification.result.model
         is_found = self.status != ORDER_DETAIL
-        return _segment(
+        return segment(
             "OBX",
             {
                 1: str(number),
                 2: self.value_type,
-                3: _code(self.concept),
+                3: coded(self.concept),
                 4: self.sub_id,
                 5: self.value,
-                6: _code(self.unit) if self.unit else "",
+                6: coded(self.unit) if self.unit else "",
                 8: self.abnormal,
                 11: self.status,
-                14: _time(notification.frozen_at),
+                14: timestamp(notification.frozen_at),
                 15: "VIGIE" if is_found else "",
-                17: _code(ARTIFICIAL_INTELLIGENCE) if is_found else "",
-                18: f"{_text(f'{model.name} {model.version}')}^VIGIE" if is_found else "",
+                17: coded(ARTIFICIAL_INTELLIGENCE) if is_found else "",
+                18: f"{escaped(f'{model.name} {model.version}')}^VIGIE" if is_found else "",
             },
         )
 
@@ -127,12 +122,12 @@ def _observations(notification: Notification, site: Hl7Table) -> Iterator[_Obser
     status = PRELIMINARY if notification.withdrawn is None else WRONG
     finding, study = notification.result.finding, notification.study
     yield _Observation(
-        concept=site.code(Concept.STUDY), value_type="ST", value=_text(study.study_instance_uid), status=ORDER_DETAIL
+        concept=site.code(Concept.STUDY), value_type="ST", value=escaped(study.study_instance_uid), status=ORDER_DETAIL
     )
     yield _Observation(
         concept=site.code(Concept.OUTCOME),
         value_type="CE",
-        value=_code(
+        value=coded(
             FINDINGS_SUMMARIES[finding.outcome], Code(value=finding.outcome, scheme=OWN_SCHEME, meaning=finding.outcome)
         ),
         abnormal=_abnormal(finding.outcome, finding.flag),
@@ -142,31 +137,36 @@ def _observations(notification: Notification, site: Hl7Table) -> Iterator[_Obser
         yield _Observation(
             concept=site.code(Concept.PRIORITY),
             value_type="CE",
-            value=_code(
+            value=coded(
                 urgency(finding.flag), Code(value=finding.flag, scheme=OWN_SCHEME, meaning=f"flag {finding.flag}")
             ),
             status=status,
         )
     if finding.score is not None:
         yield _certainty(finding.score, calibrated=finding.calibrated, site=site, status=status)
+        yield from _study_spread(notification, site=site, status=status)
+    earlier = notification.earlier.finding.lesions if notification.earlier else ()
+    had_spread = {lesion.tracking_uid for lesion in earlier if lesion.spread}
     for lesion in finding.lesions:
         yield from _of_lesion(lesion, calibrated=finding.calibrated, site=site, status=status)
+        if lesion.spread is None and lesion.tracking_uid in had_spread:
+            yield _no_spread(site, DELETED, sub_id=_sub_id(lesion))
     for lesion in notification.vanished if notification.withdrawn is None else ():
         yield from _of_lesion(lesion, calibrated=finding.calibrated, site=site, status=DELETED)
     lines = impression(notification)
     if link := site.link_to(study.study_instance_uid):
         lines.append(f"Images and overlay: {link}")
     yield _Observation(
-        concept=site.code(Concept.IMPRESSION), value_type="TX", value="~".join(map(_text, lines)), status=status
+        concept=site.code(Concept.IMPRESSION), value_type="TX", value="~".join(map(escaped, lines)), status=status
     )
 
 
 def _of_lesion(lesion: Lesion, *, calibrated: bool, site: Hl7Table, status: str) -> Iterator[_Observation]:
-    sub_id = lesion.label.rpartition(" ")[2]
+    sub_id = _sub_id(lesion)
     yield _Observation(
         concept=site.code(Concept.FINDING),
         value_type="TX",
-        value=_text(lesion_text(lesion, calibrated=calibrated)),
+        value=escaped(lesion_text(lesion, calibrated=calibrated)),
         sub_id=sub_id,
         status=status,
     )
@@ -183,6 +183,12 @@ def _of_lesion(lesion: Lesion, *, calibrated: bool, site: Hl7Table, status: str)
             concept=site.code(concept), value_type="NM", value=value, unit=unit, sub_id=sub_id, status=status
         )
     yield _certainty(lesion.score, calibrated=calibrated, site=site, status=status, sub_id=sub_id)
+    if lesion.spread is not None:
+        yield _spread(lesion.spread, site=site, status=status, sub_id=sub_id)
+
+
+def _sub_id(lesion: Lesion) -> str:
+    return lesion.label.rpartition(" ")[2]
 
 
 def _certainty(score: float, *, calibrated: bool, site: Hl7Table, status: str, sub_id: str = "") -> _Observation:
@@ -198,6 +204,37 @@ def _certainty(score: float, *, calibrated: bool, site: Hl7Table, status: str, s
     )
 
 
+def _study_spread(notification: Notification, *, site: Hl7Table, status: str) -> Iterator[_Observation]:
+    """Of the study's score; the reason why it is not known; or that what the receiver knows of it holds no more."""
+    uncertainty = told_uncertainty(notification.result.finding)
+    if uncertainty is not None and uncertainty.spread is not None:
+        yield _spread(uncertainty.spread, site=site, status=status)
+    elif uncertainty is not None and uncertainty.reason is not None:
+        not_obtained = NOT_OBTAINED if status == PRELIMINARY else status
+        yield _no_spread(site, not_obtained, note=unknown_text(uncertainty.reason))
+    elif notification.earlier is not None and told_uncertainty(notification.earlier.finding) is not None:
+        yield _no_spread(site, DELETED)
+
+
+def _spread(spread: Spread, *, site: Hl7Table, status: str, sub_id: str = "") -> _Observation:
+    """An interval of scores in percent (SN), and what it is."""
+    return _Observation(
+        concept=site.code(Concept.SPREAD),
+        value_type="SN",
+        value=f"^{percent(spread.lowest):d}^-^{percent(spread.highest):d}",
+        unit=PERCENT,
+        sub_id=sub_id,
+        status=status,
+        note=spread_text(spread),
+    )
+
+
+def _no_spread(site: Hl7Table, status: str, *, sub_id: str = "", note: str = "") -> _Observation:
+    return _Observation(
+        concept=site.code(Concept.SPREAD), value_type="SN", value="", sub_id=sub_id, status=status, note=note
+    )
+
+
 def _header(notification: Notification, site: Hl7Table) -> str:
     enhanced = site.acknowledgement == "enhanced"
     fields = {
@@ -205,7 +242,7 @@ def _header(notification: Notification, site: Hl7Table) -> str:
         4: site.sending_facility,
         5: site.receiving_application,
         6: site.receiving_facility,
-        7: _time(notification.owed_at),
+        7: timestamp(notification.owed_at),
         9: "ORU^R01^ORU_R01",
         10: control_id(notification),
         11: site.processing_id,
@@ -230,8 +267,8 @@ def _patient_id(study: StudyAttributes, site: Hl7Table) -> str:
     if not study.patient_id:
         return ""
     issuer = study.issuer_of_patient_id
-    authority = site.issuers.get(issuer, _text(issuer))
-    return f"{_text(study.patient_id)}^^^{authority}^{site.patient_id_type}"
+    authority = site.issuers.get(issuer, escaped(issuer))
+    return f"{escaped(study.patient_id)}^^^{authority}^{site.patient_id_type}"
 
 
 def _names(study: StudyAttributes) -> str:
@@ -244,7 +281,7 @@ def _names(study: StudyAttributes) -> str:
         name = PersonName(group)
         parts = (name.family_name, name.given_name, name.middle_name, name.name_suffix, name.name_prefix)
         kind = representation if len(groups) > 1 else ""
-        names.append("^".join([*(_text(part) for part in parts), "", "L", kind]).rstrip("^"))
+        names.append("^".join([*(escaped(part) for part in parts), "", "L", kind]).rstrip("^"))
     return "~".join(names)
 
 
@@ -253,33 +290,8 @@ def _model_code(notification: Notification) -> Code:
     return Code(value=model.name, scheme=OWN_SCHEME, meaning=f"{model.name} {model.version}")
 
 
-def _code(code: Code, local: Code | None = None) -> str:
-    """CE, with a local code as the alternate one."""
-    codes = [code] if local is None else [code, local]
-    return "^".join(_text(part) for each in codes for part in (each.value, each.meaning, each.scheme))
-
-
 def _study_time(study: StudyAttributes) -> str:
     """StudyDate and StudyTime as TS, to the second; empty where the date is none."""
     time = study.study_time.partition(".")[0]
-    date = _date(study.study_date)
+    date = day(study.study_date)
     return date + time if date and time.isdigit() and len(time) in (2, 4, 6) else date
-
-
-def _date(text: str) -> str:
-    date = date_of(text)
-    return f"{date:%Y%m%d}" if date else ""
-
-
-def _time(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y%m%d%H%M%S}+0000"
-
-
-def _text(text: str) -> str:
-    """Text with the delimiters escaped (HL7 2.7.1)."""
-    return text.translate(_ESCAPES)
-
-
-def _segment(name: str, fields: Mapping[int, str]) -> str:
-    last = max(fields)
-    return "|".join([name, *(fields.get(number, "") for number in range(1, last + 1))]).rstrip("|")

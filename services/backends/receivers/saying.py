@@ -2,12 +2,20 @@
 
 from services import __version__
 from services.triage.errors import DestinationRefused, Reason
-from services.triage.finding import two_digits
+from services.triage.finding import Finding, two_digits
 from services.triage.identity import TWO_PATIENTS, two_patients
 from services.triage.lesion import Lesion
 from services.triage.notification import Notification
 from services.triage.result import IDENTITY_CORRECTED
-from services.triage.wording import NOT_A_DEVICE, cautions_text, outcome_text, reason_text, score_text
+from services.triage.uncertainty import Uncertainty
+from services.triage.wording import (
+    NOT_A_DEVICE,
+    cautions_text,
+    outcome_text,
+    reason_text,
+    score_text,
+    uncertainty_text,
+)
 
 PRELIMINARY = "Preliminary result of an AI, for the radiologist."
 
@@ -19,7 +27,8 @@ def impression(notification: Notification) -> list[str]:
     why = [reason_text("Reason", finding.reason)] if finding.reason else []
     replaces = ["Replaces the earlier result of this model."] if notification.earlier else []
     by = f"Vigie {__version__}, model {model.name} {model.version}, weights SHA-256 {model.weights_sha256}."
-    return [PRELIMINARY, outcome_text(finding), *why, *cautions_text(finding), *replaces, by, NOT_A_DEVICE]
+    told = [*why, *cautions_text(finding), *uncertainty_text(finding)]
+    return [PRELIMINARY, outcome_text(finding), *told, *replaces, by, NOT_A_DEVICE]
 
 
 def withdrawal(reason: Reason) -> str:
@@ -34,6 +43,11 @@ def lesion_text(lesion: Lesion, *, calibrated: bool) -> str:
     """One lesion in a line."""
     size = f"{lesion.volume_ml:.2f} mL, axes {lesion.long_axis_mm:.0f} x {lesion.short_axis_mm:.0f} mm"
     return f"{lesion.label}: {score_text(lesion.score, calibrated=calibrated)}, {size}"
+
+
+def told_uncertainty(finding: Finding) -> Uncertainty | None:
+    """Of the study's score; None where nobody asked, and where there is no candidate whose score could vary."""
+    return finding.uncertainty if finding.score else None
 
 
 def percent(score: float) -> int:

@@ -1,7 +1,7 @@
 """Signed HTTP requests to one URL, as the Standard Webhooks specification has them (version 1.0.0)."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -109,11 +109,13 @@ def payload(notification: Notification, site: WebhookTable) -> dict[str, Any]:
     if "findings" in site.include:
         score = None if finding.score is None else score_text(finding.score, calibrated=finding.calibrated)
         data |= {"score": finding.score, "score_text": score}
+        data["uncertainty"] = finding.uncertainty and asdict(finding.uncertainty)
         data["lesions"] = [
             {
                 "tracking_uid": one.tracking_uid,
                 "label": one.label,
                 "score": one.score,
+                "spread": one.spread and asdict(one.spread),
                 "volume_ml": one.volume_ml,
                 "long_axis_mm": one.long_axis_mm,
                 "short_axis_mm": one.short_axis_mm,
