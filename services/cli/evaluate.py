@@ -13,6 +13,7 @@ from services.logs import configure_logging
 from services.settings import Settings
 from services.triage.errors import RejectedError, VersionNotHere
 from services.triage.model import Model
+from services.triage.uncertainty import UncertaintyMode
 
 if TYPE_CHECKING:
     from services.evaluation.compare import StudyRecord
@@ -38,6 +39,14 @@ def evaluate(
         float, typer.Option("--tolerance-mm", min=0.1, help="Of the normalised surface distance.")
     ] = 2.0,
     unexpected_too: UnexpectedToo = False,
+    uncertainty: Annotated[
+        UncertaintyMode | None,
+        typer.Option(
+            "--uncertainty",
+            help="flips: also whether the spread over mirrored runs tells lesions from false candidates; about four "
+            "times the work (default: VIGIE_UNCERTAINTY).",
+        ),
+    ] = None,
     folder: Folder = None,
 ) -> None:
     """Judge a model on studies with reference masks: Dice, surfaces, lesions found, false ones, volumes, by subgroup.
@@ -52,7 +61,12 @@ def evaluate(
     from services.evaluation.summary import summarise
 
     console = Console(stderr=True)
-    criteria = Criteria(structures=structures, tolerance_mm=tolerance_mm, unexpected_too=unexpected_too)
+    criteria = Criteria(
+        structures=structures,
+        tolerance_mm=tolerance_mm,
+        unexpected_too=unexpected_too,
+        uncertainty=uncertainty or Settings().uncertainty,
+    )
     chosen, records, left_out = judge_all(paths, model, folder, criteria, console)
     if not records:
         raise typer.Exit(1)
@@ -80,13 +94,15 @@ def judge_all(
     from services.evaluation.run import LeftOut, judged
 
     configure_logging("WARNING")
-    settings = Settings()
+    settings = Settings().model_copy(update={"uncertainty": criteria.uncertainty})
     catalogue = Catalogue(folder or settings.models)
     records: list[StudyRecord] = []
     left_out: list[LeftOut] = []
     try:
         model = as_it_is(catalogue.get(name or _only(catalogue.names())))
-        segmenter = EmbeddedSegmenter(catalogue, threads=settings.threads, mode=settings.inference)
+        segmenter = EmbeddedSegmenter(
+            catalogue, threads=settings.threads, mode=settings.inference, flips_within_s=settings.flips_within_s
+        )
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task("reading files")

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from monai.metrics import compute_surface_dice
 
+from services.triage.uncertainty import Spread, Uncertainty
 from services.triage.volume import Volume
 from services.worker.lesions import Candidates, Labels
 
@@ -33,18 +34,19 @@ class TrueLesion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """One candidate of the model, and whether it hits any lesion."""
+    """One candidate of the model, and whether it hits any lesion. spread: None where no mirrored runs were made."""
 
     score: float
     volume_ml: float
     hit: bool
+    spread: Spread | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyRecord:
     """What a study adds to the figures. dice, surface_dice: of all that reaches `detect`; None: nothing on either side.
 
-    groups: of the study, by attribute. cautions: codes. spacing_mm: (slice, row, column).
+    groups: of the study, by attribute. cautions: codes. uncertainty: None where mirrored runs were not asked for.
     """
 
     study_instance_uid: str
@@ -58,6 +60,7 @@ class StudyRecord:
     groups: Mapping[str, str]
     cautions: tuple[str, ...]
     seconds: float
+    uncertainty: Uncertainty | None = None
 
     @property
     def score(self) -> float:
@@ -90,7 +93,12 @@ def compare(
             _lesion(number, truth, candidates, hits, detect, voxel_ml) for number in range(1, truth.max() + 1)
         ),
         candidates=tuple(
-            Candidate(score=one.score, volume_ml=one.volume_ml, hit=any(mine == one.number for mine, _ in hits))
+            Candidate(
+                score=one.score,
+                volume_ml=one.volume_ml,
+                hit=any(mine == one.number for mine, _ in hits),
+                spread=one.spread,
+            )
             for one in candidates.lesions
         ),
         dice=dice(found, reference),

@@ -16,6 +16,7 @@ from matplotlib.ticker import NullFormatter
 from services import __version__
 from services.evaluation.compare import StudyRecord
 from services.evaluation.run import Criteria, LeftOut
+from services.evaluation.separation import with_spread
 from services.evaluation.summary import Summary
 from services.observatory.estimate import Estimate
 from services.triage.model import Model
@@ -54,6 +55,8 @@ def write_report(
         "Volume agreement (Bland and Altman)": _bland_altman(records, summary),
         "Dice and normalised surface distance by size": _by_study(records),
     }
+    if summary.separation is not None:
+        plots["Spread over mirrored runs against the score, of each candidate"] = _spread(records, model)
     text = page.from_string(PAGE.read_text(encoding="utf-8")).render(
         version=__version__,
         model=model,
@@ -148,4 +151,17 @@ def _by_study(records: Sequence[StudyRecord]) -> str:
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.legend(loc="best")
     axes.set(xlabel="true volume of a study, mL", ylim=(-0.02, 1.02))
+    return as_png(figure)
+
+
+def _spread(records: Sequence[StudyRecord], model: Model) -> str:
+    figure, axes = empty_plot()
+    told = with_spread(records)
+    for hit, marker, label in ((True, "o", "hits a lesion"), (False, "x", "false")):
+        mine = [(one.score, sd) for _, one, sd in told if one.hit is hit]
+        axes.plot([score for score, _ in mine], [sd for _, sd in mine], marker, label=label, clip_on=False)
+    axes.axvline(model.thresholds.detect, linestyle="--", color="grey", label=f"detect = {model.thresholds.detect:g}")
+    axes.legend(loc="best")
+    axes.set(xlabel="score", ylabel="standard deviation over the runs", xlim=(0, 1.02))
+    axes.set_ylim(bottom=0)
     return as_png(figure)

@@ -13,7 +13,8 @@ from services.triage.expectation import judge
 from services.triage.model import Model
 from services.triage.ports import Segmenter
 from services.triage.study import Instance, by_series
-from services.worker.lesions import find_candidates
+from services.triage.uncertainty import UncertaintyMode
+from services.worker.lesions import find_candidates, uncertainty_of
 from services.worker.load import load_volume
 from services.worker.measure import observe
 from services.worker.offline import Scan, scan
@@ -27,11 +28,13 @@ class Criteria:
     """How is judged. structures: pattern of the names of segments and regions of interest that are lesions.
 
     tolerance_mm: of the normalised surface distance. unexpected_too: also what `expects` would have refused.
+    uncertainty: whether the spread over mirrored runs is judged, too.
     """
 
     structures: str = "*"
     tolerance_mm: float = 2.0
     unexpected_too: bool = False
+    uncertainty: UncertaintyMode = UncertaintyMode.OFF
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +84,8 @@ def _judge(
             raise
         codes = (refusal.reason.code,)
     began = time.perf_counter()
-    candidates = find_candidates(segmenter.segment(volume, model), volume, model)
+    segmentation = segmenter.segment(volume, model)
+    candidates = find_candidates(segmentation, volume, model)
     seconds = time.perf_counter() - began
     comparison = compare(candidates, truth, volume, detect=model.thresholds.detect, tolerance_mm=criteria.tolerance_mm)
     return StudyRecord(
@@ -90,6 +94,7 @@ def _judge(
         groups=_groups(instances[0], volume.spacing_mm[0]),
         cautions=codes,
         seconds=seconds,
+        uncertainty=uncertainty_of(segmentation, candidates.lesions),
         **{name: getattr(comparison, name) for name in asdict(comparison)},
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.evaluation.compare import StudyRecord, TrueLesion
+from services.evaluation.separation import Separation, separation
 from services.observatory.estimate import HIDDEN, LEVEL, SEED, Estimate, clustered_share, share
 
 SIZE_BANDS_MM = ((0.0, 6.0), (6.0, 10.0), (10.0, 30.0), (30.0, 1000.0))
@@ -50,13 +51,17 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """Everything that the report tells. by_size: of lesions; groups: by attribute and label."""
+    """Everything that the report tells. by_size: of lesions; groups: by attribute and label.
+
+    separation: None where mirrored runs were not asked for.
+    """
 
     overall: Figures
     by_size: dict[str, tuple[Estimate, Estimate]]
     groups: dict[str, dict[str, Figures]]
     froc: tuple[FrocPoint, ...]
     agreement: Agreement
+    separation: Separation | None
 
 
 def summarise(records: Records, *, detect: float) -> Summary:
@@ -73,6 +78,7 @@ def summarise(records: Records, *, detect: float) -> Summary:
         },
         froc=tuple(_froc_point(records, threshold) for threshold in _thresholds(records)),
         agreement=_agreement(records),
+        separation=separation(records, detect=detect),
     )
 
 

@@ -76,6 +76,53 @@ def test_what_a_model_would_refuse_is_left_out_unless_asked_for(site: Path) -> N
     assert (code, "2 series judged" in stderr) == (3, True)
 
 
+@pytest.mark.parametrize("asked", ["option", "setting"])
+def test_asked_for_mirrored_runs_the_report_tells_what_the_spread_is_worth(
+    asked: str, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if asked == "setting":
+        monkeypatch.setenv("VIGIE_UNCERTAINTY", "flips")
+    option = ("--uncertainty", "flips") if asked == "option" else ()
+    out = ("--output", str(site / "out"))
+    _, stdout, _ = vigie(site, "evaluate", str(site / "studies"), *out, *option)
+    html, told = (Path(line).read_text() for line in stdout.split())
+    document = json.loads(told)
+    assert document["criteria"]["uncertainty"] == "flips"
+    found = document["summary"]["separation"]["found"]
+    # its network looks at each voxel alone: two candidates without any spread, and nothing to tell them apart by
+    assert (found["true"], found["false"], found["sd"]["value"]) == (1, 1, 0.5)
+    assert {one["candidates"][0]["spread"]["runs"] for one in document["studies"]} == {4}
+    assert {one["uncertainty"]["reason"] for one in document["studies"]} == {None}
+    assert html.count("data:image/png;base64,") == 4
+    assert "What the spread over mirrored runs is worth" in html
+    assert "<td>1 true, 1 false</td><td>0.50</td>" in html
+
+
+def test_without_being_asked_a_report_says_nothing_of_mirrored_runs(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIGIE_UNCERTAINTY", "flips")
+    _, stdout, _ = vigie(site, "evaluate", str(site / "studies"), "--output", str(site / "out"), "--uncertainty", "off")
+    html, told = (Path(line).read_text() for line in stdout.split())
+    document = json.loads(told)
+    assert document["summary"]["separation"] is None
+    assert {one["uncertainty"] for one in document["studies"]} == {None}
+    assert "mirrored" not in html
+
+
+def test_a_series_whose_spread_is_not_known_is_told_with_its_reason(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.backends.inference.runner.axes_of", lambda _: (9,))
+    _, stdout, _ = vigie(
+        site, "evaluate", str(site / "studies"), "--output", str(site / "out"), "--uncertainty", "flips"
+    )
+    html, told = (Path(line).read_text() for line in stdout.split())
+    summary = json.loads(told)["summary"]["separation"]
+    assert (summary["series"], summary["without"]) == (0, {"run_failed": 2})
+    assert "<code>run_failed</code> 2" in html
+
+
 def test_a_calibration_on_few_studies_leaves_the_bundle_as_it_is(site: Path) -> None:
     """Also where somebody says that they are patients; and a map that is asked for all the same makes no claim."""
     for number in range(10):
