@@ -9,6 +9,7 @@ from rich.table import Table
 
 from services.sizing.estimate import CONSTANTS, Estimate, Question, estimate
 from services.sizing.mix import AN_HOUR, MIX
+from services.triage.uncertainty import UncertaintyMode
 
 _TOLD: dict[str, tuple[str, str]] = {
     "studies_per_day": ("studies a day", "{:,.0f}"),
@@ -36,6 +37,9 @@ def size(
     analysed: Annotated[str, typer.Option(metavar="CT,MR,...", help="Modalities that models look at.")] = "CT,MR,PT",
     retention_days: Annotated[float, typer.Option(help="How long received images are kept.")] = 7,
     spare: Annotated[int, typer.Option(help="Replicas of each kind that may be away.")] = 1,
+    uncertainty: Annotated[
+        UncertaintyMode, typer.Option(help="As VIGIE_UNCERTAINTY of the workers. flips: mirrored runs, too.")
+    ] = UncertaintyMode.OFF,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Another value of a constant; may be given again."),
@@ -57,6 +61,7 @@ def size(
         analysed=frozenset(filter(None, analysed.upper().split(","))),
         retention_days=retention_days,
         spare=spare,
+        uncertainty=uncertainty,
         constants=constants,
     )
     try:
@@ -65,18 +70,23 @@ def size(
         raise typer.BadParameter(str(error)) from error
     if as_json:
         told = {"constants": {name: {"value": constants[name], "source": CONSTANTS[name].source} for name in constants}}
-        typer.echo(json.dumps({"estimate": found.as_dict(), "mix": wanted} | told, indent=2))
+        typer.echo(
+            json.dumps({"estimate": found.as_dict(), "mix": wanted, "uncertainty": uncertainty} | told, indent=2)
+        )
         return
-    _print(found, constants)
+    _print(found, constants, uncertainty)
 
 
-def _print(found: Estimate, constants: dict[str, float]) -> None:
+def _print(found: Estimate, constants: dict[str, float], uncertainty: UncertaintyMode) -> None:
     console = Console()
     table = Table("needed", "", box=None, pad_edge=False)
     for name, value in found.as_dict().items():
         what, form = _TOLD[name]
         table.add_row(what, form.format(value))
     console.print(table)
+    if uncertainty is UncertaintyMode.FLIPS:
+        times = f"{constants['flips_times']:g} times its model_s (flips_times)"
+        console.print(f"\nWith VIGIE_UNCERTAINTY=flips: a model takes {times}.", highlight=False)
     console.print("\nFrom these constants (--set NAME=VALUE):")
     for name, value in constants.items():
         console.print(f"  {name} = {value:g} {CONSTANTS[name].unit}", highlight=False)

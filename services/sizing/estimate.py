@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from math import ceil
 
 from services.sizing.mix import AN_HOUR, MIX, Kind
+from services.triage.uncertainty import UncertaintyMode
 
 GB, TB = 1e3, 1e6  # in MB
 
@@ -39,6 +40,11 @@ CONSTANTS: dict[str, Constant] = {
         unit="s of the model for a study of 134 slices, on one Triton replica",
         source="docs/measurements/pipeline.md: 10.8 s on 2 CPU threads. Measure yours on your GPU: docs/triton.md",
     ),
+    "flips_times": Constant(
+        value=3.9,
+        unit="times model_s with mirrored runs (--uncertainty flips)",
+        source="docs/measurements/uncertainty.md: 3.7 to 3.9 times the CPU time, of four runs",
+    ),
     "busy": Constant(
         value=0.6,
         unit="share of its time that a replica works at the peak",
@@ -66,7 +72,8 @@ CONSTANTS: dict[str, Constant] = {
 class Question:
     """What to size for. mix: studies of each modality, in any proportion. analysed: modalities that a model looks at.
 
-    spare: replicas of each kind that may be away. retention_days: of received images.
+    spare: replicas of each kind that may be away. retention_days: of received images. uncertainty: whether each model
+    makes mirrored runs, too.
     """
 
     studies_per_hour: float = AN_HOUR
@@ -74,6 +81,7 @@ class Question:
     analysed: frozenset[str] = frozenset({"CT", "MR", "PT"})
     retention_days: float = 7
     spare: int = 1
+    uncertainty: UncertaintyMode = UncertaintyMode.OFF
     constants: Mapping[str, float]
 
     @classmethod
@@ -129,6 +137,8 @@ def _estimate(question: Question, an_hour: Mapping[Kind, float]) -> Estimate:
     slices = sum(kind.instances_on_average * studies for kind, studies in looked_at.items()) / _SLICES
     others = question.studies_per_hour - sum(looked_at.values())
     door_s = max(mb / constants["door_mb_s"], instances / constants["door_instances_s"])
+    times = constants["flips_times"] if question.uncertainty is UncertaintyMode.FLIPS else 1
+    model_s = slices * constants["model_s"] * times
     worker_s = slices * constants["worker_s"] + others * _OTHERS_S
     hours, days = constants["day_hours"], question.retention_days
 
@@ -142,8 +152,8 @@ def _estimate(question: Question, an_hour: Mapping[Kind, float]) -> Estimate:
         network_mbit_s=8 * mb / 3600,
         door_replicas=replicas(door_s),
         # a worker waits for its model meanwhile
-        worker_replicas=replicas(worker_s + slices * constants["model_s"]),
-        triton_replicas=replicas(slices * constants["model_s"]),
+        worker_replicas=replicas(worker_s + model_s),
+        triton_replicas=replicas(model_s),
         received_gb_per_day=mb * hours / GB,
         images_tb=mb * hours * days / TB,
         results_gb_per_year=sum(looked_at.values()) * constants["result_mb"] * hours * 365 / GB,

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from services.cli import app
 from services.sizing.estimate import CONSTANTS, Question, estimate
 from services.sizing.mix import AN_HOUR, MIX, gb_an_hour
+from services.triage.uncertainty import UncertaintyMode
 from tests.support.markdown import tables
 
 MEASURED = Path(__file__).resolve().parents[2] / "docs" / "measurements"
@@ -47,6 +48,18 @@ def test_where_no_model_looks_there_is_no_gpu() -> None:
     assert estimate(replace(USUAL, analysed=frozenset())).triton_replicas == 0
 
 
+def test_mirrored_runs_are_the_models_time_so_many_times_and_no_more_of_anything_else() -> None:
+    large = replace(USUAL, studies_per_hour=100 * AN_HOUR, spare=0)
+    factor = USUAL.constants["flips_times"]
+    once, flips = estimate(large), estimate(replace(large, uncertainty=UncertaintyMode.FLIPS))
+    assert flips.triton_replicas == pytest.approx(factor * once.triton_replicas, rel=0.01)
+    assert once.worker_replicas + flips.triton_replicas - once.triton_replicas == pytest.approx(
+        flips.worker_replicas, abs=2
+    ), "a worker waits for its model"
+    longer = large.constants | {"model_s": factor * large.constants["model_s"]}
+    assert flips == estimate(replace(large, constants=longer))
+
+
 def test_a_spare_replica_of_each_kind_is_counted() -> None:
     bare, spared = estimate(replace(USUAL, spare=0)), estimate(replace(USUAL, spare=2))
     assert (spared.door_replicas, spared.worker_replicas) == (bare.door_replicas + 2, bare.worker_replicas + 2)
@@ -70,6 +83,8 @@ def test_the_constants_promise_no_more_than_the_pages_of_measurements_say() -> N
     assert model
     assert CONSTANTS["worker_s"].value >= float(ours.group(1))
     assert CONSTANTS["model_s"].value >= float(model.group(1))
+    (mirrored,) = tables(MEASURED / "uncertainty.md")
+    assert CONSTANTS["flips_times"].value >= max(float(row["CPU s: ratio"]) for row in mirrored)
 
 
 def size(*words: str) -> tuple[int, str]:
@@ -83,6 +98,19 @@ def test_the_command_answers_json_with_the_source_of_every_constant() -> None:
     assert (code, found["constants"]["model_s"]["value"]) == (0, 4)
     assert all(each["source"] for each in found["constants"].values())
     assert found["estimate"]["analysed_per_hour"] == AN_HOUR
+
+
+def test_mirrored_runs_are_said_with_their_factor_and_by_another_factor_if_told() -> None:
+    asked = ("--studies-per-hour", "30000", "--uncertainty", "flips")
+    plain, usual, cheaper = (
+        json.loads(size("--json", *words)[1]) for words in ((), asked, (*asked, "--set", "flips_times=2"))
+    )
+    assert (plain["uncertainty"], usual["uncertainty"]) == ("off", "flips")
+    assert cheaper["constants"]["flips_times"]["value"] == 2
+    assert cheaper["estimate"]["triton_replicas"] < usual["estimate"]["triton_replicas"]
+    line = "With VIGIE_UNCERTAINTY=flips: a model takes 3.9 times its model_s (flips_times)."
+    assert line in size(*asked)[1]
+    assert "With VIGIE_UNCERTAINTY" not in size()[1]
 
 
 @pytest.mark.parametrize(
