@@ -124,6 +124,7 @@ _RESULT = {
         {"code": "unexpected_slice_spacing_mm", "text": "distance between slices 6 mm, expected at most 5.5"},
     ],
     "uncertainty": {"spread": _SPREAD, "reason": None},
+    "inference": {"mode": "reference", "reason": None},
     "recall": None,
     "energy_j": 912.4,
     "energy_source": "estimated",

@@ -3,12 +3,13 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from services.backends.store.board import AiSays, ShownState
 from services.gateway.examples import DETAIL_EXAMPLE, STUDY_EXAMPLE
 from services.triage.blind import HoldEnd
 from services.triage.finding import Flag, Outcome
+from services.triage.inference import InferenceMode
 from services.triage.job import JobKind, JobState, OrderPriority
 from services.triage.reading import ReadAgain, ReadingState
 from services.triage.result import DeliveryState, EnergySource, ObjectKind
@@ -185,6 +186,16 @@ class UncertaintyOut(_Schema):
     reason: ReasonOut | None
 
 
+class InferenceOut(_Schema):
+    """How the network ran (VIGIE_INFERENCE): reference, which is PyTorch in float32, or fast."""
+
+    mode: InferenceMode
+    reason: ReasonOut | None = Field(
+        validation_alias=AliasChoices("why", "reason"),
+        description="What kept all or part of it from the fast mode that was asked for.",
+    )
+
+
 class LesionOut(_Schema):
     """One lesion (found) or candidate (equivocal); slices count from 0 at the volume's first slice."""
 
@@ -284,6 +295,7 @@ class ResultOut(_Schema):
     kept_back: bool = Field(description="What has not gone out does not: its model is switched off, or recalled.")
     cautions: list[ReasonOut] = Field(description="In what the images are unlike those that the model was made for.")
     uncertainty: UncertaintyOut | None = Field(description="null: it was not asked for (VIGIE_UNCERTAINTY).")
+    inference: InferenceOut | None = Field(description="null: no network has looked, or an older Vigie asked it.")
 
 
 class WithheldOut(_Schema):

@@ -137,6 +137,7 @@ class FrozenResult:
     finding: Finding
     sha256s: tuple[str, ...]
     recall: Recall | None = None
+    inference: Inference | None = None
 
 
 IDENTITY_CORRECTED = Reason(code="identity_corrected", text="sent under the corrected patient or order data instead")

@@ -43,4 +43,5 @@ def reconcile(
         finding=earlier.finding,
         objects=objects,
         timings_s={"reconcile": round(time.perf_counter() - begin, 3)},
+        inference=earlier.inference,
     )

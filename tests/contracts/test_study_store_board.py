@@ -7,6 +7,7 @@ import pytest
 from services.backends.store import ShownState, SqlStudyStore
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
+from services.triage.inference import REFERENCE, Inference, InferenceMode
 from services.triage.job import JobState, OrderPriority
 from services.triage.result import DeliveryState
 from services.triage.uncertainty import TIME_LIMIT, Spread, Uncertainty
@@ -157,6 +158,18 @@ def test_how_a_score_varies_is_kept_with_the_result_and_its_lesions(
     detail = store.board.study(STUDY)
     assert detail is not None
     assert [one.uncertainty for one in detail.results if one.superseded_by is None] == [None]
+
+
+@pytest.mark.parametrize(
+    "inference", [REFERENCE, Inference(mode=InferenceMode.FAST), replace(REFERENCE, why=BROKEN), None]
+)
+def test_how_the_network_ran_is_kept_with_the_result(store: SqlStudyStore, inference: Inference | None) -> None:
+    analyse(store, inference=inference)
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    (result,) = detail.results
+    assert result.inference == inference
+    assert store.frozen_result(result.result_id).inference == inference
 
 
 def test_the_cautions_of_a_result_are_kept_in_their_order(store: SqlStudyStore) -> None:

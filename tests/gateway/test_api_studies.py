@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
+from services.triage.inference import Inference, InferenceMode
 from services.triage.job import OrderPriority
 from services.triage.uncertainty import TIME_LIMIT, Spread, Uncertainty
 from tests.support.worklist import NOW, Ward, failed, found, not_analysed, nothing_found
@@ -83,6 +84,34 @@ def test_how_scores_vary_is_told_by_the_api_and_by_the_page(ward: Ward, client: 
     assert f"How the score varies is not known: {why}" in pages[1]
     assert "varies" not in pages[2]
     assert "runs, SD" not in pages[2]
+
+
+def test_the_api_and_the_page_tell_how_the_network_ran(ward: Ward, client: TestClient) -> None:
+    differs = Reason(code="differs", text="the answers differ by 2")
+    ran = (Inference(mode=InferenceMode.FAST), Inference(why=differs), None)
+    for number, inference in enumerate(ran, start=1):
+        ward.arrive(number)
+        ward.complete(number)
+        ward.freeze(number, nothing_found(), inference=inference)
+    told = [
+        client.get(f"/api/studies/{ward.uid(number)}").json()["versions"][0]["jobs"][0]["result"]["inference"]
+        for number in (1, 2, 3)
+    ]
+    assert told == [
+        {"mode": "fast", "reason": None},
+        {"mode": "reference", "reason": {"code": "differs", "text": differs.text}},
+        None,
+    ]
+    pages = [client.get(f"/studies/{ward.uid(number)}").text for number in (1, 2, 3)]
+    assert "Inference: <code>fast</code></p>" in pages[0]
+    why = f'<span lang="en">{differs.text}</span> <code>differs</code>'
+    assert f"Inference: <code>reference</code>; what kept it from <code>fast</code>: {why}</p>" in pages[1]
+    assert "Inference" not in pages[2]
+    in_french = client.get(f"/studies/{ward.uid(2)}", headers={"Accept-Language": "fr"}).text
+    assert (
+        f"Inférence\u00a0: <code>reference</code>\u00a0; ce qui a empêché <code>fast</code>\u00a0: {why}</p>"
+        in in_french
+    )
 
 
 def test_a_caution_is_told_by_the_api_and_by_the_page_in_its_language(ward: Ward, client: TestClient) -> None:

@@ -12,6 +12,7 @@ from services.backends.store.engine import locked, writing
 from services.backends.store.jobs import study_of, take
 from services.triage.errors import Reason
 from services.triage.finding import Finding, Flag, Outcome
+from services.triage.inference import Inference
 from services.triage.job import Job, JobMessage, JobPlan, Lease, OrderPriority, Plan
 from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
@@ -118,6 +119,7 @@ def a_result(
     reason: Reason | None = None,
     cautions: tuple[Reason, ...] = (),
     uncertainty: Uncertainty | None = None,
+    inference: Inference | None = None,
     model: ModelIdentity = MODEL,
     forms: Sequence[ObjectKind | None] = (ObjectKind.SEG,),
 ) -> tuple[Result, list[str]]:
@@ -149,7 +151,12 @@ def a_result(
         uncertainty=uncertainty,
     )
     result = Result(
-        model=model, series_instance_uid=f"{STUDY}.1", finding=finding, objects=objects, timings_s={"segment": 2.5}
+        model=model,
+        series_instance_uid=f"{STUDY}.1",
+        finding=finding,
+        objects=objects,
+        timings_s={"segment": 2.5},
+        inference=inference,
     )
     return result, [hashlib.sha256(one.content).hexdigest() for one in objects]
 

@@ -18,6 +18,7 @@ from services.settings import Settings
 from services.triage.blind import NOT_BLIND, BlindPolicy
 from services.triage.errors import Reason
 from services.triage.finding import Finding, Flag, Outcome, without_analysis
+from services.triage.inference import Inference
 from services.triage.job import JobPlan, OrderPriority, Plan, SeriesRefusal
 from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
@@ -175,7 +176,9 @@ class Ward:
         job = next(one for one in detail.versions[0].jobs if one.state == "queued")
         return lease_job(self.store, job.job_id, worker="worker-1", now=self.now)
 
-    def freeze(self, number: int, finding: Finding, *, content: bytes = b"SEG bytes") -> str:
+    def freeze(
+        self, number: int, finding: Finding, *, content: bytes = b"SEG bytes", inference: Inference | None = None
+    ) -> str:
         """Answers the SOP Instance UID of the object that `content` became."""
         lease, job = self.lease(number)
         uid = generate_uid()
@@ -195,6 +198,7 @@ class Ward:
             objects=objects,
             timings_s={"load": 0.6, "segment": 24.1, "report": 0.9},
             peak_memory_mb=1480.0,
+            inference=inference,
         )
         sha256s = [self.files.keep_result(content)]
         self.store.freeze(lease, result, sha256s=sha256s, destinations=[PACS], now=self.now, blind=self.blind)

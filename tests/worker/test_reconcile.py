@@ -8,6 +8,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from services.triage.finding import Outcome
+from services.triage.inference import REFERENCE
 from services.triage.job import JobKind
 from services.triage.result import FALLBACKS, ObjectKind
 from services.worker.report import reidentify, write_report
@@ -87,6 +88,7 @@ def test_a_corrected_study_gets_its_result_again_under_the_right_patient(house: 
         before.score,
         before.lesions,
     )
+    assert after.inference == before.inference == REFERENCE
     assert [one.destination for one in after.deliveries] == list(house.settings.send_to)
     old_seg, old_sr = map(dcmread, old_paths)
     seg, sr = map(dcmread, new_paths)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from services.triage.blind import Hold
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
+from services.triage.inference import Inference
 from services.triage.job import JobKind, JobState, OrderPriority, SeriesRefusal
 from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
@@ -258,6 +259,7 @@ class ResultRow:
     kept_back: bool = False
     cautions: tuple[Reason, ...] = ()
     uncertainty: Uncertainty | None = None
+    inference: Inference | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

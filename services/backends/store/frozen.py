@@ -41,6 +41,7 @@ def frozen_result(connection: Connection, result_id: str) -> FrozenResult | None
         ),
         sha256s=tuple(sha256s),
         recall=recall_of(connection, result_id),
+        inference=row.inference,
     )
 
 

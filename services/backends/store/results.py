@@ -167,6 +167,7 @@ def _result_columns(frozen: Result) -> dict[str, Any]:
         "lesions": finding.lesions,
         "cautions": finding.cautions or None,
         "uncertainty": finding.uncertainty,
+        "inference": frozen.inference,
         "timings_s": frozen.timings_s,
         "peak_memory_mb": frozen.peak_memory_mb,
         "energy_j": frozen.energy.joules if frozen.energy else None,

@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, In
 
 from services.backends.store.columns import AsJson, UtcTime, Words
 from services.triage.errors import Reason
+from services.triage.inference import Inference
 from services.triage.job import JobPlan
 from services.triage.lesion import Lesion
 from services.triage.patient import MAX_ID_CHARACTERS
@@ -284,6 +285,7 @@ result = sa.Table(
     Column("traceparent", Text),
     Column("cautions", AsJson(tuple[Reason, ...])),
     Column("uncertainty", AsJson(Uncertainty)),
+    Column("inference", AsJson(Inference)),
     Index(None, "study_instance_uid", "version"),
     Index(None, "model_name", "frozen_at"),
 )

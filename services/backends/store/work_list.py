@@ -25,11 +25,13 @@ from services.triage.workitem import ProcedureStepState
 # made once: an alias takes longer to make than a small query to answer
 _LINE, _LEADING, _HELD = board.alias("line"), result.alias("leading"), result.alias("held")
 
+_UNLISTED = {"timings_s", "inference"}
+
 _LINES = (
     sa.select(
         study,
         *(column.label(f"board_{column.name}") for column in board.c),
-        *(column.label(f"result_{column.name}") for column in result.c if column.name != "timings_s"),
+        *(column.label(f"result_{column.name}") for column in result.c if column.name not in _UNLISTED),
     )
     .join_from(board, study, board.c.study_instance_uid == study.c.study_instance_uid)
     .add_columns(
