@@ -191,7 +191,7 @@ class InferenceOut(_Schema):
 
     mode: InferenceMode
     reason: ReasonOut | None = Field(
-        validation_alias=AliasChoices("why", "reason"),
+        validation_alias=AliasChoices("why", "reason"),  # of the result's own record, or of a document
         description="What kept all or part of it from the fast mode that was asked for.",
     )
 

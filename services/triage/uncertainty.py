@@ -49,4 +49,4 @@ OUT_OF_MEMORY = Reason(code="out_of_memory", text="memory ran out in a mirrored 
 TIME_LIMIT = Reason(code="time_limit", text="the mirrored runs take more than half of the time limit")
 NOT_SERVED = Reason(code="not_served", text="Triton serves the model with a Vigie that makes no mirrored runs")
 RUN_FAILED = "run_failed"
-"""Why there is no spread; the text of RUN_FAILED names the error."""
+"""Why there is no spread; of the last the code alone, for its text names the error."""

@@ -65,9 +65,10 @@ def unknown_text(reason: Reason) -> str:
 
 
 def spread_text(spread: Spread) -> str:
-    """What an interval of scores is, and what it is not."""
+    """A score over its runs: what the numbers are, and what they are not."""
+    between = f"{two_digits(spread.lowest)} to {two_digits(spread.highest)}"
     runs = f"over {spread.runs} runs, mirrored ones included"
-    return f"{runs}, standard deviation {spread.sd:.2f}; no interval of confidence"
+    return f"score {between} {runs}, standard deviation {spread.sd:.2f}; no interval of confidence"
 
 
 def _study_score(finding: Finding) -> str:

@@ -14,6 +14,7 @@ from services.backends.receivers.sample import sample
 from services.backends.senders.link import PLAIN
 from services.triage.errors import DestinationRefused, DestinationUnavailable, Reason
 from services.triage.finding import Flag, Outcome
+from services.triage.uncertainty import TIME_LIMIT, Spread, Uncertainty
 from tests.support.fhir import fhir_server, install_fhir_server
 from tests.support.http_server import Server, serving
 from tests.support.records import lesion
@@ -132,6 +133,23 @@ def test_what_was_not_looked_at_is_reported_without_a_score_and_without_a_review
     assert "component" not in summary
     assert "[out_of_memory]" in server.one("DiagnosticReport")["conclusion"]
     assert server.all("Task") == []
+
+
+@pytest.mark.parametrize(
+    ("uncertainty", "kept"),
+    [
+        (Uncertainty(spread=Spread(runs=4, sd=0.1, lowest=0.6, highest=0.95)), "valueRange"),
+        (Uncertainty(reason=TIME_LIMIT), "dataAbsentReason"),
+    ],
+)
+def test_a_server_keeps_how_the_score_varies_or_why_that_is_not_known(server, tell, uncertainty, kept):
+    first = with_finding(sample(), lesions=(), uncertainty=uncertainty)
+    tell(first)
+    (summary,) = server.all("Observation")
+    assert kept in summary["component"][-1]
+    tell(with_finding(replacing(first), uncertainty=None))
+    (summary,) = server.all("Observation")
+    assert not any("valueRange" in one or "dataAbsentReason" in one for one in summary["component"])
 
 
 def test_odd_dates_and_numbers_are_left_out(server, tell):

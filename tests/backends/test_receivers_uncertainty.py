@@ -20,7 +20,7 @@ from tests.support.telling import fhir_table, hl7_table, replacing, value_of, we
 WIDE = Spread(runs=4, sd=0.1275, lowest=0.61, highest=0.996)
 NARROW = Spread(runs=4, sd=0.01, lowest=0.4, highest=0.43)
 CODE = "score_over_runs"
-WORDS = "over 4 runs, mirrored ones included, standard deviation 0.13; no interval of confidence"
+WORDS = "score 0.61 to 0.99 over 4 runs, mirrored ones included, standard deviation 0.13; no interval of confidence"
 
 
 @pytest.fixture
@@ -57,6 +57,12 @@ def in_fhir(notification: Notification) -> dict[str, dict]:
     }
 
 
+def notes_of(notification: Notification) -> dict[str, list[dict[str, str]]]:
+    bundle = json.loads(transaction(notification, value_of(notification), fhir_table()))
+    told = [one["resource"] for one in bundle["entry"] if one["resource"]["resourceType"] == "Observation"]
+    return {one["valueCodeableConcept"]["text"]: one["note"] for one in told}
+
+
 def impressions(notification: Notification) -> list[list[str]]:
     """The lines of the HL7 impression and of the FHIR conclusion."""
     message = parsed(notification)
@@ -88,9 +94,11 @@ def test_fhir_has_it_as_a_component_of_each_observation_with_a_score(measured: N
     assert found["code"] == {
         "coding": [
             {"system": "urn:vigie:scheme:99VIGIE", "code": CODE, "display": "Certainty of Finding over mirrored runs"}
-        ],
-        "text": WORDS,
+        ]
     }
+    assert [one["text"] for one in notes_of(measured)["Lesion 1"]][1:] == [WORDS]
+    assert [one["text"] for one in notes_of(measured)["found"]][1:] == [WORDS]
+    assert len(notes_of(sample())["Lesion 1"]) == 1
 
 
 @pytest.mark.parametrize(("reason", "absent"), [(TIME_LIMIT, "not-performed"), (OUT_OF_MEMORY, "error")])
@@ -141,6 +149,8 @@ def test_of_a_result_that_is_taken_back_it_is_wrong_too_and_of_a_lost_lesion_del
     assert {status for *_, status in spreads(parsed(back))} == {"W"}
     unknown = replace(not_known(TIME_LIMIT), withdrawn=back.withdrawn)
     assert {status for *_, status in spreads(parsed(unknown))} == {"W"}
+    plain = replace(back, result=sample().result, earlier=measured.result)
+    assert spreads(parsed(plain)) == []
     fewer = with_finding(replacing(measured), lesions=measured.result.finding.lesions[:1])
     assert ("SN", "2", "^40^-^43", "%^Percent^UCUM", "D") in spreads(parsed(fewer))
 

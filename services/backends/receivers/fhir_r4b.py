@@ -143,14 +143,14 @@ class _Transaction:
             self._component(Concept.PRIORITY, valueCodeableConcept=self._concept(urgency(finding.flag), finding.flag))
         ]
         score = [] if finding.score is None else [self._certainty(finding.score)]
-        spread = self._spread(told_uncertainty(finding))
+        uncertainty = told_uncertainty(finding)
         return self._observation(
             f"summary:{self._about}",
             status,
             code=self._coded(Concept.OUTCOME),
             valueCodeableConcept=self._concept(FINDINGS_SUMMARIES[finding.outcome], finding.outcome),
-            component=[*(flag if finding.outcome.analysed else []), *score, *spread],
-            note=self._score_note(finding.score),
+            component=[*(flag if finding.outcome.analysed else []), *score, *self._spread(uncertainty)],
+            note=[*self._score_note(finding.score), *_spread_note(uncertainty)],
         )
 
     def _lesion(self, lesion: Lesion, status: str) -> Resource:
@@ -162,15 +162,15 @@ class _Transaction:
         measured = [
             self._component(concept, valueQuantity=self._quantity(value, unit)) for concept, value, unit in quantities
         ]
-        spread = self._spread(Uncertainty(spread=lesion.spread))
+        uncertainty = Uncertainty(spread=lesion.spread)
         calibrated = self.notification.result.finding.calibrated
         observation = self._observation(
             lesion.tracking_uid,
             status,
             code=self._coded(Concept.FINDING),
             valueCodeableConcept=self._concept(LESION, lesion.label),
-            component=[*measured, self._certainty(lesion.score), *spread],
-            note=[{"text": lesion_text(lesion, calibrated=calibrated)}],
+            component=[*measured, self._certainty(lesion.score), *self._spread(uncertainty)],
+            note=[{"text": lesion_text(lesion, calibrated=calibrated)}, *_spread_note(uncertainty)],
         )
         return observation | {"identifier": [dicom_uid(lesion.tracking_uid)]}
 
@@ -262,9 +262,7 @@ class _Transaction:
             spread = uncertainty.spread
             ends = {"low": spread.lowest, "high": spread.highest}
             between = {end: self._quantity(percent(score), PERCENT) for end, score in ends.items()}
-            component = self._component(Concept.SPREAD, valueRange=between)
-            component["code"]["text"] = spread_text(spread)
-            return [component]
+            return [self._component(Concept.SPREAD, valueRange=between)]
         if uncertainty is not None and uncertainty.reason is not None:
             return [self._component(Concept.SPREAD, dataAbsentReason=self._absent(uncertainty.reason))]
         return []
@@ -314,3 +312,7 @@ class _Transaction:
 
     def _identifier(self, value: str) -> Resource:
         return {"system": self.site.identifier_system, "value": value}
+
+
+def _spread_note(uncertainty: Uncertainty | None) -> list[Resource]:
+    return [{"text": spread_text(uncertainty.spread)}] if uncertainty and uncertainty.spread else []

@@ -23,7 +23,7 @@ from services.backends.receivers.saying import (
 from services.backends.receivers.source import ValueOf
 from services.backends.receivers.tables import Hl7Table
 from services.triage.concepts import ARTIFICIAL_INTELLIGENCE, FINDINGS_SUMMARIES, MM, MM3, PERCENT
-from services.triage.finding import Flag, Outcome
+from services.triage.finding import Finding, Flag, Outcome
 from services.triage.lesion import Lesion
 from services.triage.model import Code
 from services.triage.notification import Notification
@@ -145,8 +145,8 @@ def _observations(notification: Notification, site: Hl7Table) -> Iterator[_Obser
     if finding.score is not None:
         yield _certainty(finding.score, calibrated=finding.calibrated, site=site, status=status)
         yield from _study_spread(notification, site=site, status=status)
-    earlier = notification.earlier.finding.lesions if notification.earlier else ()
-    had_spread = {lesion.tracking_uid for lesion in earlier if lesion.spread}
+    replaced = _replaced(notification)
+    had_spread = {lesion.tracking_uid for lesion in replaced.lesions if lesion.spread} if replaced else set()
     for lesion in finding.lesions:
         yield from _of_lesion(lesion, calibrated=finding.calibrated, site=site, status=status)
         if lesion.spread is None and lesion.tracking_uid in had_spread:
@@ -212,8 +212,13 @@ def _study_spread(notification: Notification, *, site: Hl7Table, status: str) ->
     elif uncertainty is not None and uncertainty.reason is not None:
         not_obtained = NOT_OBTAINED if status == PRELIMINARY else status
         yield _no_spread(site, not_obtained, note=unknown_text(uncertainty.reason))
-    elif notification.earlier is not None and told_uncertainty(notification.earlier.finding) is not None:
+    elif (replaced := _replaced(notification)) is not None and told_uncertainty(replaced) is not None:
         yield _no_spread(site, DELETED)
+
+
+def _replaced(notification: Notification) -> Finding | None:
+    """What the receiver knows of the model, and is told anew."""
+    return notification.earlier.finding if notification.earlier and notification.withdrawn is None else None
 
 
 def _spread(spread: Spread, *, site: Hl7Table, status: str, sub_id: str = "") -> _Observation:
