@@ -29,6 +29,8 @@ _DEAD = "is not healthy"
 LISTEN_S = 0.2
 """How often `cancelled` is asked while Triton computes."""
 
+_Answers = queue.SimpleQueue[tuple[InferResult | None, InferenceServerException | None]]
+
 
 class TritonSegmenter:
     """Implements `services.triage.ports.Segmenter` on a Triton server that serves the catalogue's bundles.
@@ -73,7 +75,7 @@ class TritonSegmenter:
             require_served(client, name, model)
             transfer = self._transfer(client, volume, stack)
             with _reviving(client, name):
-                answer = _infer(client, name, transfer, self._deadline_s, cancelled, self._asked_for)
+                answer = self._infer(client, name, transfer, cancelled)
             labels, probability = transfer.read(answer)
         report = wire.Report.from_json(answer.as_numpy(wire.REPORT)[0])
         if report.bundle_sha256 != model.bundle_sha256:  # it was exchanged since it was asked for
@@ -86,6 +88,22 @@ class TritonSegmenter:
             inference=report.inference,
             mirrored=NOT_SERVED if self._asked_for and report.mirrored is None else report.mirrored,
         )
+
+    def _infer(
+        self, client: InferenceServerClient, name: str, transfer: Transfer, cancelled: Callable[[], bool] | None
+    ) -> InferResult:
+        answers: _Answers = queue.SimpleQueue()
+        with tracing.step("triton infer", kind=Kind.CLIENT, model=name) as span:
+            call = client.async_infer(
+                name,
+                transfer.inputs,
+                callback=lambda result, error: answers.put((result, error)),
+                outputs=transfer.outputs,
+                client_timeout=self._deadline_s,
+                headers={"traceparent": span.traceparent} if span else None,
+                parameters=self._asked_for,
+            )
+            return _first(answers, call.cancel, cancelled)
 
     def _transfer(self, client: InferenceServerClient, volume: Volume, stack: ExitStack) -> Transfer:
         if self._share_memory:
@@ -100,45 +118,14 @@ class TritonSegmenter:
         return stack.enter_context(plain(volume))
 
 
-def _infer(
-    client: InferenceServerClient,
-    name: str,
-    transfer: Transfer,
-    deadline_s: float,
-    cancelled: Callable[[], bool] | None,
-    parameters: dict[str, int],
-) -> InferResult:
-    """Ask, and wait for the answer with an ear for cancellation; a cancelled call ends at the server too."""
-    with tracing.step("triton infer", kind=Kind.CLIENT, model=name) as span:
-        headers = {"traceparent": span.traceparent} if span else None
-        return _answered(client, name, transfer, deadline_s, cancelled, parameters, headers)
-
-
-def _answered(
-    client: InferenceServerClient,
-    name: str,
-    transfer: Transfer,
-    deadline_s: float,
-    cancelled: Callable[[], bool] | None,
-    parameters: dict[str, int],
-    headers: dict[str, str] | None,
-) -> InferResult:
-    answers: queue.SimpleQueue[tuple[InferResult | None, InferenceServerException | None]] = queue.SimpleQueue()
-    call = client.async_infer(
-        name,
-        transfer.inputs,
-        callback=lambda result, error: answers.put((result, error)),
-        outputs=transfer.outputs,
-        client_timeout=deadline_s,
-        headers=headers,
-        parameters=parameters,
-    )
+def _first(answers: _Answers, cancel: Callable[[], object], cancelled: Callable[[], bool] | None) -> InferResult:
+    """Wait for the answer with an ear for cancellation; a cancelled call ends at the server too."""
     while True:
         try:
             result, error = answers.get(timeout=LISTEN_S)
         except queue.Empty:
             if cancelled is not None and cancelled():
-                call.cancel()
+                cancel()
                 raise AnalysisCancelled("the request to Triton was cancelled") from None
             continue
         if error is not None:
