@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
 
-from services.backends.store import SqlStudyStore, tables
+from services.backends.store import SqlStudyStore, open_store, tables
 from services.backends.store.engine import connect, writing
-from services.backends.store.observations import Observation, Span
+from services.backends.store.observations import Observation, Span, _analyses
 from services.backends.store.result_traits import age_years
 from services.observatory.figures import Scope, observe
 from services.observatory.history import history_of
@@ -156,6 +157,18 @@ def test_what_was_simulated_comes_back_over_many_batches(store: SqlStudyStore, s
     store.observations.keep([kept])
     store.observations.keep([kept])
     assert store.observations.kept() == (kept,)
+
+
+def test_what_came_later_is_looked_for_among_the_results_of_the_study_and_not_of_the_model(tmp_path: Path) -> None:
+    """Else figures take a time that grows with the square of the results. SQLite has no statistics to choose by."""
+    url = f"sqlite:///{tmp_path / 'vigie.sqlite'}"
+    open_store(url)
+    query = _analyses(replace(ALWAYS, model=MODEL.name, model_version=MODEL.version), None).limit(1000)
+    with connect(url).connect() as connection:
+        told = query.compile(connection, compile_kwargs={"literal_binds": True})
+        plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {told}")]
+    (later,) = [step for step in plan if "result_1" in step]
+    assert "(study_instance_uid=?)" in later
 
 
 def test_of_several_desks_one_takes_each_turn(store: SqlStudyStore) -> None:

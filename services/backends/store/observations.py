@@ -177,7 +177,8 @@ def _analyses(span: Span, after: tuple[datetime, str] | None) -> sa.Select[Any]:
     later, of_later = result.alias(), job.alias()
     superseded = sa.exists().where(
         later.c.study_instance_uid == result.c.study_instance_uid,
-        later.c.model_name == result.c.model_name,
+        # no bare column: SQLite would take the index of models, and read for each result all later ones of its model
+        later.c.model_name.concat("") == result.c.model_name,
         later.c.model_version == result.c.model_version,
         later.c.frozen_at < span.until,
         sa.tuple_(later.c.frozen_at, later.c.result_id) > sa.tuple_(result.c.frozen_at, result.c.result_id),

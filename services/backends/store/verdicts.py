@@ -61,8 +61,7 @@ class Verdicts:
 
 def verdict_of(row: sa.Row[Any]) -> Verdict:
     """The verdict of a row of its table."""
-    told = {column.name: getattr(row, column.name) for column in verdict.columns}
-    return Verdict(**{**told, "answer": Answer(told["answer"])})
+    return Verdict(**{**row._asdict(), "answer": Answer(row.answer)})
 
 
 def _row(connection: Connection, verdict_id: str) -> sa.Row[Any] | None:
