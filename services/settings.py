@@ -351,6 +351,11 @@ class Settings(BaseSettings):
         description="reference: networks run in PyTorch, with MONAI's own labels voxel for voxel. fast: on a CPU by "
         "OpenVINO in float32, compared first; on a GPU with autocast (docs/models.md).",
     )
+    converted: Path = Field(
+        Path(platformdirs.user_cache_dir("vigie")) / "converted",
+        description="Folder where the fast mode keeps converted networks for the next process, 2 GiB at most; made if "
+        "need be, with mode 0700. none: they are not kept.",
+    )
     uncertainty: UncertaintyMode = Field(
         UncertaintyMode.OFF,
         description="flips: a network runs again on images mirrored along each axis, about four times the work, and "
@@ -481,6 +486,11 @@ class Settings(BaseSettings):
     def audit_anchors_file(self) -> Path:
         """Where anchors of the audit trail are kept."""
         return self.audit_anchors or self.data / "audit" / "anchors.jsonl"
+
+    @property
+    def converted_folder(self) -> Path | None:
+        """Where converted networks are kept; None: nowhere."""
+        return None if self.converted == Path("none") else self.converted
 
     @property
     def flips_within_s(self) -> float | None:

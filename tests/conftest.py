@@ -43,6 +43,14 @@ def _logging_as_it_was() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _converted_networks_lie_in_a_folder_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Not in the cache of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIGIE_CONVERTED", str(tmp_path_factory.mktemp("cache") / "converted"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _new_sqlite_stores_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Of one that all revisions have made; else each new store of a test would go through them, for half a second."""
     made = tmp_path_factory.mktemp("template") / "vigie.sqlite"

@@ -101,7 +101,11 @@ def judge_all(
     try:
         model = as_it_is(catalogue.get(name or _only(catalogue.names())))
         segmenter = EmbeddedSegmenter(
-            catalogue, threads=settings.threads, mode=settings.inference, flips_within_s=settings.flips_within_s
+            catalogue,
+            threads=settings.threads,
+            mode=settings.inference,
+            converted=settings.converted_folder,
+            flips_within_s=settings.flips_within_s,
         )
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         with Progress(*columns, console=console, transient=True) as progress:

@@ -96,7 +96,11 @@ def _run(
     forced = catalogue.get(model_name) if model_name else None
     rules = load_rules(settings.routing)
     segmenter = EmbeddedSegmenter(
-        catalogue, threads=settings.threads, mode=settings.inference, flips_within_s=settings.flips_within_s
+        catalogue,
+        threads=settings.threads,
+        mode=settings.inference,
+        converted=settings.converted_folder,
+        flips_within_s=settings.flips_within_s,
     )
     studies = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())

@@ -108,7 +108,7 @@ def test_a_network_whose_course_depends_on_the_data_stays_in_pytorch_and_is_told
 
 
 def test_a_network_that_answers_otherwise_stays_in_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.backends.inference.fast._compile", lambda *_: lambda given: [given * 1.01])
+    monkeypatch.setattr("services.backends.inference.fast.compile_network", lambda *_: lambda given: [given * 1.01])
     network, windows = torch.nn.Identity(), torch.rand(1, 1, 4, 4, 4)
     fast = FastNetwork(network)
     fast.begin()
@@ -125,7 +125,7 @@ def test_without_memory_for_the_converted_network_pytorch_answers(
     def starved(*_: object) -> None:
         raise RuntimeError("std::bad_alloc")
 
-    monkeypatch.setattr("services.backends.inference.fast._compile", starved)
+    monkeypatch.setattr("services.backends.inference.fast.compile_network", starved)
     segmentation = runner_of(bundle).run(a_volume())
     assert str(segmentation.inference) == f"reference ({OUT_OF_MEMORY})"
     assert segmentation.labels.any()

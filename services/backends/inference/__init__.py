@@ -18,5 +18,9 @@ def open_segmenter(settings: Settings) -> Segmenter:
     from services.backends.inference.embedded import EmbeddedSegmenter
 
     return EmbeddedSegmenter(
-        catalogue, threads=settings.threads, mode=settings.inference, flips_within_s=settings.flips_within_s
+        catalogue,
+        threads=settings.threads,
+        mode=settings.inference,
+        converted=settings.converted_folder,
+        flips_within_s=settings.flips_within_s,
     )

@@ -18,7 +18,7 @@ class EmbeddedSegmenter:
 
     Each bundle is loaded when it is first asked for, and anew when anything of it has changed.
 
-    mode, flips_within_s: see `BundleRunner`.
+    mode, converted, flips_within_s: see `BundleRunner`.
     """
 
     def __init__(
@@ -27,10 +27,11 @@ class EmbeddedSegmenter:
         *,
         threads: int,
         mode: InferenceMode = InferenceMode.REFERENCE,
+        converted: Path | None = None,
         flips_within_s: float | None = None,
     ) -> None:
         self._catalogue, self._asked = catalogue, AskedCatalogue(catalogue)
-        self._mode, self._flips_within_s = mode, flips_within_s
+        self._mode, self._converted, self._flips_within_s = mode, converted, flips_within_s
         self._runners: dict[Path, tuple[str, BundleRunner]] = {}  # of a bundle's folder: its digest, and it
         torch.set_num_threads(threads)
 
@@ -54,7 +55,7 @@ class EmbeddedSegmenter:
         if runner is None or digest != model.bundle_sha256:
             self._runners.pop(bundle, None)
             del runner  # its memory is free before the next network is loaded
-            runner = BundleRunner(bundle, model, mode=self._mode)
+            runner = BundleRunner(bundle, model, mode=self._mode, converted=self._converted)
             self._catalogue.bundle_of(model)  # files that were exchanged while they were read are not kept
             self._runners[bundle] = (model.bundle_sha256, runner)
         return runner

@@ -1,19 +1,20 @@
 """A network converted by OpenVINO to run on a CPU in float32, for as long as it answers as PyTorch does.
 
 It is converted by torch.export, which refuses a network whose course depends on its data; a trace would keep the course
-of the first windows for all others. What decides is the comparison of the answers to the first windows of a shape.
+of the first windows for all others. What decides is the comparison of the answers to the first windows of a shape, in
+this process or in one before that had the same network, software and processor (`converted.py`).
 """
 
 import logging
-import sys
-import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from monai.utils import convert_to_dst_type
 
+from services.backends.inference.converted import Comparison, ConvertedNetworks, Key, key_of
 from services.backends.inference.memory import is_out_of_memory
+from services.backends.inference.openvino_cpu import compile_network, export_network, import_network, processor
 from services.triage.errors import Reason
 from services.triage.inference import Inference, InferenceMode
 
@@ -33,10 +34,14 @@ _BREAKS = (
 
 
 class FastNetwork:
-    """Called like the network. Once refused, it is the network; `told` says what became of a run since `begin`."""
+    """Called like the network. Once refused, it is the network; `told` says what became of a run since `begin`.
 
-    def __init__(self, network: torch.nn.Module) -> None:
-        self._network = network
+    bundle: digest of what defines the network. kept: where converted ones are looked for and kept; None: nowhere.
+    """
+
+    def __init__(self, network: torch.nn.Module, *, bundle: str = "", kept: ConvertedNetworks | None = None) -> None:
+        self._network, self._bundle, self._kept = network, bundle, kept
+        self._keys: dict[tuple[int, ...], Key] = {}  # by the shape of windows
         self._compiled: Any = None
         self._shape: tuple[int, ...] = ()
         self._refused: Reason | None = None
@@ -63,7 +68,7 @@ class FastNetwork:
             self._refuse(NOT_CONVERTED, "it is given more than windows")
         if self._refused is not None:
             return self._network(windows, *args, **kwargs)
-        if self._fits(windows):
+        if self._fits(windows) or self._found(windows):
             return self._answer(windows)
         reference = self._network(windows)
         answer = self._converted(windows, reference)
@@ -87,10 +92,10 @@ class FastNetwork:
         answered = self._answered
         try:
             self._compiled = None  # of another shape: two would double the memory
-            self._compiled = _compile(self._network, windows)
+            self._compiled = compile_network(self._network, windows)
             self._shape = tuple(windows.shape)
             answer = self._answer(windows)
-            difference, scale = _difference(answer, reference), float(reference.abs().max())
+            comparison = _compared(answer, reference)
         except _BREAKS as error:
             if is_out_of_memory(error):
                 raise
@@ -98,11 +103,51 @@ class FastNetwork:
             self._refuse(NOT_CONVERTED, f"OpenVINO did not take the network: {type(error).__name__}")
             log.debug("not converted", exc_info=error)
             return None
-        if difference <= TOLERANCE * scale:  # false for NaN
+        if comparison.holds(TOLERANCE):
+            self._keep(windows, comparison)
             return answer
         self._answered = answered
-        self._refuse(DIFFERS, f"OpenVINO's answer is off by {difference:.2g} where the greatest is {scale:.2g}")
+        off, scale = comparison.difference, comparison.scale
+        self._refuse(DIFFERS, f"OpenVINO's answer is off by {off:.2g} where the greatest is {scale:.2g}")
         return None
+
+    def _found(self, windows: torch.Tensor) -> bool:
+        """Whether a kept network answers from now on: one that has passed the comparison for windows of this shape."""
+        if self._kept is None:
+            return False
+        self._compiled = None
+        try:
+            key = self._key(windows)
+            found = self._kept.read(key)
+            if found is None or not found[1].holds(TOLERANCE):
+                return False
+        except _BREAKS as error:
+            log.debug("no kept network can be looked for", exc_info=error)  # the conversion will tell why
+            return False
+        try:
+            self._compiled = import_network(found[0])
+        except _BREAKS as error:
+            if is_out_of_memory(error):
+                raise
+            log.warning("a kept network is not used and is made anew: OpenVINO: %s", type(error).__name__)
+            self._kept.drop(key)
+            return False
+        self._shape = tuple(windows.shape)
+        return True
+
+    def _keep(self, windows: torch.Tensor, comparison: Comparison) -> None:
+        if self._kept is None:
+            return
+        try:
+            self._kept.keep(self._key(windows), export_network(self._compiled), comparison)
+        except _BREAKS as error:  # of memory, too: the answer is there
+            log.warning("a converted network could not be kept: %s", type(error).__name__)
+
+    def _key(self, windows: torch.Tensor) -> Key:
+        shape = tuple(windows.shape)
+        if shape not in self._keys:
+            self._keys[shape] = key_of(self._network, shape, windows.dtype, bundle=self._bundle, processor=processor())
+        return self._keys[shape]
 
     def _refuse(self, code: str, text: str) -> None:
         if self._refused is None:
@@ -111,28 +156,7 @@ class FastNetwork:
             log.warning("no fast mode, the network stays in PyTorch: %s: %s", code, text)
 
 
-def _difference(answer: torch.Tensor, reference: torch.Tensor) -> float:
+def _compared(answer: torch.Tensor, reference: torch.Tensor) -> Comparison:
     if answer.shape != reference.shape:
         raise ValueError(f"an answer of {tuple(answer.shape)}, not of {tuple(reference.shape)}")
-    return float((answer - reference).abs().max())
-
-
-def _compile(network: torch.nn.Module, windows: torch.Tensor) -> Any:
-    """The network for batches of exactly this shape, in memory alone."""
-    # it would tell Google Analytics, unasked, that a network was converted; without the package OpenVINO has a stub
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
-    with torch.inference_mode(mode=False), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        example = torch.zeros(tuple(windows.shape), dtype=windows.dtype)
-        exported = torch.export.export(network, (example,), strict=False)
-        model = openvino.convert_model(exported)
-    hints = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "EXECUTION_MODE_HINT": "ACCURACY",
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "ENABLE_CPU_PINNING": False,  # other processes of ours have the same cores
-    }
-    return openvino.Core().compile_model(model, "CPU", hints)
+    return Comparison(difference=float((answer - reference).abs().max()), scale=float(reference.abs().max()))

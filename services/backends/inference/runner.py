@@ -22,6 +22,7 @@ from monai.data import decollate_batch, list_data_collate
 from monai.inferers import SimpleInferer, SliceInferer
 from monai.transforms import Compose, LoadImage, LoadImaged, MapTransform
 
+from services.backends.inference.converted import ConvertedNetworks
 from services.backends.inference.fast import FastNetwork
 from services.backends.inference.flips import BREAKS, Check, axes_of, mirrored_runs, or_reason
 from services.backends.inference.inference_config import InferenceConfig, read_config
@@ -29,6 +30,7 @@ from services.backends.inference.memory import is_out_of_memory, peak_memory_mb,
 from services.backends.inference.postprocessing import IMAGE, PRED, Item, Postprocessing, flat
 from services.backends.inference.volume_reader import VolumeReader, ras_affine, to_volume_axes
 from services.backends.inference.weights import load_weights
+from services.memory import reused
 from services.triage.errors import AnalysisCancelled, AnalysisFailed, ModelRefused, Reason
 from services.triage.inference import REFERENCE, Inference, InferenceMode
 from services.triage.model import Model
@@ -48,12 +50,19 @@ class BundleRunner:
     """One bundle, its network loaded, ready to run.
 
     mode: fast is a converted network on a CPU (`fast.py`), autocast on a GPU.
+    converted: folder where converted networks are kept for the next process; None: they are not.
     Raises ModelRefused when the bundle cannot be loaded: no inference config, a section missing, weights that do not
     fit the network or hold anything but tensors, or what it does is no segmentation of volumes.
     """
 
     def __init__(
-        self, bundle: Path, model: Model, *, device: str = "cpu", mode: InferenceMode = InferenceMode.REFERENCE
+        self,
+        bundle: Path,
+        model: Model,
+        *,
+        device: str = "cpu",
+        mode: InferenceMode = InferenceMode.REFERENCE,
+        converted: Path | None = None,
     ) -> None:
         config = read_config(bundle, device)
         parser = ConfigParser(config.content)
@@ -67,7 +76,10 @@ class BundleRunner:
         _require_volumes(self._network, self._inferer)
         fast, on_gpu = mode is InferenceMode.FAST, self._device.type == "cuda"
         self._autocast = on_gpu and (amp or fast)
-        self._fast = FastNetwork(self._network) if fast and not on_gpu else None
+        self._fast: FastNetwork | None = None
+        if fast and not on_gpu:
+            kept = ConvertedNetworks(converted) if converted else None
+            self._fast = FastNetwork(self._network, bundle=model.bundle_sha256, kept=kept)
         self._inference = Inference(mode=mode) if on_gpu else REFERENCE
         self._reader = VolumeReader()
         self._preprocessing, self._keys = _preprocessing(parser, config, self._reader)
@@ -85,7 +97,7 @@ class BundleRunner:
         timings: dict[str, float] = {}
         reset_peak_memory()
         try:
-            with torch.inference_mode():
+            with reused(), torch.inference_mode():
                 segmentation = self._run(volume, timings, _checkpoint(cancelled), flips_within_s)
         except BREAKS as error:
             if is_out_of_memory(error):

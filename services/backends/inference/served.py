@@ -18,6 +18,7 @@ from services.backends.inference.bundle_files import bundle_sha256
 from services.backends.inference.catalogue import Catalogue
 from services.backends.inference.registration import is_trusted
 from services.backends.inference.runner import BundleRunner
+from services.memory import share_one_arena
 from services.settings import Settings
 from services.triage.errors import AnalysisCancelled, ModelRefused, RejectedError
 from services.triage.volume import SliceSource, Volume
@@ -28,6 +29,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the bundle that lies beside model.py. Raises ModelRefused: then the model is not ready, and says why."""
+        share_one_arena()  # before the threads of PyTorch and OpenVINO
         settings = Settings()
         torch.set_num_threads(settings.threads)
         name = args["model_name"].partition("@")[0]  # NAME or NAME@VERSION, of which the folder has one
@@ -39,8 +41,13 @@ class TritonPythonModel:
         if is_trusted(catalogue.bundle(name)):
             sys.path.insert(0, str(catalogue.bundle(name)))  # for its own scripts; this process serves nothing else
         self._on_gpu = args["model_instance_kind"] == "GPU"
-        device = f"cuda:{args['model_instance_device_id']}" if self._on_gpu else "cpu"
-        self._runner = BundleRunner(catalogue.bundle(name), catalogue.get(name), device=device, mode=settings.inference)
+        self._runner = BundleRunner(
+            catalogue.bundle(name),
+            catalogue.get(name),
+            device=f"cuda:{args['model_instance_device_id']}" if self._on_gpu else "cpu",
+            mode=settings.inference,
+            converted=settings.converted_folder,
+        )
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request. A refusal is told as a coded error; anything else is Triton's to report."""
