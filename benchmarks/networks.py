@@ -5,7 +5,7 @@
 
 Each run is a process of its own. MONAI's is its ConfigWorkflow, which is what `python -m monai.bundle run` is, from a
 NIfTI file to a NIfTI file; ours goes from voxels in memory to labels and probability. The fast mode sees the volume
-twice: the first time the network is converted and compared.
+twice: the first time the network is converted, compared and kept. A second process finds it kept.
 """
 
 import argparse
@@ -42,8 +42,9 @@ from tests.support.bundle import TRIAGE
 
 MONAI = "MONAI"
 REFERENCE, FAST = InferenceMode.REFERENCE.value, InferenceMode.FAST.value
-WAYS = (MONAI, REFERENCE, FAST)
-MOST = {REFERENCE: 1.0, FAST: 0.5}  # the targets: of MONAI's own seconds
+KEPT = "fast, kept"
+WAYS = (MONAI, REFERENCE, FAST, KEPT)
+MOST = {REFERENCE: 1.0, FAST: 0.5, KEPT: 0.5}  # the targets: of MONAI's own seconds
 WINDOW = 96
 UNET: dict[str, Any] = {
     "spatial_dims": 3, "in_channels": 1, "out_channels": 2, "channels": [16, 32, 64, 128, 256], "strides": [2] * 4,
@@ -166,11 +167,11 @@ def monai(case: Case, volume: Volume, work: Path, imports_s: float) -> Run:
     return Run(imports_s=imports_s, run_s=seconds, again_s=seconds, peak_mb=peak_memory_mb())
 
 
-def ours(case: Case, volume: Volume, work: Path, imports_s: float, mode: InferenceMode) -> Run:
-    """The bundle loaded and run, and in the fast mode run again."""
+def ours(case: Case, volume: Volume, work: Path, imports_s: float, mode: InferenceMode, converted: Path) -> Run:
+    """The bundle loaded and run, and in the fast mode run again. converted: where its network is kept."""
     bundle = Path(case.bundle)
     begin = time.perf_counter()
-    runner = BundleRunner(bundle, Catalogue(bundle.parent).get(bundle.name), mode=mode)
+    runner = BundleRunner(bundle, Catalogue(bundle.parent).get(bundle.name), mode=mode, converted=converted)
     first = runner.run(volume)
     run_s = again_s = time.perf_counter() - begin
     peak_mb = first.peak_memory_mb
@@ -182,24 +183,26 @@ def ours(case: Case, volume: Volume, work: Path, imports_s: float, mode: Inferen
     return Run(imports_s=imports_s, run_s=run_s, again_s=again_s, peak_mb=peak_mb, mode=str(first.inference))
 
 
-def child(way: str, work: Path, began: float) -> None:
+def child(way: str, work: Path, converted: Path, began: float) -> None:
     """One run, in a process of its own that was started when the clock said `began`."""
     imports_s = time.time() - began
     case = Case(**json.loads((work / "case.json").read_text()))
     torch.set_num_threads(case.threads)
     volume = volume_of(case)
     at = case, volume, work, imports_s
-    told = monai(*at) if way == MONAI else ours(*at, InferenceMode(way))
+    mode = InferenceMode.REFERENCE if way == REFERENCE else InferenceMode.FAST
+    told = monai(*at) if way == MONAI else ours(*at, mode, converted)
     (work / "run.json").write_text(json.dumps(asdict(told)))
 
 
-def measured(way: str, case: Case) -> tuple[Run, np.ndarray]:
-    """What a process told, and its labels [slice, row, column]."""
+def measured(way: str, case: Case, converted: Path) -> tuple[Run, np.ndarray]:
+    """What a process told, and its labels [slice, row, column]. converted: where it keeps, or finds, its network."""
     with tempfile.TemporaryDirectory(prefix="networks-") as folder:
         work = Path(folder)
         (work / "case.json").write_text(json.dumps(asdict(case)))
         quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         command = [sys.executable, "-m", "benchmarks.networks", "--child", way, "--work", folder]
+        command += ["--converted", str(converted)]
         subprocess.run([*command, "--began", str(time.time())], **quiet)  # noqa: S603
         return Run(**json.loads((work / "run.json").read_text())), np.load(work / "labels.npy")
 
@@ -209,12 +212,13 @@ def lines_of(case: Case, rounds: int, console: Console) -> tuple[list[str], list
     runs: dict[str, list[Run]] = {way: [] for way in WAYS}
     labels = {}
     for _ in range(rounds):
-        for way in WAYS:  # interleaved: what else the machine does meets all
-            told, labels[way] = measured(way, case)
-            runs[way].append(told)
-            console.print(case.name, way, told)
+        with tempfile.TemporaryDirectory(prefix="converted-") as converted:
+            for way in WAYS:  # interleaved: what else the machine does meets all; the kept network is the round's own
+                told, labels[way] = measured(way, case, Path(converted))
+                runs[way].append(told)
+                console.print(case.name, way, told)
     same = bool(np.array_equal(labels[MONAI], labels[REFERENCE]))
-    dice = overlap_of(labels[REFERENCE], labels[FAST]).dice
+    dice = {way: overlap_of(labels[REFERENCE], labels[way]).dice for way in (FAST, KEPT)}
     alone = median(runs[MONAI], "run_s")
     rows, targets = (
         [],
@@ -222,13 +226,14 @@ def lines_of(case: Case, rounds: int, console: Console) -> tuple[list[str], list
     )
     for name, way, field in (
         ("MONAI's own run", MONAI, "run_s"), ("reference", REFERENCE, "run_s"),
-        ("fast, first volume", FAST, "run_s"), ("fast, next volume", FAST, "again_s"),
+        ("fast, first volume ever", FAST, "run_s"), ("fast, first volume of the next process", KEPT, "run_s"),
+        ("fast, next volume", FAST, "again_s"),
     ):  # fmt: skip
         seconds = median(runs[way], field)
         peak = statistics.median(one.peak_mb or 0 for one in runs[way])
         rows.append(
             f"| {case.name} | {name} | {seconds:.1f} | {seconds / alone:.2f} | {median(runs[way], 'imports_s'):.1f} "
-            f"| {peak:.0f} | {runs[way][-1].mode} | {f'{dice:.5f}' if way == FAST and dice is not None else ''} |"
+            f"| {peak:.0f} | {runs[way][-1].mode} | {'' if dice.get(way) is None else f'{dice[way]:.5f}'} |"
         )
         if way in MOST:
             met = "met" if seconds <= MOST[way] * alone else "NOT met"
@@ -256,9 +261,10 @@ def to_markdown(rows: Sequence[str], targets: Sequence[str], cases: Sequence[Cas
             "trust the ratios, not the seconds.",
             "",
             "Each run is a process of its own: loading the bundle and one volume, imports told apart. MONAI's is its",
-            "`ConfigWorkflow`, from NIfTI to NIfTI. The first volume of the fast mode has the conversion and the",
-            "comparison in it, the next one has not. The two networks of the zoo have random weights and see few",
-            "windows of 96 x 96 x 96, one at a time, overlapping by half.",
+            "`ConfigWorkflow`, from NIfTI to NIfTI. The first volume ever of the fast mode has the conversion and the",
+            "comparison in it; the next process finds the network kept, the next volume has it in memory. The two",
+            "networks of the zoo have random weights and see few windows of 96 x 96 x 96, one at a time, overlapping",
+            "by half.",
             f"{shapes}.",
             "Dice: all labels but background, the fast mode against the reference mode. Peak: of the process.",
             "",
@@ -281,10 +287,11 @@ def main() -> None:
     parser.add_argument("--write", type=Path)
     parser.add_argument("--child", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--converted", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--began", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        child(arguments.child, arguments.work, arguments.began)
+        child(arguments.child, arguments.work, arguments.converted, arguments.began)
         return
     settings, console = Settings(), Console(stderr=True)
     threads, few = settings.threads, (WINDOW + (arguments.windows - 1) * WINDOW // 2, WINDOW, WINDOW)

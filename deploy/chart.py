@@ -31,6 +31,7 @@ OF_THE_CHART = {
     "insecure_hl7_without_mutual_tls",
     "max_volume_voxels",
     "models",
+    "converted",
     "viewer",
     "stop_grace_s",
     "people",

@@ -9,6 +9,7 @@
 # VIGIE_TRITON_VENV     the environment (.venv-triton beside this folder)
 # VIGIE_THREADS         CPU threads of each model instance (all cores)
 # VIGIE_INFERENCE       reference, or fast: docs/models.md
+# VIGIE_CONVERTED       folder where fast keeps converted networks (~/.cache/vigie/converted), or none
 # OTEL_EXPORTER_OTLP_ENDPOINT   collector (http://HOST:4318) that hears of each request, in the trace of who asked
 set -euo pipefail
 

@@ -164,7 +164,7 @@ def test_where_the_fast_mode_ran_out_of_memory_no_mirrored_run_judges_it(
     def starved(*_: object) -> None:
         raise RuntimeError("std::bad_alloc")
 
-    monkeypatch.setattr("services.backends.inference.fast._compile", starved)
+    monkeypatch.setattr("services.backends.inference.fast.compile_network", starved)
     bundle = a_bundle(tmp_path / "models" / "tiny", [SIGMOID, LINEAR, THRESHOLD], 1)
     segmentation = runner_of(bundle, InferenceMode.FAST).run(a_ball(), flips_within_s=PLENTY_S)
     assert str(segmentation.inference) == "reference (out_of_memory)"

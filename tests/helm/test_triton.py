@@ -84,6 +84,15 @@ def test_the_server_hears_of_the_inference_mode_for_it_runs_the_networks(render:
     assert told(changed(profile("hospital"), "settings.inference", "fast")) == ["fast"]
 
 
+def test_converted_networks_outlive_a_container_where_it_may_write(render: Render):
+    manifests = render(changed(profile("hospital"), "settings.inference", "fast"))
+    (folder,) = (one["value"] for one in server(manifests)["env"] if one["name"] == "VIGIE_CONVERTED")
+    pod = pods(manifests)["vigie-triton"]
+    (mount,) = (one["name"] for one in server(manifests)["volumeMounts"] if folder.startswith(f"{one['mountPath']}/"))
+    assert {"name": mount, "emptyDir": {}} in pod["volumes"]
+    assert server(manifests)["securityContext"]["readOnlyRootFilesystem"] is True
+
+
 def test_a_server_that_is_stopped_finishes_what_it_has(render: Render):
     manifests = render(profile("hospital"))
     grace = pods(manifests)["vigie-triton"]["terminationGracePeriodSeconds"]

@@ -65,7 +65,7 @@ def key_of(network: torch.nn.Module, shape: Sequence[int], kind: torch.dtype, *,
 
 
 class ConvertedNetworks:
-    """The folder. It is made if need be, for us alone; one that others may write to is told once and not used."""
+    """The folder. It is made if need be, for us alone; one that others may enter is told once and not used."""
 
     def __init__(self, folder: Path, *, most_bytes: int = MOST_BYTES) -> None:
         self._folder, self._most_bytes = folder, most_bytes
@@ -78,16 +78,17 @@ class ConvertedNetworks:
         path = self._path(key)
         try:
             found = _opened(memoryview(_owned_bytes(path)), key)
-            os.utime(path)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("a kept network is not used and is made anew: %s: %s", path.name, error)
             self.drop(key)
             return None
+        with suppress(OSError):  # it may lie where nothing can be written
+            os.utime(path)
         return found
 
-    def keep(self, key: Key, network: bytes, comparison: Comparison) -> None:
+    def keep(self, key: Key, network: bytes | memoryview, comparison: Comparison) -> None:
         """Keep a compiled network; where that fails it is told, and the network goes on from memory."""
         if len(network) > self._most_bytes or not self._ready():
             return
@@ -122,7 +123,7 @@ class ConvertedNetworks:
         log.warning("converted networks are not kept, for their folder does not do: %s", why)
         return False
 
-    def _write(self, path: Path, parts: Sequence[bytes]) -> None:
+    def _write(self, path: Path, parts: Sequence[bytes | memoryview]) -> None:
         """Whole or absent. It is not waited for: what a power cut leaves of it does not have its digest."""
         descriptor, unfinished = tempfile.mkstemp(dir=self._folder, suffix=_UNFINISHED)
         try:
@@ -149,7 +150,7 @@ class ConvertedNetworks:
                 path.unlink(missing_ok=True)
 
 
-def _closed(network: bytes, key: Key, comparison: Comparison) -> tuple[bytes, ...]:
+def _closed(network: bytes | memoryview, key: Key, comparison: Comparison) -> tuple[bytes | memoryview, ...]:
     """The parts of a file: the digest of what follows, key and comparison, the network."""
     line = _line({"key": dict(key), "comparison": asdict(comparison)}) + b"\n"
     digest = hashlib.sha256(line)

@@ -3,10 +3,14 @@
 import sys
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+_CPUINFO = Path("/proc/cpuinfo")
+_DECISIVE = ("cpu family", "model", "stepping", "flags", "CPU part", "CPU revision", "Features")  # of x86, and of ARM
 
 
 def compile_network(network: torch.nn.Module, windows: torch.Tensor) -> Any:
@@ -24,9 +28,10 @@ def compile_network(network: torch.nn.Module, windows: torch.Tensor) -> Any:
     return openvino.Core().compile_model(model, "CPU", _hints())
 
 
-def export_network(compiled: Any) -> bytes:
+def export_network(compiled: Any) -> memoryview:
     """The bytes of a compiled network, for `import_network`. Raises RuntimeError."""
-    return bytes(compiled.export_model().getbuffer())
+    exported: memoryview = compiled.export_model().getbuffer()
+    return exported
 
 
 def import_network(exported: memoryview) -> Any:
@@ -45,9 +50,20 @@ def processor() -> Mapping[str, str]:
     return {
         "processor": core.get_property("CPU", "FULL_DEVICE_NAME"),
         "capabilities": " ".join(sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))),
+        **_of_the_kernel(),
         "build": _openvino().__version__,
         **{name: str(value) for name, value in _hints().items()},
     }
+
+
+def _of_the_kernel() -> dict[str, str]:
+    """Model and instructions of the first processor (proc(5)); clouds call very different ones the same."""
+    try:
+        lines = _CPUINFO.read_text().partition("\n\n")[0].splitlines()
+    except OSError:
+        return {}
+    told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return {name: told[name] for name in _DECISIVE if name in told}
 
 
 def _hints() -> dict[str, Any]:
