@@ -20,6 +20,7 @@ from services.settings import Settings
 from services.triage.audit import AuditActor, AuditObject, AuditObjectKind
 from services.triage.audit_types import AuditType, audited
 from services.triage.errors import ModelRefused, OutOfResources
+from services.triage.organ import NO_TUMOUR_CLASS
 
 log = structlog.get_logger(__name__)
 Folder = Annotated[Path | None, typer.Option("--models", help="Folder of bundles (default: VIGIE_MODELS).")]
@@ -132,6 +133,8 @@ def describe(
     lacking = missing(told)
     for key, hint in lacking.items():
         typer.echo(f"to be decided: {key}: {hint}", err=True)
+    if (classes := told["classes"]) and {one["kind"] for one in classes.values()}.isdisjoint({"tumour", None}):
+        typer.echo(f"note: no class is a tumour: every study is not_analysed [{NO_TUMOUR_CLASS.code}]", err=True)
     raise typer.Exit(1 if lacking else 0)
 
 

@@ -12,6 +12,8 @@ from services.triage.finding import Finding, Flag, Outcome, two_digits
 from services.triage.inference import Inference, InferenceMode
 from services.triage.job import Plan
 from services.triage.lesion import Lesion
+from services.triage.organ import Organ
+from services.triage.wording import organs_text
 from services.worker.offline import Written
 
 Status = Literal["analysed", "out_of_scope", "not_analysed", "failed"]
@@ -85,7 +87,7 @@ class ResultReport(BaseModel):
     """One model's answer.
 
     `series_instance_uid` is null when no series would do; `score` and `inference` when nothing was analysed;
-    `uncertainty` also when it was not asked for (VIGIE_UNCERTAINTY).
+    `uncertainty` also when it was not asked for (VIGIE_UNCERTAINTY). `organs`: every organ class of a model that looked.
     """
 
     series_instance_uid: str | None
@@ -100,6 +102,7 @@ class ResultReport(BaseModel):
     timings_s: dict[str, float]
     inference: InferenceReport | None
     uncertainty: UncertaintyReport | None
+    organs: tuple[Organ, ...]
 
 
 class StudyReport(BaseModel):
@@ -175,6 +178,7 @@ def _result_report(written: Written) -> ResultReport:
         timings_s=result.timings_s,
         inference=_inference_report(result.inference),
         uncertainty=finding.uncertainty and UncertaintyReport.model_validate(finding.uncertainty, from_attributes=True),
+        organs=finding.organs,
     )
 
 
@@ -204,14 +208,15 @@ def summary_table(document: Document) -> Table:
         uid = f"…{study.study_instance_uid[-12:]}"
         why = f" ({study.reason.text})" if study.reason else ""
         for result in study.results:
-            table.add_row(uid, f"{result.model.name} {result.model.version}", _outcome(result) + why, *_figures(result))
+            table.add_row(uid, f"{result.model.name} {result.model.version}", _outcome(result, why), *_figures(result))
         if not study.results:
             table.add_row(uid, "", study.status + why, "", "", "", "", "")
     return table
 
 
-def _outcome(result: ResultReport) -> str:
-    return "\n".join([result.outcome, *(f"caution: {one.text}" for one in result.cautions)])
+def _outcome(result: ResultReport, why: str) -> str:
+    cautions = (f"caution: {one.text}" for one in result.cautions)
+    return "\n".join([result.outcome + why, *cautions, *organs_text(result.organs, result.outcome)])
 
 
 def _figures(result: ResultReport) -> tuple[str, str, str, str, str]:
@@ -226,7 +231,7 @@ def _figures(result: ResultReport) -> tuple[str, str, str, str, str]:
     return (
         "" if result.score is None else f"{two_digits(result.score)}{calibrated}",
         result.flag,
-        "\n".join(lesions) or "none",
+        "\n".join(lesions) or ("none" if result.outcome.analysed else ""),
         "\n".join(output.modality for output in result.outputs),
         f"{seconds:.1f}",
     )

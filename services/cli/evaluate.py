@@ -11,8 +11,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from services.logs import configure_logging
 from services.settings import Settings
-from services.triage.errors import RejectedError, VersionNotHere
+from services.triage.errors import ModelRefused, RejectedError, VersionNotHere
 from services.triage.model import Model
+from services.triage.organ import NO_TUMOUR_CLASS
 from services.triage.uncertainty import UncertaintyMode
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ def judge_all(
     left_out: list[LeftOut] = []
     try:
         model = as_it_is(catalogue.get(name or _only(catalogue.names())))
+        if not model.tumour_values:
+            raise ModelRefused(NO_TUMOUR_CLASS.code, NO_TUMOUR_CLASS.text)
         segmenter = EmbeddedSegmenter(
             catalogue,
             threads=settings.threads,

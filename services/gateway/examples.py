@@ -125,6 +125,7 @@ _RESULT = {
     ],
     "uncertainty": {"spread": _SPREAD, "reason": None},
     "inference": {"mode": "reference", "reason": None},
+    "organs": [{"label": "lung", "volume_ml": 4180.2, "cut_off": True}],
     "recall": None,
     "energy_j": 912.4,
     "energy_source": "estimated",

@@ -216,6 +216,16 @@ class LesionOut(_Schema):
     spread: SpreadOut | None = Field(None, description="Of its score over mirrored runs; null: none were made.")
 
 
+class OrganOut(_Schema):
+    """One organ class of the model: how much of it is in the image. It is no lesion."""
+
+    label: str
+    volume_ml: float | None = Field(
+        description="Of its own label; the voxels of lesions in it are not included. null: not found."
+    )
+    cut_off: bool = Field(description="It touches the edge of the image: the volume is that of the visible part.")
+
+
 class ObjectOut(_Schema):
     """One frozen DICOM object; its bytes are at /api/results/{sop_instance_uid}."""
 
@@ -296,6 +306,9 @@ class ResultOut(_Schema):
     cautions: list[ReasonOut] = Field(description="In what the images are unlike those that the model was made for.")
     uncertainty: UncertaintyOut | None = Field(description="null: it was not asked for (VIGIE_UNCERTAINTY).")
     inference: InferenceOut | None = Field(description="null: no network has looked, or an older Vigie asked it.")
+    organs: list[OrganOut] = Field(
+        description="Of all organ classes of the model; none where it has none, did not look, or an older Vigie asked it."
+    )
 
 
 class WithheldOut(_Schema):

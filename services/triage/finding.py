@@ -7,6 +7,7 @@ from enum import StrEnum
 from services.triage.errors import Reason
 from services.triage.lesion import Lesion
 from services.triage.model import Thresholds
+from services.triage.organ import Organ
 from services.triage.uncertainty import Uncertainty
 
 
@@ -21,7 +22,7 @@ class Outcome(StrEnum):
 
     @property
     def analysed(self) -> bool:
-        """Whether the model looked at the images."""
+        """Whether the model looked for lesions in the images."""
         return self not in (Outcome.NOT_ANALYSED, Outcome.FAILED)
 
 
@@ -52,6 +53,7 @@ class Finding:
     reason: why not, when the outcome is not_analysed or failed.
     cautions: in what the images are unlike those that the model was made for.
     uncertainty: of the score; None: it was not asked for, or the model did not look.
+    organs: every organ class of the model that looked, found or not; also of one that looks for no lesions.
     """
 
     outcome: Outcome
@@ -62,6 +64,7 @@ class Finding:
     reason: Reason | None = None
     cautions: tuple[Reason, ...] = ()
     uncertainty: Uncertainty | None = None
+    organs: tuple[Organ, ...] = ()
 
     @property
     def occasions(self) -> frozenset[Occasion]:
@@ -89,7 +92,7 @@ def assess(candidates: Sequence[Lesion], thresholds: Thresholds, *, calibrated: 
 
 
 def without_analysis(outcome: Outcome, reason: Reason) -> Finding:
-    """The finding of a job the model never answered: not_analysed or failed."""
+    """The finding of a job in which no model looked for lesions: not_analysed or failed."""
     if outcome.analysed:
         raise ValueError(f"{outcome} is an analysed outcome")
     return Finding(outcome=outcome, score=None, flag=Flag.ROUTINE, calibrated=False, reason=reason)

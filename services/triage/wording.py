@@ -1,7 +1,10 @@
 """What is said of a finding, in reports and messages alike. No patient data; a score is called a score."""
 
+from collections.abc import Sequence
+
 from services.triage.errors import Reason
 from services.triage.finding import Finding, Outcome, two_digits
+from services.triage.organ import NO_TUMOUR_CLASS, Organ
 from services.triage.uncertainty import Spread
 
 NOT_A_DEVICE = "Demonstration software, not a medical device, not for diagnosis. A person must read every study."
@@ -23,6 +26,8 @@ def outcome_text(finding: Finding) -> str:
             return f"Equivocal: {count} below the detection threshold; study {_study_score(finding)}."
         case Outcome.NOTHING_FOUND:
             return f"Nothing found; best candidate: {_study_score(finding)}. This does not rule out a lesion."
+        case Outcome.NOT_ANALYSED if finding.reason == NO_TUMOUR_CLASS:
+            return "NOT ANALYSED FOR LESIONS: the model looks for none."
         case Outcome.NOT_ANALYSED:
             return "NOT ANALYSED: the model has not looked at these images."
         case Outcome.FAILED:
@@ -59,6 +64,18 @@ def uncertainty_text(finding: Finding) -> list[str]:
     return [f"Study score over {spread.runs} runs, mirrored ones included: {between}; no interval of confidence."]
 
 
+def organs_text(organs: Sequence[Organ], outcome: Outcome) -> list[str]:
+    """How large the organs are, and which were not found; nothing of a model without organ classes.
+
+    Where lesions were looked for it says that their voxels are not the organ's.
+    """
+    found = [f"{one.label} {_ml(one.volume_ml)}{_cut_off(one)}" for one in organs if one.volume_ml is not None]
+    missing = [one.label for one in organs if one.volume_ml is None]
+    what = "mL, tumour voxels not included" if outcome.analysed else "mL"
+    told = [f"Organs segmented ({what}): {', '.join(found)}."] if found else []
+    return told + ([f"Organs not found: {', '.join(missing)}."] if missing else [])
+
+
 def unknown_text(reason: Reason) -> str:
     """Why it is not known how a score varies."""
     return reason_text("Uncertainty of the score not known", reason)
@@ -69,6 +86,17 @@ def spread_text(spread: Spread) -> str:
     between = f"{two_digits(spread.lowest)} to {two_digits(spread.highest)}"
     runs = f"over {spread.runs} runs, mirrored ones included"
     return f"score {between} {runs}, standard deviation {spread.sd:.2f}; no interval of confidence"
+
+
+def _ml(volume_ml: float) -> str:
+    """As fine as it is worth; what is there never reads as 0."""
+    if volume_ml < 0.1:
+        return "under 0.1"
+    return f"{volume_ml:.1f}" if volume_ml < 10 else f"{volume_ml:.0f}"
+
+
+def _cut_off(organ: Organ) -> str:
+    return " (cut off by the image)" if organ.cut_off else ""
 
 
 def _study_score(finding: Finding) -> str:

@@ -21,17 +21,19 @@ from services.triage.inference import Inference
 from services.triage.inputs import with_inputs
 from services.triage.job import Job
 from services.triage.model import Model
+from services.triage.organ import NO_TUMOUR_CLASS
 from services.triage.ports import Segmenter
 from services.triage.result import ObjectKind, Result, ResultObject
 from services.triage.retention import IMAGES_GONE
 from services.triage.study import Instance, by_series
 from services.triage.switch import MODEL_SWITCHED_OFF, is_off
 from services.triage.tracking import keep_identities
-from services.triage.volume import MAX_VOXELS, Volume
+from services.triage.volume import MAX_VOXELS, Segmentation, Volume
 from services.worker.lesions import find_candidates, uncertainty_of
 from services.worker.load import load_volume
 from services.worker.load.registered import on_one_grid
 from services.worker.measure import observe
+from services.worker.organs import organs_in
 from services.worker.report import write_report
 
 Progress = Callable[[str], None]
@@ -112,12 +114,8 @@ def look(
         with stage("segment"):
             segmentation = segmenter.segment(volume, model, cancelled=cancelled)
         with stage("find"):
-            candidates = find_candidates(segmentation, volume, model)
-            finding = assess(candidates.lesions, model.thresholds, calibrated=model.calibrated)
-            label_map = candidates.label_map_of(finding.lesions)
-            lesions = keep_identities(finding.lesions, job.earlier_lesions)
-            uncertainty = uncertainty_of(segmentation, candidates.lesions)
-            finding = replace(finding, lesions=lesions, cautions=cautions, uncertainty=uncertainty)
+            finding, label_map = _find(segmentation, volume, model, job)
+            finding = replace(finding, cautions=cautions)
         stage.add(segmentation.timings_s)
     except NotAnalysed as refusal:
         return Look(finding=without_analysis(Outcome.NOT_ANALYSED, refusal.reason), volume=volume)
@@ -176,6 +174,21 @@ def _check(job: Job, model: Model, volume: Volume) -> tuple[Reason, ...]:
         return ()
     header = next(iter(images_of(job).values())).header
     return judge(model.expects, observe(volume, header), model_name=model.identity.name)
+
+
+def _find(
+    segmentation: Segmentation, volume: Volume, model: Model, job: Job
+) -> tuple[Finding, LabelMap | None]:
+    """What was found, and its label map. A model without a tumour class finds organs, and never "nothing"."""
+    candidates = find_candidates(segmentation, volume, model)
+    organs = organs_in(segmentation.labels, volume, model)
+    if not model.tumour_values:
+        return replace(without_analysis(Outcome.NOT_ANALYSED, NO_TUMOUR_CLASS), organs=organs), None
+    finding = assess(candidates.lesions, model.thresholds, calibrated=model.calibrated)
+    label_map = candidates.label_map_of(finding.lesions)
+    lesions = keep_identities(finding.lesions, job.earlier_lesions)
+    uncertainty = uncertainty_of(segmentation, candidates.lesions)
+    return replace(finding, lesions=lesions, uncertainty=uncertainty, organs=organs), label_map
 
 
 def _report(

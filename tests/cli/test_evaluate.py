@@ -76,6 +76,16 @@ def test_what_a_model_would_refuse_is_left_out_unless_asked_for(site: Path) -> N
     assert (code, "2 series judged" in stderr) == (3, True)
 
 
+@pytest.mark.parametrize("command", [("evaluate",), ("calibrate", "organs")])
+def test_a_model_that_looks_for_no_lesions_is_not_judged_as_if_it_had_missed_them(
+    command: tuple[str, ...], site: Path
+) -> None:
+    bright_spot_bundle(site / "models", name="organs", classes={"1": {"name": "spleen", "kind": "organ"}})
+    named = ("--model", "organs") if command == ("evaluate",) else ()
+    code, _, stderr = vigie(site, *command, str(site / "studies"), "--output", str(site / "out"), *named)
+    assert (code, "looks for no lesions [no_tumour_class]" in stderr) == (2, True), stderr
+
+
 @pytest.mark.parametrize("asked", ["option", "setting"])
 def test_asked_for_mirrored_runs_the_report_tells_what_the_spread_is_worth(
     asked: str, site: Path, monkeypatch: pytest.MonkeyPatch

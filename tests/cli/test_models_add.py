@@ -227,6 +227,14 @@ def test_a_bundle_is_no_model_before_it_is_said_what_its_classes_mean(desk: Desk
     assert [each.type.value for each in model.classes if each.type] == ["15776009", "52988006"]
 
 
+def test_of_classes_without_a_tumour_it_is_said_what_becomes_of_the_studies(desk: Desk) -> None:
+    desk.run("add", desk.bundle(channels={"0": "background", "1": "spleen"}))
+    told = desk.run("describe", "spot").stderr
+    assert "note: no class is a tumour: every study is not_analysed [no_tumour_class]" in told
+    desk.run("add", desk.bundle(channels={"0": "background", "1": "spleen", "2": "tumor"}), "--name", "both")
+    assert "no class is a tumour" not in desk.run("describe", "both").stderr
+
+
 def test_the_list_says_of_each_bundle_that_cannot_be_read_why_and_lists_the_others(desk: Desk) -> None:
     bright_spot_bundle(desk.models, name="fine")
     (bright_spot_bundle(desk.models, name="fine@2.0", version="2.0") / "configs" / "metadata.json").write_text("{")

@@ -285,3 +285,34 @@ def test_people_see_a_table_that_calls_a_score_a_score(environment: dict[str, st
     assert code == 0
     assert "not calibrated on patients" in stdout
     assert "Not a medical device" in stderr
+
+
+@pytest.mark.parametrize(
+    ("tumour", "code", "outcome", "lesions"),
+    [(2, 0, "nothing_found", "none"), (None, 3, "not_analysed", "no_tumour_class")],
+)
+def test_organs_are_told_with_their_volumes_and_without_a_tumour_class_nothing_reads_as_no_lesion(
+    tumour: int | None, code: int, outcome: str, lesions: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    classes = {"1": {"name": "ball", "kind": "organ"}, "3": {"name": "cube", "kind": "organ"}}
+    if tumour is not None:
+        classes[str(tumour)] = {"name": "mass", "kind": "tumour", "channels": [0]}
+    bright_spot_bundle(tmp_path / "models", classes=classes)
+    here = {**environment, "VIGIE_MODELS": str(tmp_path / "models"), "COLUMNS": "300"}
+    write_series(ct_series(a_ball(), BodyPartExamined="CHEST"), tmp_path / "ct")
+    asked = ("process", tmp_path / "ct", "--output", tmp_path / "out")
+    ended, stdout, stderr = vigie(here, *asked, "--json")
+    assert ended == code, stderr
+    (study,) = json.loads(stdout)["studies"]
+    (result,) = study["results"]
+    assert (result["outcome"], result["lesions"]) == (outcome, [])
+    ball, cube = result["organs"]
+    assert (ball["label"], ball["cut_off"]) == ("ball", False)
+    assert ball["volume_ml"] == pytest.approx((a_ball() > 0).sum() * 2.5 * 0.8 * 0.7 / 1000, rel=0.001)
+    assert cube == {"label": "cube", "volume_ml": None, "cut_off": False}
+    if tumour is None:
+        assert (study["status"], study["reason"]["code"], result["score"]) == ("not_analysed", "no_tumour_class", None)
+    table = vigie(here, *asked)[1]
+    assert f"{ball['volume_ml']:.1f}" in table
+    assert ("none" in table) == (tumour is not None)
+    assert "Organs not found: cube." in table

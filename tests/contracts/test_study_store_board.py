@@ -9,6 +9,7 @@ from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.inference import REFERENCE, Inference, InferenceMode
 from services.triage.job import JobState, OrderPriority
+from services.triage.organ import Organ
 from services.triage.result import DeliveryState
 from services.triage.uncertainty import TIME_LIMIT, Spread, Uncertainty
 from tests.support.records import (
@@ -186,6 +187,23 @@ def test_the_cautions_of_a_result_are_kept_in_their_order(store: SqlStudyStore) 
     detail = store.board.study(STUDY)
     assert detail is not None
     assert [one.cautions for one in detail.results if one.superseded_by is None] == [()]
+
+
+def test_the_organs_of_a_result_are_kept_and_one_not_found_is_not_one_of_0_ml(store: SqlStudyStore) -> None:
+    organs = (
+        Organ(label="liver", volume_ml=1409.87, cut_off=True),
+        Organ(label="spleen", volume_ml=None, cut_off=False),
+    )
+    analyse(store, organs=organs)
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    (result,) = detail.results
+    assert result.organs == organs
+    assert store.frozen_result(result.result_id).finding.organs == organs
+    analyse(store, at=100, number=2)
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    assert [one.organs for one in detail.results if one.superseded_by is None] == [()]
 
 
 def test_an_unknown_study_or_object_is_none(store: SqlStudyStore) -> None:

@@ -1,5 +1,6 @@
 """The JSON API over a real store in a temporary folder."""
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
@@ -12,6 +13,7 @@ from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.inference import Inference, InferenceMode
 from services.triage.job import OrderPriority
+from services.triage.organ import NO_TUMOUR_CLASS, Organ
 from services.triage.uncertainty import TIME_LIMIT, Spread, Uncertainty
 from tests.support.worklist import NOW, Ward, failed, found, not_analysed, nothing_found
 
@@ -112,6 +114,57 @@ def test_the_api_and_the_page_tell_how_the_network_ran(ward: Ward, client: TestC
         f"Inférence\u00a0: <code>reference</code>\u00a0; ce qui a empêché <code>fast</code>\u00a0: {why}</p>"
         in in_french
     )
+
+
+ORGANS = (
+    Organ(label="liver", volume_ml=1409.87, cut_off=True),
+    Organ(label="spleen", volume_ml=212.3, cut_off=False),
+    Organ(label="pancreas", volume_ml=None, cut_off=False),
+)
+
+
+def cells(page: str, first: str) -> list[str]:
+    """The words of the row that begins with this one."""
+    (row,) = re.findall(rf"<tr><th scope=\"row\">{first}</th>(.*?)</tr>", page, re.DOTALL)
+    return [" ".join(re.sub("<[^>]+>", "", cell).split()) for cell in re.findall("<td.*?</td>", row, re.DOTALL)]
+
+
+def test_the_api_and_the_page_tell_of_organs_below_the_lesions(ward: Ward, client: TestClient) -> None:
+    ward.analysed(1, replace(found(Flag.URGENT, (0.93, 17.2)), organs=ORGANS))
+    ward.analysed(2, nothing_found())
+    told = [client.get(f"/api/studies/{ward.uid(number)}").json()["versions"][0]["jobs"][0] for number in (1, 2)]
+    assert told[0]["result"]["organs"] == [
+        {"label": "liver", "volume_ml": 1409.87, "cut_off": True},
+        {"label": "spleen", "volume_ml": 212.3, "cut_off": False},
+        {"label": "pancreas", "volume_ml": None, "cut_off": False},
+    ]
+    assert told[1]["result"]["organs"] == []
+    page, other = (client.get(f"/studies/{ward.uid(number)}").text for number in (1, 2))
+    assert page.index("Lesions by falling score.") < page.index("Organs that the model segmented.")
+    assert cells(page, "liver") == ["1,409.9", "cut off by the image: of the visible part"]
+    assert cells(page, "spleen") == ["212.3", ""]
+    assert cells(page, "pancreas") == ["", "not found"]
+    assert "The voxels of lesions in them are not included." in page
+    assert "Organs" not in other
+    in_french = client.get(f"/studies/{ward.uid(1)}", headers={"Accept-Language": "fr"}).text
+    assert "Organes segmentés par le modèle." in in_french
+    assert cells(in_french, "liver") == ["1\u202f409,9", "coupé par l'image\u00a0: partie visible"]
+    assert cells(in_french, "pancreas") == ["", "non trouvé"]
+
+
+def test_a_page_of_a_model_that_looks_for_no_lesions_never_says_nothing_found(ward: Ward, client: TestClient) -> None:
+    ward.analysed(1, replace(not_analysed(NO_TUMOUR_CLASS.code, NO_TUMOUR_CLASS.text), organs=ORGANS))
+    (row,) = client.get("/api/studies").json()["studies"]
+    assert (row["state"], row["outcome"], row["score"]) == ("not_analysed", "not_analysed", None)
+    assert row["reason"] == {"code": "no_tumour_class", "text": NO_TUMOUR_CLASS.text}
+    page, listing = client.get(f"/studies/{ward.uid(1)}").text, client.get("/").text
+    for shown in (page, listing):
+        assert "Read as usual" in shown
+        assert "The model looked. It can miss lesions." not in shown
+    assert NO_TUMOUR_CLASS.text in page
+    assert cells(page, "spleen") == ["212.3", ""]
+    assert "Analysed series" in page
+    assert "The voxels of lesions in them are not included." not in page
 
 
 def test_a_caution_is_told_by_the_api_and_by_the_page_in_its_language(ward: Ward, client: TestClient) -> None:

@@ -16,6 +16,7 @@ from services.triage.inference import Inference
 from services.triage.job import Job, JobMessage, JobPlan, Lease, OrderPriority, Plan
 from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
+from services.triage.organ import Organ
 from services.triage.patient import AdtMessage, Demographics, PatientChange, PatientKey, Stamp
 from services.triage.result import LABEL_MAP_STORAGE, Destination, ObjectKind, Result, ResultObject
 from services.triage.study import Instance, InstanceHeader, StudyAttributes, VersionKey
@@ -120,6 +121,7 @@ def a_result(
     cautions: tuple[Reason, ...] = (),
     uncertainty: Uncertainty | None = None,
     inference: Inference | None = None,
+    organs: tuple[Organ, ...] = (),
     model: ModelIdentity = MODEL,
     forms: Sequence[ObjectKind | None] = (ObjectKind.SEG,),
 ) -> tuple[Result, list[str]]:
@@ -149,6 +151,7 @@ def a_result(
         reason=reason,
         cautions=cautions,
         uncertainty=uncertainty,
+        organs=organs,
     )
     result = Result(
         model=model,

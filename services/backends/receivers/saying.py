@@ -11,6 +11,7 @@ from services.triage.uncertainty import Uncertainty
 from services.triage.wording import (
     NOT_A_DEVICE,
     cautions_text,
+    organs_text,
     outcome_text,
     reason_text,
     score_text,
@@ -27,7 +28,8 @@ def impression(notification: Notification) -> list[str]:
     why = [reason_text("Reason", finding.reason)] if finding.reason else []
     replaces = ["Replaces the earlier result of this model."] if notification.earlier else []
     by = f"Vigie {__version__}, model {model.name} {model.version}, weights SHA-256 {model.weights_sha256}."
-    told = [*why, *cautions_text(finding), *uncertainty_text(finding)]
+    organs = organs_text(finding.organs, finding.outcome)
+    told = [*why, *cautions_text(finding), *uncertainty_text(finding), *organs]
     return [PRELIMINARY, outcome_text(finding), *told, *replaces, by, NOT_A_DEVICE]
 
 

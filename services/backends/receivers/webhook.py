@@ -110,6 +110,7 @@ def payload(notification: Notification, site: WebhookTable) -> dict[str, Any]:
         score = None if finding.score is None else score_text(finding.score, calibrated=finding.calibrated)
         data |= {"score": finding.score, "score_text": score}
         data["uncertainty"] = finding.uncertainty and asdict(finding.uncertainty)
+        data["organs"] = [asdict(one) for one in finding.organs]
         data["lesions"] = [
             {
                 "tracking_uid": one.tracking_uid,

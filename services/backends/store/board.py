@@ -12,6 +12,7 @@ from services.triage.inference import Inference
 from services.triage.job import JobKind, JobState, OrderPriority, SeriesRefusal
 from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
+from services.triage.organ import Organ
 from services.triage.reading import UNREAD, Reading
 from services.triage.result import DeliveryState, EnergySource, ObjectKind, Recall
 from services.triage.study import Event, StudyAttributes, StudyState
@@ -260,6 +261,7 @@ class ResultRow:
     cautions: tuple[Reason, ...] = ()
     uncertainty: Uncertainty | None = None
     inference: Inference | None = None
+    organs: tuple[Organ, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

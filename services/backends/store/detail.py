@@ -192,6 +192,7 @@ def _results(connection: Connection, uid: str, deliveries: _Deliveries) -> dict[
             lesions=row.lesions,
             cautions=row.cautions or (),
             uncertainty=row.uncertainty,
+            organs=row.organs or (),
             inference=row.inference,
             objects=tuple(objects[row.result_id]),
             deliveries=tuple(deliveries.get(row.result_id, ())),

@@ -38,6 +38,7 @@ def frozen_result(connection: Connection, result_id: str) -> FrozenResult | None
             reason=Reason(code=row.reason_code, text=row.reason_text) if row.reason_code else None,
             cautions=row.cautions or (),
             uncertainty=row.uncertainty,
+            organs=row.organs or (),
         ),
         sha256s=tuple(sha256s),
         recall=recall_of(connection, result_id),

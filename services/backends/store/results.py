@@ -167,6 +167,7 @@ def _result_columns(frozen: Result) -> dict[str, Any]:
         "lesions": finding.lesions,
         "cautions": finding.cautions or None,
         "uncertainty": finding.uncertainty,
+        "organs": finding.organs or None,
         "inference": frozen.inference,
         "timings_s": frozen.timings_s,
         "peak_memory_mb": frozen.peak_memory_mb,

@@ -25,7 +25,7 @@ from services.triage.workitem import ProcedureStepState
 # made once: an alias takes longer to make than a small query to answer
 _LINE, _LEADING, _HELD = board.alias("line"), result.alias("leading"), result.alias("held")
 # what a line does not show
-_UNLISTED = {"timings_s", "inference"}
+_UNLISTED = {"timings_s", "inference", "organs"}
 
 _LINES = (
     sa.select(

@@ -11,6 +11,7 @@ from services.triage.wording import (
     NOT_A_DEVICE,
     cautions_text,
     lesions_text,
+    organs_text,
     outcome_text,
     reason_text,
     uncertainty_text,
@@ -55,13 +56,14 @@ def comment(finding: Finding, model: Model, refused_series: Sequence[SeriesRefus
         lines.append(reason_text("Reason", finding.reason))
     lines.extend(cautions_text(finding))
     lines.extend(uncertainty_text(finding))
+    lines.extend(organs_text(finding.organs, finding.outcome))
     lines.extend(reason_text(f"Series {refusal.series_instance_uid}", refusal.reason) for refusal in refused_series)
     if replaces:
         lines.append(REPLACES)
     lines.append(
         f"Vigie {__version__}, model {identity.name} {identity.version}, weights SHA-256 {identity.weights_sha256}."
     )
-    if finding.outcome.analysed:
+    if finding.outcome.analysed or finding.organs:
         lines.extend(text for text in (model.scope_statement, model.sensitivity_statement) if text)
     lines.append(NOT_A_DEVICE)
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from services.triage.errors import Reason
 from services.triage.inference import Inference
 from services.triage.job import JobPlan
 from services.triage.lesion import Lesion
+from services.triage.organ import Organ
 from services.triage.uncertainty import Uncertainty
 
 # outbox: a message is owed to the queue. token: grows with each lease. attempt: leases so far. not_before: a postponed
@@ -73,6 +74,7 @@ result = sa.Table(
     Column("cautions", AsJson(tuple[Reason, ...])),
     Column("uncertainty", AsJson(Uncertainty)),
     Column("inference", AsJson(Inference)),
+    Column("organs", AsJson(tuple[Organ, ...])),
     Index(None, "study_instance_uid", "version"),
     Index(None, "model_name", "frozen_at"),
 )
