@@ -87,7 +87,7 @@ class ResultReport(BaseModel):
     """One model's answer.
 
     `series_instance_uid` is null when no series would do; `score` and `inference` when nothing was analysed;
-    `uncertainty` also when it was not asked for (VIGIE_UNCERTAINTY). `organs`: every organ class of a model that looked.
+    `uncertainty` also when it was not asked for (VIGIE_UNCERTAINTY). `organs`: each organ class of a model that looked.
     """
 
     series_instance_uid: str | None

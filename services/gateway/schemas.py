@@ -307,7 +307,7 @@ class ResultOut(_Schema):
     uncertainty: UncertaintyOut | None = Field(description="null: it was not asked for (VIGIE_UNCERTAINTY).")
     inference: InferenceOut | None = Field(description="null: no network has looked, or an older Vigie asked it.")
     organs: list[OrganOut] = Field(
-        description="Of all organ classes of the model; none where it has none, did not look, or an older Vigie asked it."
+        description="All organ classes of the model; none where it has none, did not look, or an older Vigie asked it."
     )
 
 

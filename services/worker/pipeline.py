@@ -176,9 +176,7 @@ def _check(job: Job, model: Model, volume: Volume) -> tuple[Reason, ...]:
     return judge(model.expects, observe(volume, header), model_name=model.identity.name)
 
 
-def _find(
-    segmentation: Segmentation, volume: Volume, model: Model, job: Job
-) -> tuple[Finding, LabelMap | None]:
+def _find(segmentation: Segmentation, volume: Volume, model: Model, job: Job) -> tuple[Finding, LabelMap | None]:
     """What was found, and its label map. A model without a tumour class finds organs, and never "nothing"."""
     candidates = find_candidates(segmentation, volume, model)
     organs = organs_in(segmentation.labels, volume, model)

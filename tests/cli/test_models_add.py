@@ -228,7 +228,9 @@ def test_a_bundle_is_no_model_before_it_is_said_what_its_classes_mean(desk: Desk
 
 
 def test_of_classes_without_a_tumour_it_is_said_what_becomes_of_the_studies(desk: Desk) -> None:
-    desk.run("add", desk.bundle(channels={"0": "background", "1": "spleen"}))
+    organs_alone = desk.bundle(channels={"0": "background", "1": "spleen"})
+    desk.run("add", organs_alone)
+    shutil.rmtree(organs_alone)
     told = desk.run("describe", "spot").stderr
     assert "note: no class is a tumour: every study is not_analysed [no_tumour_class]" in told
     desk.run("add", desk.bundle(channels={"0": "background", "1": "spleen", "2": "tumor"}), "--name", "both")
