@@ -13,17 +13,27 @@ from services.gateway.problems import ProblemError
 from services.gateway.verdict_schemas import MarkedLesionIn, VerdictIn
 from services.triage.errors import VerdictRefused
 from services.triage.person import Person
+from services.triage.switch import MODEL_SWITCHED_OFF
 from services.triage.verdict import Answer, MarkedLesion, Shown, Verdict
 
 _JUDGES = frozenset({Answer.ACCEPT, Answer.REJECT, Answer.MODIFY})
-_STATUS = {"already_undone": 409, "recalled_result": 409, "no_images": 409, "not_yours": 403}
+_STATUS = {"already_undone": 409, "recalled_result": 409, "model_switched_off": 409, "no_images": 409, "not_yours": 403}
+_KEPT_BACK = {
+    True: (MODEL_SWITCHED_OFF.code, "the model of this result is switched off: nobody is asked about it"),
+    False: ("recalled_result", "this result is being recalled: nobody is asked about it"),
+}
 _UNKNOWN = 404
 _WRONG = 422
 
 
 def questions(detail: StudyDetail) -> tuple[ResultRow, ...]:
-    """The results that may be answered to: of each model the newest, unless it was recalled."""
-    return tuple(one for one in detail.results if one.superseded_by is None and one.recall is None)
+    """The results that may be answered to: of each model the newest, unless it counts no more."""
+    return tuple(one for one in detail.results if one.superseded_by is None and not one.counts_no_more)
+
+
+def no_questions(detail: StudyDetail) -> tuple[ResultRow, ...]:
+    """The others of the newest: they count no more, and what they missed is reported without naming them."""
+    return tuple(one for one in detail.results if one.superseded_by is None and one.counts_no_more)
 
 
 def give(desk: Desk, person: Person, uid: str, asked: VerdictIn) -> tuple[Verdict, bool]:
@@ -66,6 +76,8 @@ def _check(detail: StudyDetail, asked: VerdictIn) -> None:
         return
     if result.recall is not None:
         raise VerdictRefused("recalled_result", "this result was recalled: nobody is asked about it")
+    if result.kept_back:
+        raise VerdictRefused(*_KEPT_BACK[result.switched_off])
     if asked.answer in _JUDGES and not result.outcome.analysed:
         raise VerdictRefused("nothing_to_judge", "the model did not look at this study")
 

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from services.backends.store.board import ResultRow, StudyDetail
 from services.gateway import verdict_words
-from services.gateway.answering import finish, give, questions
+from services.gateway.answering import finish, give, no_questions, questions
 from services.gateway.blind import form_of
-from services.gateway.desk import TheDesk, UidInPath, unknown_study
+from services.gateway.desk import Desk, TheDesk, UidInPath, unknown_study
 from services.gateway.language import noted, translated
 from services.gateway.people import ThePerson, only
 from services.gateway.templates import pages
@@ -23,6 +23,7 @@ from services.triage.job import JobState
 from services.triage.lesion import Lesion
 from services.triage.person import Person
 from services.triage.result import DeliveryState
+from services.triage.switch import Switch
 from services.triage.verdict import Answer, Verdict, standing
 
 router = APIRouter(include_in_schema=False)
@@ -70,8 +71,10 @@ def show_study(request: Request, desk: TheDesk, person: ThePerson, uid: UidInPat
         "viewer_link": link_to if is_installed(desk.settings) and not detail.row.images_deleted_at else None,
         "person": person,
         "asked": {one.result_id for one in asked},
+        "may_report": {one.result_id for one in no_questions(detail)} if person.reads else set(),
         "targets": {one.result_id: _targets(detail, one, stands) for one in detail.results},
         "without_result": [one for one in stands if one.result_id is None],
+        "off": _switched_off(desk, detail),
         "verdicts": verdicts,
         "holds": {one.verdict_id for one in stands},
         "undone": {one.undoes for one in verdicts},
@@ -143,6 +146,18 @@ def _targets(detail: StudyDetail, result: ResultRow, stands: tuple[Verdict, ...]
     lesions = [target(one.tracking_uid, one) for one in result.lesions]
     added = dict.fromkeys(one.tracking_uid for one in mine if one.answer is Answer.ADD)
     return [target(None, None), *lesions, *(target(uid, None) for uid in added)]
+
+
+def _switched_off(desk: Desk, detail: StudyDetail) -> dict[str, Switch]:
+    """Since when and why, by the results whose model is switched off; of several switches the first."""
+    mine = [one for one in detail.results if one.switched_off]
+    switches = desk.store.switches.off() if mine else ()
+    return {
+        one.result_id: switch
+        for one in mine
+        for switch in reversed(switches)
+        if switch.scope.holds(one.model.name, one.model.version, detail.row.tenant)
+    }
 
 
 def _names(detail: StudyDetail) -> dict[str | None, str]:

@@ -60,6 +60,7 @@ def _environment() -> Environment:
         priority_words=wording.PRIORITY_WORDS,
         ai_words=wording.AI_WORDS,
         reading_words=wording.READING_WORDS,
+        saying_of_row=wording.saying_of_row,
         saying_of_result=wording.saying_of_result,
         read_as_usual=wording.read_as_usual,
     )

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydicom.valuerep import PersonName
 
-from services.backends.store.board import AiSays, ShownState, StudyRow, ai_says
+from services.backends.store.board import AiSays, ResultRow, ShownState, StudyRow, ai_says
 from services.gateway.language import decimal, noted, translated_plural
 from services.gateway.language import translated as _
 from services.triage.finding import Flag, Outcome, two_digits
@@ -122,8 +122,15 @@ def _saying(kind: AiSays, words: tuple[str, str]) -> Saying:
     return Saying(kind=kind, title=_(words[0]), note=_(words[1]))
 
 
+def saying_of_row(row: ResultRow) -> Saying:
+    """What a study's page says of one result: first that it counts no more, where that is so."""
+    if not row.counts_no_more:
+        return saying_of_result(row.outcome, row.flag)
+    return _saying(AiSays.UNSEEN, _SWITCHED_OFF if row.kept_back and row.switched_off else _RECALLED)
+
+
 def saying_of_result(outcome: Outcome, flag: Flag) -> Saying:
-    """What one result says."""
+    """What one result said when it was frozen."""
     kind = ai_says(ShownState.ANALYSED, outcome, flag, recalled=False)
     return _saying(kind, _LOOKED[kind] if outcome.analysed else _UNSEEN[outcome])
 

@@ -32,6 +32,11 @@ class ModelScope:
     version: str = EVERY
     tenant: str = EVERY
 
+    def holds(self, model_name: str, version: str, tenant: str) -> bool:
+        """Whether a result of this version of a model, of a study of this tenant, is in it."""
+        of_tenant = self.tenant in (EVERY, tenant)
+        return self.model_name == model_name and self.version in (EVERY, version) and of_tenant
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Switch:

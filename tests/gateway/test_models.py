@@ -43,7 +43,9 @@ def test_a_lead_switches_off_and_the_list_the_study_and_the_metrics_say_so(ward:
     for sign_of_a_look in ('class="score"', "no-image-looked", "key-image", "0 lesions", "1 lesion"):
         assert sign_of_a_look not in listed, sign_of_a_look
     study = client.get(f"/studies/{ward.uid(1)}").text
-    assert "Not sent: the model is switched off" in study
+    for words in ("Model switched off", f": {WHY}. Do not rely on it.", "This result is not sent."):
+        assert words in study
+    assert "saying-urgent" not in study
     row = client.get(f"/api/studies/{ward.uid(1)}").json()
     assert (row["summary"]["switched_off"], row["versions"][0]["jobs"][0]["result"]["kept_back"]) == (True, True)
     metrics = client.get("/metrics").text

@@ -17,7 +17,7 @@ from services.triage.person import Person, PersonRole
 from services.triage.verdict_document import OwedDocument
 from tests.support.person import as_person
 from tests.support.records import adt
-from tests.support.worklist import Ward, found, lesion, not_analysed
+from tests.support.worklist import MODEL, Ward, found, lesion, not_analysed
 
 OHIF_LENGTH = Path(__file__).parents[1] / "support" / "ohif_length.dcm"
 DR_B = Person(name="Dr B", roles=frozenset({PersonRole.READER}))
@@ -120,12 +120,44 @@ def test_what_cannot_be_answered_is_refused_by_its_code(client: TestClient, ward
     assert give(client, asked(client, answer="present")).status_code == 422
 
 
-def test_a_recalled_result_is_asked_about_no_more(client: TestClient) -> None:
+def take_back(client: TestClient, result_id: str, code: str) -> None:
+    """In the way that later answers are refused by."""
+    if code == "recalled_result":
+        client.post(f"/api/results/{result_id}/recall", json={"reason": "wrong lung"})
+    else:
+        client.post(f"/api/models/{MODEL.name}/switch-off", json={"reason": "wrong lung"})
+
+
+@pytest.mark.parametrize("code", ["recalled_result", "model_switched_off"])
+def test_a_result_that_counts_no_more_is_asked_about_no_more(client: TestClient, code: str) -> None:
     body = asked(client)
-    client.post(f"/api/results/{body['result_id']}/recall", json={"reason": "wrong lung"})
+    first = asked(client, comment="as I see it")
+    give(client, first)
+    take_back(client, body["result_id"], code)
     assert verdicts(client)["questions"] == []
-    assert (give(client, body).status_code, give(client, body).json()["code"]) == (409, "recalled_result")
-    assert 'data-key="' not in client.get(f"/studies/{Ward.uid(1)}").text
+    for told in ({}, {"answer": "not_my_question"}, {"answer": "add", "tracking_uid": None}):
+        refused = give(client, body | told)
+        assert (refused.status_code, refused.json()["code"]) == (409, code)
+    page = client.get(f"/studies/{Ward.uid(1)}").text
+    assert set(re.findall('data-key="(.)"', page)) == {"f", "d"}
+    assert "<q>as I see it</q>" in page
+    undo = {"verdict_id": uuid4().hex, "answer": "undo", "undoes": first["verdict_id"], "result_id": body["result_id"]}
+    assert give(client, undo).status_code == 201
+
+
+@pytest.mark.parametrize("code", ["recalled_result", "model_switched_off"])
+def test_a_lesion_that_a_result_missed_is_reported_when_it_counts_no_more(client: TestClient, code: str) -> None:
+    take_back(client, asked(client)["result_id"], code)
+    study = f"/studies/{Ward.uid(1)}"
+    form = {"verdict_id": uuid4().hex, "answer": "add", "finding": "nodule", "long_axis_mm": "4.5"}
+    assert client.post(f"{study}/verdicts", data=form).status_code == 200
+    (kept,) = verdicts(client)["verdicts"]
+    assert (kept["answer"], kept["result_id"], kept["stands"]) == ("add", None, True)
+    page = client.get(study).text
+    assert page.index("Answers without an AI result") < page.index("Added, missed by the AI (Nodule, 4.5 mm)")
+    taken_back = {"verdict_id": uuid4().hex, "answer": "undo", "undoes": form["verdict_id"]}
+    client.post(f"{study}/verdicts", data=taken_back)
+    assert not any(one["stands"] for one in verdicts(client)["verdicts"])
 
 
 def test_two_readers_stand_side_by_side_and_neither_undoes_the_other(client: TestClient) -> None:

@@ -5,19 +5,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from services.triage.errors import Reason
 from services.triage.finding import Flag
 from services.triage.person import EVERY_ROLE, Person
 from services.triage.reading import ReadingAction, ReadingStep
+from services.triage.switch import ModelScope
 from tests.support.chromium import new_page
 from tests.support.person import as_person
 from tests.support.served import served
-from tests.support.worklist import Ward, found, not_analysed
+from tests.support.worklist import MODEL, Ward, found, not_analysed
 
 pytestmark = pytest.mark.system
 
+WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 PHONE = {"width": 390, "height": 844}
 
 
@@ -64,6 +67,35 @@ def test_nothing_of_the_page_stands_beyond_the_edge_of_a_phone(desk: Desk) -> No
         desk.open(number).keyboard.press("a")
         desk.page.wait_for_timeout(500)
         assert desk.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+
+
+def test_of_a_model_that_is_switched_off_no_key_answers_but_a_missed_lesion_is_reported(desk: Desk) -> None:
+    page, store, uid = desk.open(1), desk.ward.store, Ward.uid(1)
+    page.keyboard.press("1")
+    page.keyboard.press("a")
+    expect(page.locator("#said")).to_have_text("Saved: Accepted, Lesion 1")
+    lung = ModelScope(model_name=MODEL.name)
+    store.switches.switch_off(lung, reason="it marks the diaphragm", actor="Dr Lead", now=desk.ward.now)
+    section = desk.open(1).locator("article.job")
+    expect(section.locator(".saying, .caveat, .stands").first).to_have_text("Model switched off")
+    expect(section.locator(".caveat").first).to_contain_text("2026-03-02")
+    expect(section.locator(".caveat").first).to_contain_text("it marks the diaphragm. Do not rely on it.")
+    expect(section.locator(".stands")).to_contain_text("Accepted")
+    expect(section.locator(".saying-urgent")).to_have_count(0)
+    for key in "1armnu":
+        page.keyboard.press(key)
+    expect(page.locator("#said")).to_have_text("That cannot be answered here")
+    page.keyboard.press("d")
+    page.keyboard.type("mass")
+    page.keyboard.press("Tab")
+    page.keyboard.type("9")
+    page.keyboard.press("Enter")
+    without = page.locator("section", has=page.locator("#without-result"))
+    expect(without).to_contain_text("Added, missed by the AI (Mass, 9.0 mm)")
+    assert [one.answer for one in store.verdicts.of_study(uid)] == ["accept", "add"]
+    page.keyboard.press("u")
+    expect(without).to_have_count(0)
+    assert not Axe().run(page, options=WCAG).response["violations"]
 
 
 def test_what_was_not_saved_is_seen_beside_the_lesion_and_so_is_a_page_that_is_out_of_date(desk: Desk) -> None:

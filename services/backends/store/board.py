@@ -263,6 +263,11 @@ class ResultRow:
     inference: Inference | None = None
     organs: tuple[Organ, ...] = ()
 
+    @property
+    def counts_no_more(self) -> bool:
+        """Its model is switched off, or it was recalled, or is about to be: nobody is asked about it."""
+        return self.recall is not None or self.kept_back
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WithheldRow:

@@ -113,7 +113,7 @@ function press(key) {
   const one = target();
   const found = key === "v" ? (one?.querySelector("a.view") ?? live.querySelector("a.open")) : null;
   if (found) return found.click();
-  const within = key === "d" ? one?.closest("article") : key === "f" ? document : one;
+  const within = key === "d" ? one?.closest("article") ?? live : key === "f" ? document : one;
   const control = within?.querySelector(`[data-key="${key}"]`);
   if (!control) return say(texts.noKey);
   if (control.tagName !== "DETAILS") return control.click();

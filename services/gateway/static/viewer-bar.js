@@ -50,12 +50,14 @@ class VerdictBar {
     this.root.remove();
   }
 
-  // What is asked: the result that the viewer was opened on.
+  // What is asked: the result that the viewer was opened on; never another model's, once its own is switched off.
   get question() {
     const asked = new URLSearchParams(location.search);
-    const all = this.state?.questions ?? [];
+    const all = (this.state?.questions ?? []).filter(one => !this.model || one.model.name === this.model);
     const by = (name, value) => value && all.find(one => one[name] === value);
-    return by('seg_series_instance_uid', asked.get('seg')) ?? by('series_instance_uid', asked.get('initialSeriesInstanceUID')) ?? all[0];
+    const found = by('seg_series_instance_uid', asked.get('seg')) ?? by('series_instance_uid', asked.get('initialSeriesInstanceUID'));
+    this.model ??= found?.model.name;
+    return found ?? (asked.has('seg') ? undefined : all[0]);
   }
 
   get target() {
@@ -110,7 +112,7 @@ class VerdictBar {
   give(answer, more = {}) {
     const uid = answer === 'add' ? null : this.target?.tracking_uid ?? null;
     const id = [...crypto.getRandomValues(new Uint8Array(16))].map(byte => byte.toString(16).padStart(2, '0')).join('');
-    const body = { verdict_id: id, answer, result_id: this.question.result_id, tracking_uid: uid, page: 'viewer', ...more };
+    const body = { verdict_id: id, answer, result_id: this.question?.result_id ?? null, tracking_uid: uid, page: 'viewer', ...more };
     this.unsent.push({ path: 'verdicts', body, name: this.nameOf(body) });
     if (answer === 'add') this.added = id;
     this.open(null);
@@ -182,12 +184,13 @@ class VerdictBar {
     if (key === 'j' || key === 'k') this.step(key === 'j' ? 1 : -1);
     else if (key === '0') [this.lesion] = [0, this.show()];
     else if (key === 'q') leave();
+    else if (key === 'u' && last) this.give('undo', { undoes: last.verdict_id, tracking_uid: last.tracking_uid });
+    else if (key === 'f') this.finish();
+    else if (key === 'd') this.open(key);
     else if (!this.question) this.say(this.texts.nothing, true);
     else if (key === 'a') this.give('accept');
     else if (key === 'n') this.give('not_my_question');
-    else if (key === 'r' || key === 'd' || (key === 'm' && this.target)) this.open(key);
-    else if (key === 'u' && last) this.give('undo', { undoes: last.verdict_id, tracking_uid: last.tracking_uid });
-    else if (key === 'f') this.finish();
+    else if (key === 'r' || (key === 'm' && this.target)) this.open(key);
     else this.say(this.texts.nothing, true);
     this.show();
   }
@@ -235,7 +238,7 @@ class VerdictBar {
   }
 
   nameOf({ answer, tracking_uid }) {
-    const lesion = this.question.lesions.find(one => one.tracking_uid === tracking_uid);
+    const lesion = this.question?.lesions.find(one => one.tracking_uid === tracking_uid);
     return lesion?.label ?? (answer === 'add' || tracking_uid ? this.texts.added : this.texts.study);
   }
 
