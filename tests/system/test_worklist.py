@@ -1,6 +1,6 @@
 """The work list in a real browser: its order, its life, its keys, its pictures, and that everybody can use it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +28,7 @@ from tests.support.worklist import Ward, failed, found, not_analysed, nothing_fo
 pytestmark = pytest.mark.system
 
 READER = Person(name="Dr A", roles=frozenset({PersonRole.READER, PersonRole.LEAD}))
+Does = Callable[[Page, Ward, str], None]
 SOON_MS = 2000  # a change is on the page by then
 WCAG = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 
@@ -92,7 +93,6 @@ def test_an_urgent_finding_comes_to_the_top_within_two_seconds_and_disturbs_nobo
     page.locator("html[data-live=on]").wait_for(state="attached")
     assert order(page) == [2, 1, 3, 4, 5, 6]
     page.locator("#open-save-view").click()
-    page.keyboard.press("Escape")
     name = row(page, desk.ward, 5).locator("a.open")
     name.focus()
     page.evaluate("scrollTo(0, 90)")
@@ -157,16 +157,59 @@ def test_the_list_is_worked_by_keys_alone(desk: Desk):
     page.wait_for_url(f"**/studies/{ward.uid(4)}")
 
 
-def test_a_colleagues_study_is_taken_over_only_by_a_second_key(desk: Desk):
+def by_key(page: Page, ward: Ward, action: str) -> None:
+    page.keyboard.press("j")
+    page.keyboard.press({"Take over": "t", "Mark read": "r"}[action])
+
+
+def by_mouse(page: Page, ward: Ward, action: str) -> None:
+    row(page, ward, 2).get_by_role("button", name=action).click()
+
+
+@pytest.mark.parametrize("does", [by_key, by_mouse])
+def test_about_a_colleagues_study_key_and_mouse_are_asked_once_and_alike(desk: Desk, does: Does):
     ward = desk.ward
     ward.store.readings.enter(ward.uid(2), ReadingStep(action=ReadingAction.TAKEN, reader="Dr B", at=ward.now))
     page = desk.page()
-    page.keyboard.press("j")
-    page.keyboard.press("t")
-    expect(page.locator("#toast")).to_contain_text("Dr B has this study")
-    expect(row(page, ward, 2).locator(".reader")).to_have_text("Dr B")
-    page.keyboard.press("t")
-    expect(row(page, ward, 2).locator(".reader")).to_have_text("you", timeout=SOON_MS)
+    asked, reader = page.locator("#taken"), row(page, ward, 2).locator(".reader")
+    for action, question in (
+        ("Mark read", "Dr B has this study. Mark it as read?"),
+        ("Take over", "Dr B has this study. Take it over?"),
+    ):
+        does(page, ward, action)
+        expect(page.get_by_role("dialog", name=question)).to_be_visible()
+        assert not Axe().run(page, options=WCAG).response["violations"]
+        page.keyboard.press("Escape")
+        expect(asked).to_be_hidden()
+        expect(reader).to_have_text("Dr B")
+        assert page.evaluate("document.activeElement.closest('tr').dataset.uid") == ward.uid(2)
+        page.reload()
+    does(page, ward, "Take over")
+    page.keyboard.press("Enter")
+    expect(reader).to_have_text("you", timeout=SOON_MS)
+    expect(asked).to_be_hidden()
+
+
+@pytest.mark.parametrize("menu", ["display", "save-view"])
+def test_a_menu_closes_by_escape_and_by_a_click_beside_it_and_gives_the_focus_back(desk: Desk, menu: str):
+    page = desk.page()
+    button, form = page.locator(f"#open-{menu}"), page.locator(f"#{menu} form")
+    button.press("Enter")
+    page.keyboard.press("Tab")
+    expect(form).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(form).to_be_hidden()
+    expect(button).to_be_focused()
+    button.click()
+    expect(form).to_be_visible()
+    page.get_by_role("heading", level=1).click()
+    expect(form).to_be_hidden()
+    expect(button).to_be_focused()
+    button.click()
+    elsewhere = page.locator("select[name=reading]")
+    elsewhere.click()
+    expect(form).to_be_hidden()
+    expect(elsewhere).to_be_focused()
 
 
 def test_single_keys_can_be_switched_off_and_all_is_there_by_tab(desk: Desk):
@@ -272,7 +315,7 @@ def test_who_undoes_a_take_over_is_told_that_nobody_has_the_study(desk: Desk):
     page = desk.page()
     page.keyboard.press("j")
     page.keyboard.press("t")
-    page.keyboard.press("t")
+    page.keyboard.press("Enter")
     expect(page.locator("#toast")).to_contain_text("You have taken this study.")
     page.keyboard.press("z")
     expect(page.locator("#toast")).to_contain_text("Nobody has this study now; Dr. M. Brandt had it.")

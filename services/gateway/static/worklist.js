@@ -1,13 +1,13 @@
 // The work list by keyboard, its clocks, and taking studies without leaving the page. Without it, links and buttons do all.
 "use strict";
 
-const OVER_MS = 5000;   // so long a second key takes a study over
 const CHORD_MS = 1500;  // so long a g waits for what comes after it
 const TOAST_MS = 8000;
 const SLIP_MS = 700;    // so long a second tap is not meant for the study that came under the key
 
 const list = document.getElementById("live");
 const help = document.getElementById("help");
+const taken = document.getElementById("taken");
 const toast = document.getElementById("toast");
 const news = document.getElementById("news");
 const areKeysOn = document.body.dataset.keys === "on";
@@ -15,7 +15,6 @@ const ahead = Date.now() - Date.parse(list.dataset.now); // so far is this clock
 let chosen = null;      // uid of the selected study
 let position = 0;       // where it stood
 let chord = 0;
-let over = null;
 let landedAt = 0;       // when the selection went to another study by itself
 let undo = null;
 let toastTimer = null;
@@ -73,15 +72,33 @@ async function act(uid, action, seen, { onUndo = null, said = null } = {}) {
   dispatchEvent(new Event("vigie:changed"));
 }
 
-// A colleague's study is not touched by a slip of the finger: the first key says whose it is, the second one does it.
-function isTheirs(row, key) {
-  const { uid, reading, holder } = row.dataset, isAgain = over === uid + key;
-  over = null;
-  if (reading !== "taken" || "mine" in row.dataset || isAgain) return false;
-  over = uid + key;
-  setTimeout(() => { over = null; }, OVER_MS);
-  say(list.dataset.over.replace("{name}", holder).replace("{key}", key));
-  return true;
+// A colleague's study is not touched by a slip of the finger: by key as by mouse, whose it is is asked about first.
+async function mayTouch(row, action) {
+  const { uid, reading, holder } = row.dataset;
+  if (reading !== "taken" || "mine" in row.dataset) return true;
+  const asks = { take: [list.dataset.askTake, list.dataset.doTake], read: [list.dataset.askRead, list.dataset.doRead] };
+  const [question, words] = asks[action];
+  taken.querySelector("p").textContent = question.replace("{name}", holder);
+  taken.querySelector("[value=yes]").textContent = words;
+  taken.returnValue = "";
+  taken.showModal();
+  await new Promise((answered) => { taken.addEventListener("close", answered, { once: true }); });
+  // its button may be another one by now
+  if (document.activeElement === document.body) select(rowOf(uid));
+  return taken.returnValue === "yes";
+}
+
+// A key held down, or a button that is pressed with Enter, must not answer what it asks.
+taken.addEventListener("keydown", (event) => { if (event.repeat) event.preventDefault(); });
+
+async function takeStudy(row) {
+  const { uid, holder } = row.dataset;
+  if (await mayTouch(row, "take")) act(uid, "take", holder, { onUndo: () => giveBack(uid, holder) });
+}
+
+async function markRead(row) {
+  const { uid, holder } = row.dataset;
+  if (await mayTouch(row, "read")) act(uid, "read", holder, { onUndo: () => act(uid, "reopen", "") });
 }
 
 // Nobody can take a study for a colleague: whose it was is told instead.
@@ -93,15 +110,13 @@ function takeOrRelease(row) {
   const { uid, reading, holder } = row.dataset;
   if (reading === "read") return say(list.dataset.ofRead.replace("{name}", holder));
   if (reading === "taken" && "mine" in row.dataset) return act(uid, "release", holder);
-  if (isTheirs(row, "t")) return;
-  return act(uid, "take", holder, { onUndo: () => giveBack(uid, holder) });
+  return takeStudy(row);
 }
 
 function readOrReopen(row) {
   const { uid, reading, holder } = row.dataset;
   if (reading === "read") return act(uid, "reopen", holder);
-  if (isTheirs(row, "r")) return;
-  return act(uid, "read", holder, { onUndo: () => act(uid, "reopen", "") });
+  return markRead(row);
 }
 
 const onRow = {
@@ -130,7 +145,7 @@ function isTyping(target) {
 
 document.addEventListener("keydown", (event) => {
   // isCovered, of refresh.js: what is behind the viewer must not be answered to by mistake
-  if (!areKeysOn || isCovered || help.open || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (!areKeysOn || isCovered || help.open || taken.open || event.ctrlKey || event.altKey || event.metaKey) return;
   if (isTyping(event.target)) {
     if (event.key === "Escape") event.target.blur();
     return;
@@ -160,9 +175,9 @@ list.addEventListener("submit", (event) => {
   const row = event.target.closest("tr[data-uid]");
   if (!row) return;
   event.preventDefault();
-  const action = event.submitter.value, seen = row.dataset.holder, { uid } = row.dataset;
-  const onUndo = { take: () => giveBack(uid, seen), read: () => act(uid, "reopen", "") }[action] ?? null;
-  act(uid, action, seen, { onUndo });
+  const action = event.submitter.value, does = { take: takeStudy, read: markRead }[action];
+  if (does) does(row);
+  else act(row.dataset.uid, action, row.dataset.holder);
 });
 
 toast.querySelector("button").addEventListener("click", () => anywhere.z());
