@@ -197,3 +197,23 @@ def test_who_has_finished_is_back_at_the_list_and_the_document_is_there(desk: De
     desk.page.goto(f"{desk.site.root}/studies/{desk.site.study}")
     expect(desk.page.locator("#documents ~ article")).to_contain_text("of local")
     expect(desk.page.locator(".stands", has_text="Dr B")).to_contain_text("Accepted")
+
+
+def test_once_its_model_is_switched_off_the_viewer_asks_nothing_and_takes_a_missed_lesion(desk: Desk) -> None:
+    bar, root = desk.page.locator("#vigie-bar"), desk.site.root
+    desk.page.locator("a.open").first.click()
+    expect(bar.locator(".where")).to_contain_text("Lesion 1", timeout=120_000)
+    before = len(desk.verdicts())
+    model = desk.site.house.result(desk.site.study).model.name
+    assert httpx.post(f"{root}/api/models/{model}/switch-off", json={"reason": "wrong"}).status_code == 200
+    expect(bar.locator(".where")).to_have_text("No AI result is asked about", timeout=15_000)
+    desk.press("a")
+    desk.says("That cannot be answered here")
+    assert len(desk.verdicts()) == before
+    desk.press("d")
+    bar.get_by_role("button", name="Add this lesion").click()
+    desk.says("Added, missed by the AI: Added lesion")
+    added = desk.verdicts()[-1]
+    assert (added["answer"], added["result_id"]) == ("add", None)
+    desk.press("u")
+    desk.says("Taken back")

@@ -50,14 +50,16 @@ class VerdictBar {
     this.root.remove();
   }
 
-  // What is asked: the result that the viewer was opened on; never another model's, once its own is switched off.
+  // What is asked: the result that the viewer was opened on; never another model's, if its own is switched off.
   get question() {
     const asked = new URLSearchParams(location.search);
     const all = (this.state?.questions ?? []).filter(one => !this.model || one.model.name === this.model);
     const by = (name, value) => value && all.find(one => one[name] === value);
-    const found = by('seg_series_instance_uid', asked.get('seg')) ?? by('series_instance_uid', asked.get('initialSeriesInstanceUID'));
+    const named = by('seg_series_instance_uid', asked.get('seg'));
+    const isGone = !named && asked.has('seg') && !this.model;
+    const found = named ?? (isGone ? undefined : by('series_instance_uid', asked.get('initialSeriesInstanceUID')) ?? all[0]);
     this.model ??= found?.model.name;
-    return found ?? (asked.has('seg') ? undefined : all[0]);
+    return found;
   }
 
   get target() {

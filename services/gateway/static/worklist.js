@@ -88,7 +88,7 @@ async function mayTouch(row, action) {
   return taken.returnValue === "yes";
 }
 
-// A key held down, or a button that is pressed with Enter, must not answer what it asks.
+// A key that is still held down must not answer what it asks.
 taken.addEventListener("keydown", (event) => { if (event.repeat) event.preventDefault(); });
 
 async function takeStudy(row) {
