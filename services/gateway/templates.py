@@ -10,9 +10,11 @@ from starlette.templating import Jinja2Templates
 from services import __version__
 from services.gateway import wording
 from services.gateway.access.caller import person_of
+from services.gateway.history_words import cause_words, what_words
 from services.gateway.language import LANGUAGES, current_language, decimal, translated, translated_plural
 from services.gateway.navigation import home_of, nav_items
 from services.gateway.preferences import preferences
+from services.gateway.reason_words import reason_words
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -30,6 +32,7 @@ def _environment() -> Environment:
     environment.filters.update(
         age=wording.age_words,
         again=wording.again_words,
+        cause=cause_words,
         caveats=wording.caveats,
         clock=wording.clock_words,
         decimal=decimal,
@@ -39,12 +42,14 @@ def _environment() -> Environment:
         moment=wording.moment_words,
         person=wording.person_words,
         priority_from=wording.priority_from_words,
+        reason=reason_words,
         saying=wording.saying,
         score=wording.score_words,
         size=wording.size_words,
         spread=wording.spread_words,
         time_of_day=wording.time_of_day_words,
         tm=wording.time_words,
+        what=what_words,
         two_digits=wording.two_digits_words,
         years=wording.years_words,
         zip=zip,

@@ -27,7 +27,7 @@ FINDINGS = {
     "metastasis": noted("Metastasis"),
 }
 
-_ANSWERS = {
+ANSWERS = {
     Answer.ACCEPT: noted("Accepted"),
     Answer.REJECT: noted("Rejected"),
     Answer.MODIFY: noted("Modified"),
@@ -42,7 +42,7 @@ _ANSWERS = {
 
 def answer_words(answer: Answer) -> str:
     """What was answered."""
-    return _(_ANSWERS[answer])
+    return _(ANSWERS[answer])
 
 
 def verdict_words(verdict: Verdict) -> str:
