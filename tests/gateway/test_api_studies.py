@@ -179,7 +179,8 @@ def test_a_caution_is_told_by_the_api_and_by_the_page_in_its_language(ward: Ward
     assert f"Caution, unlike the images that the model was made for: {english}" in page
     assert "Caution" not in client.get(f"/studies/{ward.uid(2)}").text
     in_french = client.get(f"/studies/{ward.uid(1)}", headers={"Accept-Language": "fr"}).text
-    assert f"Prudence, images différentes de celles pour lesquelles le modèle est fait\u00a0: {english}" in in_french
+    french = f'longueur couverte inhabituelle pour le modèle <span lang="en">({caution.text})</span>'
+    assert f"Prudence, images différentes de celles pour lesquelles le modèle est fait\u00a0: {french}" in in_french
 
 
 def test_pages_join_without_gap_or_overlap(ward: Ward, client: TestClient) -> None:
