@@ -6,6 +6,7 @@ from services.gateway.language import ENGLISH, current_language, noted
 from services.gateway.language import translated as _
 from services.triage.errors import Reason
 from services.triage.identity import NOT_AGREED
+from services.triage.organ import NO_TUMOUR_CLASS
 from services.triage.result import IDENTITY_CORRECTED, MOVED, OVERTAKEN, RECALLED
 from services.triage.retention import IMAGES_GONE
 from services.triage.switch import MODEL_SWITCHED_OFF
@@ -20,6 +21,7 @@ _OF_STUDIES = {
     IMAGES_GONE.code: noted(
         "images of the study are no longer kept here: have the PACS send all of it again, then analyse it again"
     ),
+    NO_TUMOUR_CLASS.code: noted("the model has no tumour class: it looks for no lesions"),
     MODEL_SWITCHED_OFF.code: noted("the model is switched off here: nobody but a person looks at this study"),
     NOT_AGREED.code: noted(
         "the images do not agree on patient or order data yet; the result stands under the earlier ones"
