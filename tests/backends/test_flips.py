@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.inferers import SimpleInferer, SliceInferer, SlidingWindowInferer
+from tritonclient.grpc import InferenceServerClient
 
-from services.backends.inference import triton
 from services.backends.inference.catalogue import Catalogue
 from services.backends.inference.flips import axes_of, mirrored_runs
 from services.backends.inference.runner import BundleRunner
@@ -195,15 +196,17 @@ def test_a_report_travels_with_mirrored_runs_and_as_before_without(mirrored: np.
 def test_a_triton_of_before_answers_as_before_and_that_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The parameter is taken off the request: an older server has never heard of it."""
     bright_spot_bundle(tmp_path / "models")
-    answered = triton._answered
+    ask, taken_off = InferenceServerClient.async_infer, []
 
-    def deaf(*given: object) -> object:
-        return answered(*[{} if one == {"flips_within_s": 2} else one for one in given])
+    def deaf(client: InferenceServerClient, *given: Any, parameters: dict[str, int], **named: Any) -> Any:
+        taken_off.append(parameters)
+        return ask(client, *given, **named)
 
-    monkeypatch.setattr(triton, "_answered", deaf)
+    monkeypatch.setattr(InferenceServerClient, "async_infer", deaf)
     with triton_server(tmp_path / "models", tmp_path) as server:
         segmenter = server.segmenter(flips_within_s=2)
         volume: Volume = a_volume()
         segmentation = segmenter.segment(volume, segmenter.model("bright_spot"))
+    assert taken_off == [{"flips_within_s": 2}]
     assert segmentation.labels.any()
     assert segmentation.mirrored is NOT_SERVED
