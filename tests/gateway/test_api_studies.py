@@ -126,7 +126,7 @@ ORGANS = (
 def cells(page: str, first: str) -> list[str]:
     """The words of the row that begins with this one."""
     (row,) = re.findall(rf"<tr><th scope=\"row\">{first}</th>(.*?)</tr>", page, re.DOTALL)
-    return [" ".join(re.sub("<[^>]+>", "", cell).split()) for cell in re.findall("<td.*?</td>", row, re.DOTALL)]
+    return [re.sub("<[^>]+>", "", cell).strip() for cell in re.findall("<td.*?</td>", row, re.DOTALL)]
 
 
 def test_the_api_and_the_page_tell_of_organs_below_the_lesions(ward: Ward, client: TestClient) -> None:
@@ -148,7 +148,7 @@ def test_the_api_and_the_page_tell_of_organs_below_the_lesions(ward: Ward, clien
     assert "Organs" not in other
     in_french = client.get(f"/studies/{ward.uid(1)}", headers={"Accept-Language": "fr"}).text
     assert "Organes segmentés par le modèle." in in_french
-    assert cells(in_french, "liver") == ["1 409,9", "coupé par l'image : partie visible"]
+    assert cells(in_french, "liver") == ["1\u202f409,9", "coupé par l'image\u00a0: partie visible"]
     assert cells(in_french, "pancreas") == ["", "non trouvé"]
 
 
