@@ -61,17 +61,16 @@ class Heard:
             self.answers.append((answer.url, answer.body()))
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder: Path = tmp_path_factory.mktemp("site")
-    rules = folder / "blind.toml"
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    rules = tmp_path / "blind.toml"
     rules.write_text(BLIND)
     series = chest_with_ball(**PATIENT)
-    with standalone(folder / "data", fake_segmenter_s=0, blind=rules) as vigie:
-        paths = write_series(series, folder / "study")
+    with standalone(tmp_path / "data", fake_segmenter_s=0, blind=rules) as vigie:
+        paths = write_series(series, tmp_path / "study")
         files = [(each.SOPClassUID, each.SOPInstanceUID, path) for each, path in zip(series, paths, strict=True)]
         CStoreSender(vigie.address, "CT1").send(files)
-        house, uid = House(data=folder / "data"), str(series[0].StudyInstanceUID)
+        house, uid = House(data=tmp_path / "data"), str(series[0].StudyInstanceUID)
         wait_until(lambda: {job.state for job in house.jobs(uid)} == {JobState.FROZEN}, what="the result")
         wait_until(lambda: listens(vigie.http_port))
         uids = [str(each.SOPInstanceUID) for each in series] + [uid, str(series[0].SeriesInstanceUID)]
