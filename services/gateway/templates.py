@@ -66,7 +66,7 @@ def _environment() -> Environment:
         ai_words=wording.AI_WORDS,
         reading_words=wording.READING_WORDS,
         saying_of_row=wording.saying_of_row,
-        saying_of_result=wording.saying_of_result,
+        had_said=wording.had_said,
         read_as_usual=wording.read_as_usual,
     )
     return environment

@@ -148,14 +148,18 @@ def saying(row: StudyRow) -> Saying:
     return saying_of_result(row.outcome, row.flag)
 
 
+def had_said(outcome: Outcome, flag: Flag) -> str:
+    """What a result said that counts no more."""
+    return _("It had said: {title}. That does not count.").format(title=saying_of_result(outcome, flag).title)
+
+
 def caveats(row: StudyRow) -> list[str]:
     """What the leading result alone would hide."""
     found = []
     if row.result_version is not None and row.result_version < row.version:
         found.append(_("Of version {number}: what came since is not in it.").format(number=row.result_version))
     if row.switched_off and row.outcome is not None and row.outcome.analysed:
-        title = saying_of_result(row.outcome, row.flag or Flag.ROUTINE).title
-        found.append(_("It had said: {title}. That does not count.").format(title=title))
+        found.append(had_said(row.outcome, row.flag or Flag.ROUTINE))
     if row.already_reported:
         found.append(_("Reported before: the study keeps the place that its first result gave it."))
     if row.review is ProcedureStepState.IN_PROGRESS:
