@@ -46,6 +46,30 @@ def test_beyond_a_series_lies_its_darkest_value() -> None:
     assert (resampled[7] == PRIMARY.voxels[:7].min()).all()
 
 
+@pytest.mark.parametrize("angle", np.linspace(0.1, 1.5, 8))
+def test_the_outermost_slices_of_a_tilted_series_are_of_it(angle: float) -> None:
+    """Where the two affines meet by their last digits only, no face of the volume is dark."""
+    turned = np.array([[0, np.sin(angle), np.cos(angle)], [0, np.cos(angle), -np.sin(angle)], [1, 0, 0]])
+    fine, coarse = np.eye(4), np.eye(4)
+    fine[:3, :3], fine[:3, 3] = turned, (-33.3, 12.7, 8.1)
+    coarse[:3, :3], coarse[:3, 3] = turned * [3, 1, 1], fine[:3, 3]
+    primary, other = a_volume(fine, (7, 9, 10)), a_volume(coarse, (3, 9, 10))
+    (resampled,) = on_one_grid(primary, [other]).inputs
+    np.testing.assert_allclose(resampled, primary.voxels, atol=1e-3)
+
+
+@pytest.mark.parametrize(("start_mm", "first"), [(2.0, 5.0), (2.5, 5.0), (2.6, 1.0)])
+def test_a_slice_reaches_half_its_thickness_from_its_centre(start_mm: float, first: float) -> None:
+    """Slices of 5 mm with the values 5, 1, 9, the first of them at `start_mm` above that of slices of 1 mm."""
+    primary = a_volume(np.eye(4), (10, 9, 10))
+    other = a_volume(np.diag([5.0, 1, 1, 1]), (3, 9, 10))
+    other.affine[0, 3] = start_mm
+    other.voxels[:] = np.array([5, 1, 9])[:, None, None]
+    (resampled,) = on_one_grid(primary, [other]).inputs
+    assert (resampled[0] == first).all()
+    assert (resampled[1] == 5).all()
+
+
 @pytest.mark.parametrize(
     ("other", "code"),
     [
