@@ -24,7 +24,10 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
-    """An answer that was frozen, and what a shadow says of the same images. dice, lesions: `triage.shadow.Overlap`."""
+    """An answer that was frozen, and what a shadow says of the same images.
+
+    dice, lesions_both, lesions_answer_only, lesions_shadow_only: `triage.shadow.Overlap`. lesions_shadow: all of its.
+    """
 
     result_id: str
     study_instance_uid: str
@@ -36,6 +39,7 @@ class Pair:
     lesions_both: int | None
     lesions_answer_only: int | None
     lesions_shadow_only: int | None
+    lesions_shadow: int | None
 
     @property
     def looked(self) -> bool:
@@ -113,10 +117,13 @@ def compare(pairing: Pairing, pairs: Sequence[Pair], *, minimum: int) -> Compari
 
 
 def _lesions(pairs: Sequence[Pair], minimum: int) -> Estimate:
-    matched = np.array([one.lesions_both or 0 for one in pairs], dtype=np.int64)
-    rest = [(one.lesions_answer_only or 0) + (one.lesions_shadow_only or 0) for one in pairs]
-    sizes = matched + np.array(rest, dtype=np.int64)
-    return clustered_share(matched, sizes, minimum)
+    alone = [(one.lesions_answer_only or 0) + (one.lesions_shadow_only or 0) for one in pairs]
+    # one lesion may touch several of the other version: each side counts its own
+    of_either = [
+        (one.lesions_both or 0) + (one.lesions_answer_only or 0) + (one.lesions_shadow or 0) for one in pairs
+    ]
+    sizes = np.array(of_either, dtype=np.int64)
+    return clustered_share(sizes - np.array(alone, dtype=np.int64), sizes, minimum)
 
 
 def _values(pairs: Sequence[Pair], of: Callable[[Pair], float | None]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -21,9 +21,10 @@ PAIR = Pair(
     lesions_both=1,
     lesions_answer_only=0,
     lesions_shadow_only=0,
+    lesions_shadow=1,
 )
 NOTHING = replace(NEW, outcome=Outcome.NOTHING_FOUND, flag=Flag.ROUTINE, score=0.1)
-MISSED = replace(PAIR, shadow=NOTHING, dice=0.0, lesions_both=0, lesions_answer_only=1)
+MISSED = replace(PAIR, shadow=NOTHING, dice=0.0, lesions_both=0, lesions_answer_only=1, lesions_shadow=0)
 GONE = replace(
     PAIR,
     shadow=replace(NEW, outcome=Outcome.NOT_ANALYSED, flag=Flag.ROUTINE, score=None, looked_s=None, energy_j=None),
@@ -31,6 +32,7 @@ GONE = replace(
     lesions_both=None,
     lesions_answer_only=None,
     lesions_shadow_only=None,
+    lesions_shadow=0,
 )
 
 
@@ -43,12 +45,21 @@ def test_agreement_is_a_share_with_wilsons_interval_of_studies_that_both_looked_
     assert (told.outcome.count, told.outcome.n, told.outcome.value) == (8, 10, 0.8)
     assert (told.outcome.lower, told.outcome.upper) == pytest.approx((0.4902, 0.9433), abs=1e-4)
     assert (told.flag.count, told.flag.n) == (8, 10)
-    assert (told.lesions.count, told.lesions.n) == (8, 10)
+    assert (told.lesions.count, told.lesions.n) == (16, 18)
     assert told.outcomes == {
         (Outcome.FOUND, Outcome.FOUND): 8,
         (Outcome.FOUND, Outcome.NOTHING_FOUND): 2,
         (Outcome.FOUND, Outcome.NOT_ANALYSED): 5,
     }
+
+
+def test_lesions_of_either_version_count_whichever_of_the_two_answers() -> None:
+    """One lesion here, there three pieces of it and one elsewhere."""
+    whole = replace(PAIR, lesions_shadow_only=1, lesions_shadow=4)
+    pieces = replace(PAIR, lesions_both=3, lesions_answer_only=1, lesions_shadow=1)
+    for one in (whole, pieces):
+        told = figures(*[one] * 5).lesions
+        assert (told.count, told.n) == (5 * 4, 5 * 5)
 
 
 def test_dice_score_time_and_energy_are_paired() -> None:

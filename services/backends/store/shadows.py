@@ -248,6 +248,7 @@ def _pair(row: sa.Row[Any]) -> Pair:
         lesions_both=row.lesions_both,
         lesions_answer_only=row.lesions_answer_only,
         lesions_shadow_only=row.lesions_shadow_only,
+        lesions_shadow=row.lesions,
     )
 
 
