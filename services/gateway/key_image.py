@@ -42,8 +42,9 @@ def prepared(request: Request, desk: TheDesk, uid: UidInPath, result_id: ResultI
     """Make ready what the viewer asks for first, once a study is selected. Nothing is told: no access is recorded."""
     if desk.store.board.key_lesion(uid, result_id) is not None:
         for _, series in groupby(desk.store.archive.instances(uid), key=lambda one: one.series_instance_uid):
-            files = [stored_file(desk, one) for one in islice(series, PREPARED_INSTANCES)]
-            prepared_metadata(request, desk, files)
+            instances = list(islice(series, PREPARED_INSTANCES + 1))
+            if len(instances) <= PREPARED_INSTANCES:  # longer ones are streamed, whenever they are asked for
+                prepared_metadata(request, desk, [stored_file(desk, one) for one in instances])
     return Response(status_code=204)
 
 

@@ -119,9 +119,7 @@ def compare(pairing: Pairing, pairs: Sequence[Pair], *, minimum: int) -> Compari
 def _lesions(pairs: Sequence[Pair], minimum: int) -> Estimate:
     alone = [(one.lesions_answer_only or 0) + (one.lesions_shadow_only or 0) for one in pairs]
     # one lesion may touch several of the other version: each side counts its own
-    of_either = [
-        (one.lesions_both or 0) + (one.lesions_answer_only or 0) + (one.lesions_shadow or 0) for one in pairs
-    ]
+    of_either = [(one.lesions_both or 0) + (one.lesions_answer_only or 0) + (one.lesions_shadow or 0) for one in pairs]
     sizes = np.array(of_either, dtype=np.int64)
     return clustered_share(sizes - np.array(alone, dtype=np.int64), sizes, minimum)
 

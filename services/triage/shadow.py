@@ -20,7 +20,10 @@ RETRY_AFTER = timedelta(minutes=1)
 
 
 class ShadowState(StrEnum):
-    """The one axis of a shadow run. failed: no attempt came to an end; what the version says of itself is kept."""
+    """The one axis of a shadow run: what the version says of the study, "not analysed" too, is kept.
+
+    failed: it says nothing of the study: no attempt came to an end, the images are gone, or it is switched off.
+    """
 
     OWED = "owed"
     RUNNING = "running"

@@ -22,7 +22,9 @@ from services.triage.errors import (
 )
 from services.triage.job import Lease
 from services.triage.ports import Segmenter, ShadowRuns, StudyFiles
+from services.triage.retention import IMAGES_GONE
 from services.triage.shadow import MAX_ATTEMPTS, RETRY_AFTER, ShadowResult, ShadowTask
+from services.triage.switch import MODEL_SWITCHED_OFF
 from services.triage.volume import MAX_VOXELS
 from services.worker import metrics
 from services.worker.energy import EnergyMeter
@@ -31,6 +33,9 @@ from services.worker.shadow import run_shadow
 log = structlog.get_logger(__name__)
 
 LOOK_FOR_JOBS_S = 1.0
+
+_OUR_DOING = frozenset({IMAGES_GONE.code, MODEL_SWITCHED_OFF.code})
+"""Why a version did not look that is nothing it says of the study."""
 
 
 class End(StrEnum):
@@ -176,6 +181,8 @@ class Shadowing:
             found = where(error)
             log.error("unforeseen_error", shadow=lease.job_id, **found)  # noqa: TRY400 - no values
             return self._again(lease, task, Reason(code="internal_error", text=f"unforeseen {found['error']}"))
+        if (reason := said.finding.reason) and reason.code in _OUR_DOING:
+            return self._fail(lease, reason)
         self.shadows.keep(lease, said, now=_now())
         return End.KEPT
 

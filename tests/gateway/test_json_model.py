@@ -46,6 +46,17 @@ def test_the_same_bytes_in_another_character_set_or_of_another_creator_are_not_t
     assert names == ["Nov\N{SUPERSCRIPT ONE}k^J", "Nov\N{LATIN SMALL LETTER S WITH CARON}k^J"]
 
 
+def test_the_same_bytes_are_another_number_in_the_other_byte_order() -> None:
+    """770 is 02 03 in little endian, as 515 is in big."""
+    seen: Seen = {}
+    largest = []
+    for value, syntax in ((770, ExplicitVRLittleEndian), (515, ExplicitVRBigEndian)):
+        (one,) = ct_series(slices=1)
+        one.LargestImagePixelValue = value
+        largest.append(dicom_json(read(one, syntax), bulk_root="/", seen=seen)["00280107"])
+    assert largest == [{"vr": "US", "Value": [770]}, {"vr": "US", "Value": [515]}]
+
+
 @pytest.mark.parametrize("syntax", BOTH)
 def test_a_value_whose_kind_another_attribute_decides_is_read_anew(syntax: str) -> None:
     seen: Seen = {}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from services.gateway import key_image
 from services.gateway.app import create_app
 from services.gateway.prepared import Prepared
 from tests.support.house import House, chest_with_ball
@@ -79,3 +80,14 @@ def test_what_the_viewer_asks_for_is_made_when_a_study_is_selected_and_nothing_o
         assert by_another_name == told.text.replace("127.0.0.1", "localhost")
     # of each series one: for the name by which the host was asked the second time
     assert len(made) == len(series)
+
+
+def test_a_series_that_is_streamed_is_not_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    house = House(data=tmp_path)
+    uid = house.freeze(chest_with_ball())
+    made: list[int] = []
+    monkeypatch.setattr(key_image, "PREPARED_INSTANCES", 19)
+    monkeypatch.setattr(key_image, "prepared_metadata", lambda _request, _desk, files: made.append(len(files)))
+    client = TestClient(create_app(house.settings, store=house.store, files=house.files), base_url="http://127.0.0.1")
+    assert client.get(f"/studies/{uid}/prepared/{house.result(uid).result_id}").status_code == 204
+    assert made == [1, 1]  # Segmentation and report

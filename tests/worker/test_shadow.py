@@ -10,11 +10,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+from pydicom.uid import CTImageStorage
 
 from services.triage.errors import AnalysisCancelled, SegmenterUnavailable
 from services.triage.finding import Outcome
 from services.triage.model import Model
 from services.triage.shadow import MAX_ATTEMPTS, ShadowState
+from services.triage.switch import ModelScope
 from services.triage.volume import Segmentation, Volume
 from services.worker import main, shadowing
 from services.worker.attempt import Attempts
@@ -207,6 +209,28 @@ def test_a_failure_that_may_pass_is_tried_again_and_at_last_given_up(house, erro
         assert shadow(house, segmenter) is True
     assert states(house) == {ShadowState.FAILED: 1}
     assert shadow(house, segmenter) is None
+
+
+def test_a_shadow_whose_images_are_gone_says_nothing_of_the_study(house) -> None:
+    segmenter = TwoVersions()
+    uid = house.queue_study(chest_with_ball())
+    house.work(segmenter)
+    sources = [one for one in house.store.archive.instances(uid) if one.sop_class_uid == CTImageStorage]
+    assert len(sources) == 20
+    for one in sources:
+        house.files.path(one.digest).unlink()
+    assert shadow(house, segmenter) is True
+    assert (states(house), pairs(house)) == ({ShadowState.FAILED: 1}, ())
+
+
+def test_a_shadow_that_is_switched_off_meanwhile_says_nothing_of_the_study(house) -> None:
+    segmenter = TwoVersions()
+    house.queue_study(chest_with_ball())
+    house.work(segmenter)
+    scope = ModelScope(model_name=NAME, version="2.0.0")
+    house.store.switches.switch_off(scope, reason="wrong", actor="Dr Lead", now=datetime.now(UTC))
+    assert shadow(house, segmenter) is True
+    assert (states(house), pairs(house)) == ({ShadowState.FAILED: 1}, ())
 
 
 def test_a_shadow_that_runs_for_too_long_is_given_up_and_ends_the_process(house) -> None:

@@ -20,7 +20,10 @@ Element = dict[str, Any]
 DicomJson = dict[str, Element]
 """By tag, eight hexadecimal digits in upper case."""
 
-Seen = dict[tuple[BaseTag, str, bytes], Element]
+Origin = tuple[BaseTag, str, bool, bytes]
+"""Tag, VR, whether little endian, and the bytes of a value."""
+
+Seen = dict[Origin, Element]
 """Elements by what they were made of: from one image of a series to the next, most are the same."""
 
 BULK_BYTES = 1024
@@ -73,14 +76,14 @@ def _element(dataset: Dataset, tag: BaseTag, bulk_root: str | None, seen: Seen) 
     return seen[origin]
 
 
-def _origin(raw: DataElement | RawDataElement | None) -> tuple[BaseTag, str, bytes] | None:
+def _origin(raw: DataElement | RawDataElement | None) -> Origin | None:
     """What makes an element the same as another, whatever stands around it: not its character set, nor its creator."""
     if not isinstance(raw, RawDataElement) or raw.tag.is_private:
         return None
     vr, value = raw.VR or _only_vr(raw.tag), raw.value
     if vr in BULK_VRS or vr in ("", "SQ") or value is None or len(value) > BULK_BYTES:
         return None
-    return (raw.tag, vr, value) if value.isascii() and b"\x1b" not in value else None
+    return (raw.tag, vr, raw.is_little_endian, value) if value.isascii() and b"\x1b" not in value else None
 
 
 @cache

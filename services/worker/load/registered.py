@@ -20,9 +20,9 @@ ROUNDING = 1e-3
 def on_one_grid(primary: Volume, others: Sequence[Volume | None]) -> Volume:
     """The primary with all its inputs, in their order; None stands for itself. Without others it stays as it is.
 
-    A series on another grid is resampled (linear, by both affines; beyond the outer faces of its voxels lies its darkest
-    value): that both are in one frame of reference is all the registration there is. Raises NotAnalysed: other_frame_of_reference,
-    input_not_covered (an input covers less than 80 % of the primary's voxels).
+    A series on another grid is resampled (linear, by both affines; beyond the outer faces of its voxels lies its
+    darkest value): that both are in one frame of reference is all the registration there is. Raises NotAnalysed:
+    other_frame_of_reference, input_not_covered (an input covers less than 80 % of the primary's voxels).
     """
     if not others:
         return primary
