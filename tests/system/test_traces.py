@@ -57,7 +57,7 @@ def test_one_trace_leads_from_the_association_to_the_committed_result_though_a_w
 ) -> None:
     destinations = tmp_path / "destinations.toml"
     # slow enough to be killed in the midst of an analysis
-    hook = "time.sleep(1.5) if inputs[0].max() > 0.4 else None"
+    hook = "time.sleep(4) if inputs[0].max() > 0.4 else None"
     bright_spot_bundle(tmp_path / "models", level_hu=0.0, hook=hook)
     with (
         archive() as pacs,
