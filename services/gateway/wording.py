@@ -10,8 +10,10 @@ from pydicom.valuerep import PersonName
 from services.backends.store.board import AiSays, ResultRow, ShownState, StudyRow, ai_says
 from services.gateway.language import decimal, noted, translated_plural
 from services.gateway.language import translated as _
+from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome, two_digits
 from services.triage.job import OrderPriority
+from services.triage.organ import organs_only
 from services.triage.reading import ReadAgain, ReadingState
 from services.triage.uncertainty import Spread
 from services.triage.workitem import ProcedureStepState
@@ -97,6 +99,8 @@ _UNSEEN = {
     Outcome.FAILED: (noted("AI failed"), _READ_AS_USUAL),
 }
 
+_ORGANS_ONLY = (noted("AI measured organs only"), noted("It did not look for tumours. Read as usual."))
+
 _WITHOUT_RESULT = {
     ShownState.RECEIVING: (noted("No AI result yet"), noted("Images still arrive.")),
     ShownState.QUEUED: (noted("No AI result yet"), noted("Waits for its analysis.")),
@@ -125,14 +129,16 @@ def _saying(kind: AiSays, words: tuple[str, str]) -> Saying:
 def saying_of_row(row: ResultRow) -> Saying:
     """What a study's page says of one result: first that it counts no more, where that is so."""
     if not row.counts_no_more:
-        return saying_of_result(row.outcome, row.flag)
+        return saying_of_result(row.outcome, row.flag, row.reason)
     return _saying(AiSays.UNSEEN, _SWITCHED_OFF if row.kept_back and row.switched_off else _RECALLED)
 
 
-def saying_of_result(outcome: Outcome, flag: Flag) -> Saying:
-    """What one result said when it was frozen."""
+def saying_of_result(outcome: Outcome, flag: Flag, reason: Reason | None) -> Saying:
+    """What one result said when it was frozen. reason: why no model looked for lesions, where none did."""
     kind = ai_says(ShownState.ANALYSED, outcome, flag, recalled=False)
-    return _saying(kind, _LOOKED[kind] if outcome.analysed else _UNSEEN[outcome])
+    if outcome.analysed:
+        return _saying(kind, _LOOKED[kind])
+    return _saying(kind, _ORGANS_ONLY if organs_only(reason) else _UNSEEN[outcome])
 
 
 def saying(row: StudyRow) -> Saying:
@@ -145,12 +151,12 @@ def saying(row: StudyRow) -> Saying:
         return _saying(row.ai_says, _WITHOUT_RESULT.get(row.state, _NO_RESULT))
     if row.switched_off and row.outcome.analysed:
         return _saying(row.ai_says, _SWITCHED_OFF)
-    return saying_of_result(row.outcome, row.flag)
+    return saying_of_result(row.outcome, row.flag, row.result_reason)
 
 
 def had_said(outcome: Outcome, flag: Flag) -> str:
     """What a result said that counts no more."""
-    return _("It had said: {title}. That does not count.").format(title=saying_of_result(outcome, flag).title)
+    return _("It had said: {title}. That does not count.").format(title=saying_of_result(outcome, flag, None).title)
 
 
 def caveats(row: StudyRow) -> list[str]:
@@ -166,9 +172,18 @@ def caveats(row: StudyRow) -> list[str]:
         found.append(_("Another system has claimed its review."))
     if row.review is ProcedureStepState.COMPLETED:
         found.append(_("Another system has completed its review."))
-    if row.outcome is not None and row.outcome.analysed and row.state in (ShownState.FAILED, ShownState.NOT_ANALYSED):
-        found.append(_("Another model gave no result: see the state."))
-    return found
+    return found + _of_another_model(row)
+
+
+def _of_another_model(row: StudyRow) -> list[str]:
+    """That beside the leading result another model failed, refused the study, or looks for no lesions."""
+    if row.outcome is None or row.state not in (ShownState.FAILED, ShownState.NOT_ANALYSED):
+        return []
+    if row.outcome.analysed and organs_only(row.reason):
+        return [_("Another model measured organs only.")]
+    if row.outcome.analysed or (organs_only(row.result_reason) and not organs_only(row.reason)):
+        return [_("Another model gave no result: see the state.")]
+    return []
 
 
 _AGAIN = {

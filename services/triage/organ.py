@@ -7,6 +7,11 @@ from services.triage.errors import Reason
 NO_TUMOUR_CLASS = Reason(code="no_tumour_class", text="the model has no tumour class: it looks for no lesions")
 
 
+def organs_only(reason: Reason | None) -> bool:
+    """Whether a study was not analysed because the model has organ classes alone: it looked, but not for lesions."""
+    return reason is not None and reason.code == NO_TUMOUR_CLASS.code
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Organ:
     """One organ class of a model in one volume.

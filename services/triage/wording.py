@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from services.triage.errors import Reason
 from services.triage.finding import Finding, Outcome, two_digits
-from services.triage.organ import NO_TUMOUR_CLASS, Organ
+from services.triage.organ import Organ, organs_only
 from services.triage.uncertainty import Spread
 
 NOT_A_DEVICE = "Demonstration software, not a medical device, not for diagnosis. A person must read every study."
@@ -26,7 +26,7 @@ def outcome_text(finding: Finding) -> str:
             return f"Equivocal: {count} below the detection threshold; study {_study_score(finding)}."
         case Outcome.NOTHING_FOUND:
             return f"Nothing found; best candidate: {_study_score(finding)}. This does not rule out a lesion."
-        case Outcome.NOT_ANALYSED if finding.reason == NO_TUMOUR_CLASS:
+        case Outcome.NOT_ANALYSED if organs_only(finding.reason):
             return "NOT ANALYSED FOR LESIONS: the model looks for none."
         case Outcome.NOT_ANALYSED:
             return "NOT ANALYSED: the model has not looked at these images."

@@ -11,6 +11,7 @@ from pydicom import Dataset
 from services.triage.errors import Reason
 from services.triage.finding import Outcome
 from services.triage.identity import TWO_PATIENTS
+from services.triage.organ import NO_TUMOUR_CLASS
 from tests.support.records import analyse, new_study_uid
 from tests.support.shelf import RunningDesk, Shelf, ct_with
 from tests.support.ups import A_CODE, DONE, HEADERS, post, put_state
@@ -125,6 +126,15 @@ def test_a_failure_is_a_task_that_says_so(desk: RunningDesk) -> None:
     assert step.ProcedureStepLabel == "Review: analysis failed: read without AI"
     assert step.CommentsOnTheScheduledProcedureStep.endswith("]")
     assert step.ScheduledProcedureStepPriority == "MEDIUM"
+
+
+def test_organs_alone_are_a_task_that_says_what_was_not_looked_for(reading_room: Shelf, room: RunningDesk) -> None:
+    uid = new_study_uid()
+    analyse(reading_room.store, study=uid, outcome=Outcome.NOT_ANALYSED, reason=NO_TUMOUR_CLASS)
+    step = read(review_of(room, uid))
+    assert step.ProcedureStepLabel == "Review: not analysed for lesions: read without AI"
+    assert len(step.ProcedureStepLabel) <= 64, "LO"
+    assert step.CommentsOnTheScheduledProcedureStep == f"{NO_TUMOUR_CLASS.text} [no_tumour_class]"
 
 
 def test_the_study_of_two_patients_is_a_task_under_neither(reading_room: Shelf, room: RunningDesk) -> None:

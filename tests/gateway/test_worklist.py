@@ -13,6 +13,7 @@ from services.gateway.wording import age_words, date_words, person_words, score_
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.job import SeriesRefusal
+from services.triage.organ import NO_TUMOUR_CLASS
 from tests.support.worklist import NOW, PACS, Ward, failed, found, not_analysed, nothing_found
 
 
@@ -94,6 +95,53 @@ def test_ai_saw_nothing_never_looks_like_ai_did_not_look(ward: Ward, client: Tes
     assert "AI did not look" in refused
     assert "9 slices; the model needs 16" in refused
     assert "The model ran out of memory" in broke
+
+
+ORGANS_ONLY = not_analysed(NO_TUMOUR_CLASS.code, NO_TUMOUR_CLASS.text)
+
+
+def test_a_model_that_measures_organs_only_looked_and_saw_no_lesions_nor_none(ward: Ward, client: TestClient) -> None:
+    ward.analysed(1, found(Flag.URGENT, (0.93, 17.2)), at=NOW - timedelta(minutes=1))
+    ward.analysed(2, not_analysed(), at=NOW - timedelta(minutes=3))
+    ward.analysed(3, ORGANS_ONLY, at=NOW - timedelta(minutes=2))
+    page = client.get("/").text
+    (urgent, _), (_, unseen), (kind, text) = Rows(page).rows
+    assert (urgent, kind) == ("row-urgent", "row-unseen"), "below the flags, and by arrival"
+    assert "AI measured organs only It did not look for tumours. Read as usual." in text
+    for words in ("AI did not look", "Nothing found", "The model looked", "0 lesions", "score"):
+        assert words not in text
+    assert "AI did not look Read as usual." in unseen
+    assert "AI measured organs only" in client.get(f"/studies/{ward.uid(3)}").text
+    in_french = client.get("/", headers={"Accept-Language": "fr"}).text
+    french = "L'IA n'a mesuré que des organes Elle n'a pas cherché de tumeur. Lire comme d'habitude."
+    assert french in Rows(in_french).rows[2][1]
+
+
+def test_a_model_that_measures_organs_only_gave_no_result_but_did_not_fail(ward: Ward, client: TestClient) -> None:
+    ward.arrive(1)
+    ward.complete(1, models=("ct_lung_lesion", "ct_organs"))
+    ward.freeze(1, nothing_found())
+    ward.freeze(1, ORGANS_ONLY)
+    text = only_row(client)[1]
+    assert "Nothing found" in text
+    assert "Another model measured organs only." in text
+    assert "Another model gave no result" not in text
+
+
+@pytest.mark.parametrize("refused_first", [True, False])
+def test_organs_do_not_hide_that_a_model_refused_the_study(
+    ward: Ward, client: TestClient, *, refused_first: bool
+) -> None:
+    ward.arrive(1)
+    ward.complete(1, models=("ct_lung_lesion", "ct_organs"))
+    for finding in (not_analysed(), ORGANS_ONLY) if refused_first else (ORGANS_ONLY, not_analysed()):
+        ward.freeze(1, finding)
+        ward.now += timedelta(seconds=1)
+    text = only_row(client)[1]
+    assert "Not analysed 9 slices; the model needs 16" in text
+    if not refused_first:
+        assert "AI measured organs only" in text
+        assert "Another model gave no result: see the state." in text
 
 
 def test_a_study_on_its_way_shows_no_result_yet(ward: Ward, client: TestClient) -> None:

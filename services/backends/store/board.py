@@ -40,8 +40,9 @@ class ShownState(StrEnum):
 class AiSays(StrEnum):
     """What the work list shows for the AI of a study, in one word.
 
-    The model looked: urgent, elevated, found (below the flags), equivocal, nothing. It did not: unseen (not analysed,
-    failed, recalled, switched off, out of scope), waiting. withheld: that is told once a reader has looked.
+    The model looked: urgent, elevated, found (below the flags), equivocal, nothing. It did not, or
+    for organs only: unseen (not analysed, failed, recalled, switched off, out of scope), waiting. withheld: that is
+    told once a reader has looked.
     """
 
     URGENT = "urgent"
@@ -109,7 +110,8 @@ class StudyRow:
     already_reported: an earlier result of the same images was delivered, and gives the study its place in the list.
     review: how far the review of that result is; None where it asks for none.
     recalled: that result, and every other of its version, was recalled; then nothing of what it said is told here.
-    reason: why the study is out of scope, or its first not_analysed or failed result is.
+    reason: why the study is out of scope, or its first not_analysed or failed result is. result_reason: why the leading
+    result is.
     tenant: whose the study is, '' where there are no tenants.
     received_at, last_instance_at: first and newest instance. frozen_at: of the newest result. All times UTC.
     time_to_flag: of the result that gives the study its place; None until a model has looked at new images.
@@ -146,6 +148,7 @@ class StudyRow:
     lesion_count: int = 0
     largest_long_axis_mm: float | None = None
     reason: Reason | None = None
+    result_reason: Reason | None = None
     tenant: str = NO_TENANT
     time_to_flag: TimeToFlag | None = None
     opened_at: datetime | None = None

@@ -17,6 +17,7 @@ from services.backends.store.withheld import switched_off
 from services.triage.finding import Flag, Outcome
 from services.triage.identity import NOT_AGREED
 from services.triage.job import JobState, OrderPriority
+from services.triage.organ import NO_TUMOUR_CLASS
 from services.triage.reading import ReadingState, rank
 from services.triage.result import RECALLED, DeliveryState
 from services.triage.study import StudyState
@@ -200,8 +201,9 @@ def leading_first(row: sa.Row[Any]) -> tuple[bool, int, float]:
     return row.switched_off, URGENCY[Flag(row.flag)], -row.score if row.score is not None else 1.0
 
 
-def _refusal_rank(row: sa.Row[Any]) -> int:
-    return 0 if row.outcome == Outcome.FAILED else 1
+def _refusal_rank(row: sa.Row[Any]) -> tuple[bool, bool]:
+    """Failures first; last that a model looks for no lesions: nothing went wrong there."""
+    return row.outcome != Outcome.FAILED, row.reason_code == NO_TUMOUR_CLASS.code
 
 
 def _modalities(connection: Connection, study_instance_uid: str) -> tuple[str, ...]:

@@ -269,6 +269,7 @@ def study_row(row: sa.Row[Any]) -> StudyRow:
     has_result = row.result_result_id is not None and row.withheld_until is None
     recalled = row.recalled_at is not None
     lesions = () if recalled or not has_result else row.result_lesions
+    result_reason = reason_of(row.result_reason_code, row.result_reason_text)
     return StudyRow(
         study=attributes_of(row),
         state=ShownState(row.board_state),
@@ -295,6 +296,7 @@ def study_row(row: sa.Row[Any]) -> StudyRow:
         lesion_count=len(lesions),
         largest_long_axis_mm=max((lesion.long_axis_mm for lesion in lesions), default=None),
         reason=reason_of(row.board_reason_code, row.board_reason_text),
+        result_reason=result_reason if has_result and not recalled else None,
         tenant=row.tenant,
         time_to_flag=TimeToFlag.between(row.board_first_image_at, row.board_last_image_at, row.board_flagged_at)
         if row.board_flagged_at

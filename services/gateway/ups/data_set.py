@@ -12,6 +12,7 @@ from services.gateway.dicomweb.json_model import DicomJson, dicom_json
 from services.triage.finding import Outcome, two_digits
 from services.triage.identity import TWO_PATIENTS
 from services.triage.job import OrderPriority
+from services.triage.organ import organs_only
 from services.triage.study import StudyAttributes
 from services.triage.workitem import PROGRESS, ProcedureStepState
 
@@ -33,6 +34,7 @@ _WHAT = {
     Outcome.NOT_ANALYSED: "not analysed: read without AI",
     Outcome.FAILED: "analysis failed: read without AI",
 }
+_NO_LESIONS_SOUGHT = "not analysed for lesions: read without AI"
 
 
 def workitem_json(one: Workitem, root: str, source: Source | None) -> DicomJson:
@@ -68,7 +70,7 @@ def _schedule(step: Dataset, one: Workitem) -> None:
     step.ScheduledProcedureStepPriority = "HIGH" if urgent else "MEDIUM"
     step.ScheduledProcedureStepModificationDateTime = _date_time(one.modified_at)
     step.ScheduledProcedureStepStartDateTime = _date_time(one.scheduled_at)
-    step.ProcedureStepLabel = f"Review: {_WITHHELD if one.withheld else _WHAT[one.outcome]}"
+    step.ProcedureStepLabel = f"Review: {_what(one)}"
     step.WorklistLabel = WORKLIST_LABEL
     step.CommentsOnTheScheduledProcedureStep = _comment(one)
     step.ScheduledWorkitemCodeSequence = [code(INTERPRETATION)]
@@ -79,6 +81,13 @@ def _schedule(step: Dataset, one: Workitem) -> None:
     step.ScheduledHumanPerformersSequence = []
     step.InputReadinessState = "READY"
     step.StudyInstanceUID = one.study.study_instance_uid
+
+
+def _what(one: Workitem) -> str:
+    """What there is to review, in as few words as the label of a step may have."""
+    if one.withheld:
+        return _WITHHELD
+    return _NO_LESIONS_SOUGHT if organs_only(one.reason) else _WHAT[one.outcome]
 
 
 def _comment(one: Workitem) -> str:
