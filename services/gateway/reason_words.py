@@ -130,6 +130,11 @@ class Told:
     english: str = ""
 
 
+def code_words(code: str) -> str:
+    """What a code means, in the language of the page; '' of one that is not known here."""
+    return _(REASON_WORDS[code]) if code in REASON_WORDS else ""
+
+
 def reason_words(reason: Reason) -> Told:
     """What the code means, with the text where that says more; on an English page the text alone."""
     if current_language() == ENGLISH or reason.code not in REASON_WORDS:

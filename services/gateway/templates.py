@@ -14,7 +14,7 @@ from services.gateway.history_words import cause_words, what_words
 from services.gateway.language import LANGUAGES, current_language, decimal, translated, translated_plural
 from services.gateway.navigation import home_of, nav_items
 from services.gateway.preferences import preferences
-from services.gateway.reason_words import reason_words
+from services.gateway.reason_words import code_words, reason_words
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -39,6 +39,7 @@ def _environment() -> Environment:
         counted=wording.count_words,
         da=wording.date_words,
         duration=wording.duration_words,
+        meaning=code_words,
         moment=wording.moment_words,
         person=wording.person_words,
         priority_from=wording.priority_from_words,

@@ -79,6 +79,19 @@ def test_json_csv_and_page_tell_the_same(client: TestClient) -> None:
     assert {one["group"] for one in sheet if one["attribute"] == "sex"} == {"F", "M"}
 
 
+@pytest.mark.parametrize(("language", "words"), [("en", "too few slices"), ("fr", "trop peu de coupes")])
+def test_why_studies_were_not_analysed_has_words_on_pages_and_its_code_for_programs(
+    ward: Ward, language: str, words: str
+) -> None:
+    client = client_of(ward, PersonRole.LEAD)
+    client.cookies.set(LANGUAGE_COOKIE, language)
+    count = client.get(f"/api/observatory?{WINDOW}").json()["figures"]["reasons"]["too_few_slices"]
+    told = f"{words} <code>too_few_slices</code>"
+    page = client.get(f"/observatory?{WINDOW}").text
+    assert f'<tr><th scope="row">{told}</th><td class="number">{count}</td></tr>' in page
+    assert told in client.get(f"/observatory/studies?{WINDOW}&measure=analysed&part=rest").text
+
+
 def test_a_scanners_name_is_no_formula_of_a_spreadsheet(client: TestClient) -> None:
     sheet = csv.DictReader(StringIO(client.get(f"/observatory.csv?{WINDOW}").text))
     groups = {one["group"] for one in sheet if one["attribute"] == "device"}
