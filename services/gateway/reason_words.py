@@ -103,6 +103,29 @@ _OF_WORK = {
     NOT_SERVED.code: noted("Triton serves the model with a Vigie that makes no mirrored runs"),
 }
 
+_OF_BUNDLES = {
+    "unreadable": noted("a file of the model's bundle cannot be read"),
+    "bad_metadata": noted("the metadata of the model's bundle are not as they must be"),
+    "no_metadata": noted("the model's bundle has no metadata"),
+    "not_described": noted("the model's bundle does not say what its classes mean"),
+    "bad_registration": noted("what Vigie noted of the model's bundle when it was added cannot be read"),
+    "needs_trust": noted("the model's bundle would run code that nobody has said to trust"),
+    "runs_only_in_triton": noted("the model's bundle runs code of its own, so in Triton only"),
+    "no_inference_config": noted("the model's bundle has no inference config"),
+    "bad_inference_config": noted("the inference config of the model's bundle cannot be used"),
+    "missing_section": noted("the inference config of the model's bundle lacks a section"),
+    "unsupported_evaluator": noted("the inference config of the model's bundle has an evaluator that is not supported"),
+    "not_of_volumes": noted("the network takes flat pictures, and no volumes"),
+    "no_weights": noted("the model's bundle has no file of weights, or several"),
+    "bad_weights": noted("the weights of the model's bundle cannot be loaded"),
+    "other_weights": noted("the model's bundle loads other weights than those of its version"),
+    "unknown_version": noted("there is no bundle of this version of the model, or more than one"),
+    "model_not_served": noted("Triton does not have the model: it must be exported to its repository"),
+    "model_not_loaded": noted("Triton cannot load the model"),
+    "other_model_served": noted("Triton has another model under this name"),
+    "volume_too_large": noted("the volume is too large to be sent to Triton over the network"),
+}
+
 _OF_DELIVERIES = {
     "destination_unavailable": noted("the destination does not answer, or refuses the association"),
     "context_rejected": noted("the destination does not accept this kind of object"),
@@ -118,7 +141,7 @@ _OF_DELIVERIES = {
     MOVED.code: noted("the study was moved to another tenant"),
 }
 
-REASON_WORDS = {**_OF_STUDIES, **_OF_SERIES, **_OF_IMAGES, **_UNEXPECTED, **_OF_WORK, **_OF_DELIVERIES}
+REASON_WORDS = {**_OF_STUDIES, **_OF_SERIES, **_OF_IMAGES, **_UNEXPECTED, **_OF_WORK, **_OF_BUNDLES, **_OF_DELIVERIES}
 """What a code means, in English: of some reasons the whole text, of others what the text tells more closely."""
 
 

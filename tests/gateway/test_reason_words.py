@@ -2,6 +2,7 @@
 
 import ast
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from services.gateway.reason_words import REASON_WORDS, Told, reason_words
 from services.triage import errors, identity, result, retention, switch, uncertainty
 from services.triage.errors import Reason
 from services.triage.expectation import UNEXPECTED_CODES
-from services.triage.finding import Flag
+from services.triage.finding import Flag, Outcome, without_analysis
 from services.triage.job import JobState
 from services.triage.result import DeliveryState
 from services.triage.study import Event, StudyState
@@ -22,6 +23,8 @@ from tests.support.worklist import NOW, Ward, found, not_analysed
 
 SERVICES = Path(errors.__file__).parents[1]
 OF_STUDIES = ("triage/routing.py", "triage/traits.py", "triage/inputs.py", "triage/geometry.py", "worker/load/*.py")
+OF_NO_STUDY = {"staging.py", "served.py"}
+"""Of `backends/inference`: a bundle is refused when it is added, or when Triton starts."""
 FIXED = (
     switch.MODEL_SWITCHED_OFF,
     retention.IMAGES_GONE,
@@ -58,7 +61,8 @@ def french(ward: Ward) -> TestClient:
 def codes(source: str) -> set[str]:
     """Of the reasons that it gives, where they stand in it as words."""
     called = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    of_errors = [one.args[0] for one in called if getattr(one.func, "id", "") == "NotAnalysed" and one.args]
+    errors = {"NotAnalysed", "AnalysisFailed", "ModelRefused"}
+    of_errors = [one.args[0] for one in called if getattr(one.func, "id", "") in errors and one.args]
     of_reasons = [key.value for one in called if getattr(one.func, "id", "") == "Reason" for key in one.keywords[:1]]
     words = [one.value for one in (*of_errors, *of_reasons) if isinstance(one, ast.Constant)]
     return {word for word in words if isinstance(word, str)}
@@ -69,6 +73,26 @@ def test_every_code_that_a_study_is_not_analysed_for_has_words() -> None:
     given = {code for path in sources for code in codes(path.read_text())} | UNEXPECTED_CODES
     assert len(given) > 40
     assert given <= REASON_WORDS.keys()
+
+
+def test_every_code_of_a_broken_bundle_that_a_study_fails_for_has_words() -> None:
+    sources = [one for one in SERVICES.glob("backends/inference/*.py") if one.name not in OF_NO_STUDY]
+    given = {code for path in sources for code in codes(path.read_text())}
+    assert len(given) > 20
+    assert given <= REASON_WORDS.keys()
+
+
+def test_a_study_that_failed_for_a_broken_bundle_says_so_in_the_language_of_the_page(
+    ward: Ward, french: TestClient
+) -> None:
+    ward.arrive(5)
+    ward.complete(5)
+    text = "bundle 'ct_lung_lesion' has no models/model.pt"
+    ward.freeze(5, without_analysis(Outcome.FAILED, Reason(code="no_weights", text=text)))
+    words = "le bundle du modèle n'a pas de fichier de poids, ou en a plusieurs"
+    page = unescape(french.get(f"/studies/{Ward.uid(5)}").text)
+    assert f'{words} <span lang="en">({text})</span> <code>no_weights</code>' in page
+    assert f"{words}</div>" in unescape(french.get("/").text)
 
 
 @pytest.mark.parametrize("reason", FIXED, ids=lambda reason: reason.code)
