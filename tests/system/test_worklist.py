@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobPlan, OrderPriority
+from services.triage.organ import NO_TUMOUR_CLASS
 from services.triage.person import Person, PersonRole
 from services.triage.reading import ReadingAction, ReadingStep
 from tests.support.chromium import PROGRAM
@@ -325,6 +326,16 @@ def test_on_a_narrow_screen_nothing_is_cut_off(desk: Desk):
     page = desk.page(width=400)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     assert row(page, desk.ward, 2).get_by_role("button", name="Take").is_visible()
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "fr-FR"])
+def test_on_a_phone_the_longest_title_is_not_cut_off(desk: Desk, locale: str):
+    desk.ward.analysed(7, not_analysed(NO_TUMOUR_CLASS.code, NO_TUMOUR_CLASS.text))
+    page = desk.page(width=390, locale=locale)
+    title = row(page, desk.ward, 7).locator(".saying")
+    title.scroll_into_view_if_needed()
+    expect(title).to_be_in_viewport(ratio=1)
+    assert page.evaluate("(table => table.scrollWidth - table.clientWidth)(document.querySelector('.scroll'))") == 0
 
 
 @pytest.mark.parametrize("locale", ["en-GB", "fr-FR"])
