@@ -1,5 +1,6 @@
 """What answers and what a shadow says of the same studies, compared in pairs."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,11 +9,12 @@ import numpy as np
 
 from services.observatory.estimate import Estimate, clustered_share, mean, quantile, share
 from services.triage.finding import Flag, Outcome
+from services.triage.inference import Inference, InferenceMode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Side:
-    """What one version says of a study. looked_s: seconds from the voxels to the finding."""
+    """What one version says of a study. looked_s: seconds from the voxels to the finding. inference: None: not told."""
 
     version: str
     outcome: Outcome
@@ -20,6 +22,7 @@ class Side:
     score: float | None
     looked_s: float | None
     energy_j: float | None
+    inference: Inference | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,13 +59,18 @@ class Spread:
     upper_quartile: float | None
 
 
+Modes = tuple[InferenceMode | None, InferenceMode | None]
+"""How the networks of answer and shadow ran; None: not told."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
     """Of all pairs of one answering version and one shadow, one per study.
 
     outcomes: (answer, shadow) -> studies, all of them. The rest is of studies that both looked at: outcome, flag: how
     many agree. dice: where either has a lesion. lesions: of those of either version, touched by one of the other's.
-    score_shift: shadow minus answer. time, energy: shadow over answer.
+    score_shift: shadow minus answer. time, energy: shadow over answer. inference: (answer, shadow) -> studies, by how
+    the networks ran, the most frequent first; where the two differ, figures differ for that, too.
     """
 
     model: str
@@ -77,6 +85,7 @@ class Comparison:
     score_spread: Spread
     time: Spread
     energy: Spread
+    inference: dict[Modes, int]
 
 
 Pairing = tuple[str, str, str]
@@ -113,7 +122,17 @@ def compare(pairing: Pairing, pairs: Sequence[Pair], *, minimum: int) -> Compari
         score_spread=_spread(shifts, minimum),
         time=_spread(_values(both, lambda one: _over(one.shadow.looked_s, one.answer.looked_s)), minimum),
         energy=_spread(_values(both, lambda one: _over(one.shadow.energy_j, one.answer.energy_j)), minimum),
+        inference=_inference(both),
     )
+
+
+def _inference(pairs: Sequence[Pair]) -> dict[Modes, int]:
+    counts = Counter((_mode(one.answer), _mode(one.shadow)) for one in pairs)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))))
+
+
+def _mode(side: Side) -> InferenceMode | None:
+    return side.inference.mode if side.inference else None
 
 
 def _lesions(pairs: Sequence[Pair], minimum: int) -> Estimate:

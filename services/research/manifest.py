@@ -42,6 +42,8 @@ def result_of(row: ResultRow, pseudonyms: Pseudonyms) -> dict[str, Any]:
         "model": row.model.name,
         "model_version": row.model.version,
         "weights_sha256": row.model.weights_sha256,
+        "inference": row.inference.mode.value if row.inference else "",
+        "inference_reason": row.inference.why.code if row.inference and row.inference.why else "",
         "outcome": row.outcome.value,
         "reason": row.reason.code if row.reason else "",
         "score": row.score,
@@ -104,6 +106,7 @@ def write_manifest(folder: Path, studies: Sequence[ExportedStudy], *, recipe: Re
     return path
 
 
+_OF_RESULT = ("model", "model_version", "inference", "outcome", "score", "flag", "recalled")
 _COLUMNS = (
     "subject",
     "study_instance_uid",
@@ -111,12 +114,7 @@ _COLUMNS = (
     "instances",
     "risks",
     "left_out",
-    "model",
-    "model_version",
-    "outcome",
-    "score",
-    "flag",
-    "recalled",
+    *_OF_RESULT,
     "answers",
     "readers",
 )
@@ -137,7 +135,7 @@ def _lines(study: ExportedStudy) -> list[dict[str, Any]]:
         given = [one for one in study.verdicts if one["result"] == result["result"]]
         lines.append(
             common
-            | {name: result[name] for name in ("model", "model_version", "outcome", "score", "flag", "recalled")}
+            | {name: result[name] for name in _OF_RESULT}
             | {
                 "answers": " ".join(one["answer"] for one in given),
                 "readers": " ".join(sorted({one["reader"] for one in given})),

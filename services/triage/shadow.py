@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.triage.finding import Finding
+from services.triage.inference import Inference
 from services.triage.job import Job
 from services.triage.model import ModelIdentity
 from services.triage.result import Energy, FrozenResult
@@ -54,7 +55,7 @@ class Overlap:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShadowResult:
-    """What the shadow says. overlap: None where either of the two did not look."""
+    """What the shadow says. overlap: None where either of the two did not look. inference: where no network has."""
 
     model: ModelIdentity
     finding: Finding
@@ -62,6 +63,7 @@ class ShadowResult:
     peak_memory_mb: float | None = None
     energy: Energy | None = None
     overlap: Overlap | None = None
+    inference: Inference | None = None
 
 
 def overlap_of(answer: Labels, shadow: Labels) -> Overlap:

@@ -51,6 +51,7 @@ def run_shadow(
         peak_memory_mb=seen.peak_memory_mb,
         energy=spent(result),
         overlap=_overlap(seen, task.answer, result_path),
+        inference=seen.inference,
     )
 
 

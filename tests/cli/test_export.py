@@ -164,6 +164,7 @@ def test_the_manifest_tells_model_outcome_and_answers_and_the_risks(exported: Pa
     (study,) = manifest["studies"]
     (result,), (verdict,) = study["results"], study["verdicts"]
     assert (result["model"], result["outcome"], verdict["answer"]) == ("ct_lung_lesion", "found", "modify")
+    assert (result["inference"], result["inference_reason"]) == ("reference", "")
     assert verdict["result"] == result["result"]
     assert verdict["tracking_uid"] == result["lesions"][0]["tracking_uid"]
     assert verdict["reader"].startswith("R-")
@@ -172,6 +173,7 @@ def test_the_manifest_tells_model_outcome_and_answers_and_the_risks(exported: Pa
     assert verdict["tracking_uid"] in {str(each.value) for each in report.iterall() if each.keyword == "UID"}
     (line,) = csv.DictReader((exported / "manifest.csv").open())
     assert (line["subject"], line["answers"]) == (study["subject"], "modify")
+    assert line["inference"] == "reference"
 
 
 def test_the_same_patient_is_the_same_in_the_next_export_and_the_audit_trail_has_both(

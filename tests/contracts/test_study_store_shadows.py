@@ -11,6 +11,7 @@ from services.backends.store.erased_rows import delete_rows
 from services.backends.store.observations import Span
 from services.triage.errors import LeaseLost, Reason
 from services.triage.finding import Finding, Flag, Outcome
+from services.triage.inference import REFERENCE, Inference, InferenceMode
 from services.triage.job import Lease
 from services.triage.result import Energy, EnergySource
 from services.triage.shadow import MAX_ATTEMPTS, Overlap, ShadowResult, ShadowState, ShadowTask
@@ -117,7 +118,18 @@ def test_what_the_shadow_says_is_kept_beside_the_answer(shadowed: SqlStudyStore)
     assert (pair.shadow.version, pair.shadow.outcome, pair.shadow.score) == ("2.0", Outcome.EQUIVOCAL, 0.5)
     assert (pair.shadow.looked_s, pair.shadow.energy_j) == (5.5, 30.0)
     assert (pair.dice, pair.lesions_both, pair.lesions_answer_only, pair.lesions_shadow_only) == (0.8, 1, 2, 3)
+    assert (pair.answer.inference, pair.shadow.inference) == (None, None)
     assert lease(shadowed) is None
+
+
+def test_how_the_networks_of_both_ran_is_kept(shadowed: SqlStudyStore) -> None:
+    fast = Inference(mode=InferenceMode.FAST)
+    slower = replace(REFERENCE, why=Reason(code="differs", text="the answers are further apart"))
+    analyse(shadowed, inference=fast)
+    held, _ = taken(shadowed)
+    shadowed.shadows.keep(held, replace(SAID, inference=slower), now=after(110))
+    (pair,) = pairs(shadowed)
+    assert (pair.answer.inference, pair.shadow.inference) == (fast, slower)
     assert shadowed.shadows.counts() == {(LUNG, ShadowState.KEPT): 1}
 
 

@@ -9,7 +9,9 @@ from axe_playwright_python.sync_playwright import Axe
 from fastapi.testclient import TestClient
 
 from services.triage.blind import BlindPolicy, BlindRule
+from services.triage.errors import Reason
 from services.triage.finding import Finding, Flag
+from services.triage.inference import REFERENCE, Inference, InferenceMode
 from services.triage.person import Person, PersonRole
 from services.triage.rollout import Canary
 from services.triage.shadow import Overlap, ShadowResult
@@ -20,15 +22,22 @@ from tests.support.serving import serving_app
 from tests.support.worklist import MODEL, Ward, found, nothing_found
 
 NEW = replace(MODEL, version="2.0.0")
+FAST = Inference(mode=InferenceMode.FAST)
+HELD_BACK = Inference(why=Reason(code="differs", text="the answers are further apart"))
 LESION = found(Flag.URGENT, (0.93, 17.2))
 WINDOW = "from=2026-02-20&to=2026-03-02"
 
 
-def shadowed(ward: Ward, number: int, answer: Finding, said: Finding, overlap: Overlap) -> None:
-    """A study that was answered, and what the shadow says of it."""
-    ward.analysed(number, answer)
+def shadowed(
+    ward: Ward, number: int, answer: Finding, said: Finding, overlap: Overlap, *, inference: Inference | None = None
+) -> None:
+    """A study that was answered in the reference mode, and what the shadow says of it."""
+    ward.arrive(number)
+    ward.complete(number)
+    ward.freeze(number, answer, inference=REFERENCE)
     lease, _ = ward.store.shadows.lease(worker="w", now=ward.now, duration=timedelta(minutes=1))
-    result = ShadowResult(model=NEW, finding=said, timings_s={"segment": 12.0, "find": 0.1}, overlap=overlap)
+    timings_s = {"segment": 12.0, "find": 0.1}
+    result = ShadowResult(model=NEW, finding=said, timings_s=timings_s, overlap=overlap, inference=inference)
     ward.store.shadows.keep(lease, result, now=ward.now)
 
 
@@ -38,10 +47,12 @@ def ward(tmp_path_factory: pytest.TempPathFactory) -> Ward:
     ward = Ward(tmp_path_factory.mktemp("versions"))
     decided = {"standing": MODEL.version, "actor": "Dr Lead", "reason": "to be seen", "now": ward.now}
     ward.store.rollouts.shadow(MODEL.name, NEW.version, **decided)
+    both = Overlap(dice=0.9, both=1, answer_only=0, shadow_only=0)
+    missed = Overlap(dice=0.0, both=0, answer_only=1, shadow_only=0)
     for number in range(1, 11):
-        shadowed(ward, number, LESION, LESION, Overlap(dice=0.9, both=1, answer_only=0, shadow_only=0))
-    for number in (11, 12):
-        shadowed(ward, number, LESION, nothing_found(), Overlap(dice=0.0, both=0, answer_only=1, shadow_only=0))
+        shadowed(ward, number, LESION, LESION, both, inference=FAST)
+    shadowed(ward, 11, LESION, nothing_found(), missed, inference=HELD_BACK)
+    shadowed(ward, 12, LESION, nothing_found(), missed)
     ward.analysed(13, LESION)
     ward.store.rollouts.canary(MODEL.name, Canary(version="3.0.0", share=0.25), **decided)
     return ward
@@ -71,6 +82,11 @@ def test_json_tells_parts_runs_and_the_comparison(lead: TestClient) -> None:
         ("found", "found", 10),
         ("found", "nothing_found", 2),
     }
+    assert [(one["answer"], one["shadow"], one["studies"]) for one in comparison["inference"]] == [
+        ("reference", "fast", 10),
+        ("reference", "reference", 1),
+        ("reference", None, 1),
+    ]
 
 
 def test_the_page_tells_the_same_and_each_number_leads_to_its_studies(lead: TestClient) -> None:
@@ -87,6 +103,19 @@ def test_the_page_tells_the_same_and_each_number_leads_to_its_studies(lead: Test
         f"/observatory/versions/studies?{WINDOW}&model={MODEL.name}&answer=1.0.0&shadow=2.0.0&agree=true"
     )
     assert agreeing.text.count('<th scope="row">') == 10
+
+
+def test_the_pages_tell_how_the_networks_ran(lead: TestClient) -> None:
+    page = lead.get(f"/observatory/versions?{WINDOW}").text
+    rows = page.partition("by how the networks ran")[2].partition("</table>")[0]
+    mode = "<td><code>reference</code></td>"
+    for told, count in (("<td><code>fast</code></td>", 10), (mode, 1), ("<td>not told</td>", 1)):
+        assert f'<tr>{mode}{told}<td class="number">{count}</td></tr>' in rows
+    studies = lead.get(f"/observatory/versions/studies?{WINDOW}").text
+    assert studies.count("<td>found 0.93 <code>fast</code></td>") == 10
+    assert studies.count("<td>found 0.93 <code>reference</code></td>") == 12
+    assert "<td>nothing found 0.08 <code>reference (differs)</code></td>" in studies
+    assert "<td>nothing found 0.08</td>" in studies
 
 
 @pytest.mark.parametrize(
@@ -108,6 +137,7 @@ def test_who_observes_sees_it_and_names_are_for_those_who_see_patients(ward, rol
 def test_it_is_in_french_too(ward: Ward) -> None:
     page = client_of(ward, PersonRole.LEAD, language="fr").get(f"/observatory/versions?{WINDOW}").text
     assert "Version fantôme et réponse" in page
+    assert "exécution des réseaux</caption>" in page
     assert "12 gardées, 1 à venir, 0 en échec" in page
     studies = client_of(ward, PersonRole.LEAD, language="fr").get(f"/observatory/versions/studies?{WINDOW}").text
     assert "détection 0,93" in studies

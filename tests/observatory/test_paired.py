@@ -6,9 +6,13 @@ from datetime import UTC, datetime
 import pytest
 
 from services.observatory.paired import Pair, Side, compare, pairings
+from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
+from services.triage.inference import REFERENCE, Inference, InferenceMode
 
-OLD = Side(version="1", outcome=Outcome.FOUND, flag=Flag.URGENT, score=0.9, looked_s=10.0, energy_j=100.0)
+OLD = Side(
+    version="1", outcome=Outcome.FOUND, flag=Flag.URGENT, score=0.9, looked_s=10.0, energy_j=100.0, inference=None
+)
 NEW = replace(OLD, version="2", score=0.8, looked_s=5.0, energy_j=20.0)
 PAIR = Pair(
     result_id="r",
@@ -60,6 +64,19 @@ def test_lesions_of_either_version_count_whichever_of_the_two_answers() -> None:
     for one in (whole, pieces):
         told = figures(*[one] * 5).lesions
         assert (told.count, told.n) == (5 * 4, 5 * 5)
+
+
+def test_how_the_networks_ran_is_counted_of_studies_that_both_looked_at_and_not_made_up() -> None:
+    fast = Inference(mode=InferenceMode.FAST)
+    held_back = Inference(why=Reason(code="differs", text="further apart"))
+    mixed = replace(PAIR, answer=replace(OLD, inference=REFERENCE), shadow=replace(NEW, inference=fast))
+    same = replace(PAIR, answer=replace(OLD, inference=REFERENCE), shadow=replace(NEW, inference=held_back))
+    told = figures(PAIR, *[mixed] * 2, *[same] * 3, GONE)
+    assert list(told.inference.items()) == [
+        ((InferenceMode.REFERENCE, InferenceMode.REFERENCE), 3),
+        ((InferenceMode.REFERENCE, InferenceMode.FAST), 2),
+        ((None, None), 1),
+    ]
 
 
 def test_dice_score_time_and_energy_are_paired() -> None:

@@ -14,6 +14,7 @@ from pydicom.uid import CTImageStorage
 
 from services.triage.errors import AnalysisCancelled, SegmenterUnavailable
 from services.triage.finding import Outcome
+from services.triage.inference import REFERENCE
 from services.triage.model import Model
 from services.triage.shadow import MAX_ATTEMPTS, ShadowState
 from services.triage.switch import ModelScope
@@ -131,6 +132,7 @@ def test_the_answer_s_own_segmentation_is_compared_with_what_the_shadow_marks(ho
     assert (pair.lesions_both, pair.lesions_answer_only, pair.lesions_shadow_only) == (1, 0, 0)
     assert pair.answer.looked_s is not None
     assert pair.shadow.looked_s is not None
+    assert (pair.answer.inference, pair.shadow.inference) == (REFERENCE, REFERENCE)
     assert house.store.board.study(uid) == before
     assert shadow(house, segmenter) is None
 

@@ -202,10 +202,11 @@ def _columns(said: ShadowResult) -> dict[str, Any]:
         "lesions_both": overlap.both if overlap else None,
         "lesions_answer_only": overlap.answer_only if overlap else None,
         "lesions_shadow_only": overlap.shadow_only if overlap else None,
+        "inference": said.inference,
     }
 
 
-_OF_ANSWER = ("model_version", "outcome", "flag", "score", "timings_s", "energy_j")
+_OF_ANSWER = ("model_version", "outcome", "flag", "score", "timings_s", "energy_j", "inference")
 
 
 def _pairs(since: datetime, until: datetime, now: datetime) -> sa.Select[Any]:
@@ -235,6 +236,7 @@ def _pair(row: sa.Row[Any]) -> Pair:
             score=row.answer_score,
             looked_s=_looked_s(row.answer_timings_s),
             energy_j=row.answer_energy_j,
+            inference=row.answer_inference,
         ),
         shadow=Side(
             version=row.model_version,
@@ -243,6 +245,7 @@ def _pair(row: sa.Row[Any]) -> Pair:
             score=row.score,
             looked_s=_looked_s(row.timings_s),
             energy_j=row.energy_j,
+            inference=row.inference,
         ),
         dice=row.dice,
         lesions_both=row.lesions_both,

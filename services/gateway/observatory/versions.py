@@ -19,6 +19,7 @@ from services.gateway.problems import ProblemError, documented
 from services.gateway.templates import pages
 from services.observatory.paired import Comparison, Pair, Pairing, Spread, compare, pairings
 from services.triage.finding import Outcome
+from services.triage.inference import InferenceMode
 from services.triage.rollout import Step
 from services.triage.shadow import ShadowState
 
@@ -109,6 +110,14 @@ class CellOut(_Schema):
     studies: int
 
 
+class ModesOut(_Schema):
+    """How the networks of answer and shadow ran, and in how many studies; null: an older Vigie asked it."""
+
+    answer: InferenceMode | None
+    shadow: InferenceMode | None
+    studies: int
+
+
 class ComparisonOut(_Schema):
     """One answering version and one shadow, of each study the newest pair.
 
@@ -127,6 +136,7 @@ class ComparisonOut(_Schema):
     score_spread: SpreadOut
     time: SpreadOut = Field(description="Shadow over answer: seconds from the voxels to the finding.")
     energy: SpreadOut = Field(description="Shadow over answer.")
+    inference: list[ModesOut] = Field(description="Where modes differ, figures differ for that, too.")
 
 
 class VersionsOut(_Schema):
@@ -233,13 +243,18 @@ def _runs(desk: Desk) -> dict[str, dict[ShadowState, int]]:
 
 
 def _told(comparison: Comparison) -> ComparisonOut:
-    told = {name: getattr(comparison, name) for name in ComparisonOut.model_fields if name != "outcomes"}
+    counted = {"outcomes", "inference"}
+    told = {name: getattr(comparison, name) for name in ComparisonOut.model_fields.keys() - counted}
     cells = [
         CellOut(answer=answer, shadow=shadow, studies=count)
         for (answer, shadow), count in sorted(comparison.outcomes.items())
     ]
     return ComparisonOut(
         outcomes=cells,
+        inference=[
+            ModesOut(answer=answer, shadow=shadow, studies=count)
+            for (answer, shadow), count in comparison.inference.items()
+        ],
         **{
             name: SpreadOut.model_validate(value)
             if isinstance(value, Spread)

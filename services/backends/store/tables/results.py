@@ -111,6 +111,7 @@ shadow_run = sa.Table(
     Column("lesions_both", Integer),
     Column("lesions_answer_only", Integer),
     Column("lesions_shadow_only", Integer),
+    Column("inference", AsJson(Inference)),
     UniqueConstraint("result_id", "model_version"),
     Index(None, "study_instance_uid"),
     Index(None, "state", "owed_at"),
