@@ -43,7 +43,7 @@ class Desk:
 
     def page(self, *, width: int = 1440, height: int = 900, **context: object) -> Page:
         page = self.browser.new_context(viewport={"width": width, "height": height}, **context).new_page()
-        page.set_default_timeout(8000)
+        page.set_default_timeout(20_000)
         page.goto(self.address)
         return page
 
