@@ -6,7 +6,7 @@ import multiprocessing
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+import tomllib
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -15,14 +15,16 @@ from typing import Any
 
 import pytest
 from monai.bundle import ComponentLocator, ConfigParser
+from packaging.requirements import Requirement
 
-from services.backends.inference import runner
+from services.backends.inference import inference_config, runner
 from services.backends.inference.bundle_code import components, names, outside_of
 from services.backends.inference.catalogue import Catalogue
 from services.backends.inference.embedded import EmbeddedSegmenter
 from services.settings import REPOSITORY
 from services.triage.errors import ModelRefused
 from tests.backends.test_runner import ARGMAX, a_bundle, a_volume
+from tests.support.bundle import Payload, pickled_array
 
 Config = dict[str, Any]
 KEY = "a + [1][open('{m}', 'w')"
@@ -107,6 +109,36 @@ HOSTILE: dict[str, tuple[Config, str]] = {
     ),
     "a pickle": ({"x": "$torch.load('{p}', weights_only=False)"}, "x: the argument 'weights_only'"),
     "a pickle, later": ({"x": "$(lambda f: f('{p}', weights_only=False))(torch.load)"}, "x: "),
+    "a pickle that a loader reads": (
+        {"l": {"_target_": "LoadImage", "allow_pickle": True}, "x": "$@l('{n}')"},
+        "l: the argument allow_pickle = True of LoadImage",
+    ),
+    "a pickle that a loader reads, asked for by a reference": (
+        {"yes": True, "l": {"_target_": "LoadImaged", "keys": "k", "allow_pickle": "@yes"}, "x": "$@l({'k': '{n}'})"},
+        "l: the argument allow_pickle = '@yes' of LoadImaged",
+    ),
+    "a pickle that a reader reads for a loader": (
+        {
+            "l": {"_target_": "LoadImage"},
+            "r": {"_target_": "NumpyReader", "allow_pickle": True},
+            "x": "$@l('{n}', @r)",
+        },
+        "r: the argument allow_pickle = True of NumpyReader",
+    ),
+    "a pickle in a cache": (
+        {
+            "d": {
+                "_target_": "PersistentDataset",
+                "data": ["a"],
+                "transform": "$lambda i: i",
+                "cache_dir": "{d}",
+                "hash_func": "$lambda i: b'evil'",
+                "weights_only": False,
+            },
+            "x": "$@d[0]",
+        },
+        "d: _target_ 'PersistentDataset'",
+    ),
     "a module by way of its import statement": (
         {"m": ["$import os"], "x": "$@m#0.replace('{o}', '{m}')"},
         "x: a reference to the import statements, '@m::0'",
@@ -127,16 +159,6 @@ HOSTILE: dict[str, tuple[Config, str]] = {
 }
 
 
-class Payload:
-    """A pickle that makes a file."""
-
-    def __init__(self, marker: Path) -> None:
-        self._marker = marker
-
-    def __reduce__(self) -> tuple[Callable[[str, int], object], tuple[str, int]]:
-        return Path.touch, (self._marker,)  # type: ignore[return-value]
-
-
 def hostile(case: str, folder: Path) -> tuple[Path, Path]:
     """The config, and the file that it makes when it runs."""
     marker, pickled, other = folder / "marker", folder / "evil.pt", folder / "evil.json"
@@ -144,6 +166,7 @@ def hostile(case: str, folder: Path) -> tuple[Path, Path]:
     pickled.write_bytes(pickle.dumps(Payload(marker), protocol=2))
     other.write_text(json.dumps({"x": {"_target_": TARGET, "cmd": f"touch {marker}"}}))
     text = json.dumps(HOSTILE[case][0]).replace("{m}", str(marker)).replace("{p}", str(pickled))
+    text = text.replace("{n}", str(pickled_array(folder / "evil.npy", marker))).replace("{d}", str(folder))
     config = folder / "inference.json"
     (folder / "other").touch()
     config.write_text(text.replace("{f}", str(other)).replace("{o}", str(folder / "other")))
@@ -281,6 +304,23 @@ def test_monais_parser_never_sees_a_config_that_is_refused(tmp_path: Path, monke
     with pytest.raises(ModelRefused, match=r"x: the name 'open'\. take it out, or trust") as caught:
         EmbeddedSegmenter(catalogue, threads=1).segment(a_volume(), catalogue.get("tiny"))
     assert caught.value.reason.code == "needs_trust"
+
+
+def test_a_monai_that_unpickles_gets_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As all before 1.6 do: nothing of their reader says that it does not. Triton's Python may have one."""
+    bundle = a_bundle(tmp_path / "models" / "tiny", [ARGMAX], 2)
+    monkeypatch.setattr(inference_config, "NumpyReader", object)
+    monkeypatch.setattr(runner, "ConfigParser", None)
+    catalogue = Catalogue(bundle.parent)
+    with pytest.raises(ModelRefused, match=r"monai>=1\.6") as caught:
+        EmbeddedSegmenter(catalogue, threads=1).segment(a_volume(), catalogue.get("tiny"))
+    assert caught.value.reason.code == "old_monai"
+
+
+def test_no_monai_that_unpickles_is_in_our_range() -> None:
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    allowed = {one.name: one.specifier for one in map(Requirement, extras["embedded"])}["monai"]
+    assert [version for version in ("1.5.0", "1.5.1", "1.5.2") if version in allowed] == []
 
 
 def test_the_table_of_monais_classes_is_that_of_the_monai_that_is_installed() -> None:

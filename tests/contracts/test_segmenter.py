@@ -2,10 +2,12 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from services.backends.inference.bundle_code import outside_of_bundle
 from services.backends.inference.catalogue import Catalogue
 from services.backends.inference.embedded import EmbeddedSegmenter
 from services.backends.inference.wire import SERVED_CPU
@@ -134,6 +136,15 @@ def test_a_trusted_bundles_own_code_runs_in_triton_only(segmenter: Segmenter) ->
         assert caught.value.reason.code == "runs_only_in_triton"
     else:
         assert segmenter.segment(a_volume(), scripted).labels[SPOT].all()
+
+
+def test_a_pickle_that_an_untrusted_bundle_has_read_is_not_unpickled(
+    segmenter: Segmenter, segmenter_models: Path
+) -> None:
+    assert outside_of_bundle(segmenter_models / "unpickling") == ()
+    with pytest.raises(ModelRefused, match="ConfigExpression"):
+        segmenter.segment(a_volume(), segmenter.model("unpickling"))
+    assert not (segmenter_models / "unpickling" / "unpickled").exists()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,9 +5,11 @@ the whole pipeline runs, in MONAI's own code, in milliseconds, and each test kno
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from services.backends.inference.registration import Registration, Trust, content_sha256
@@ -83,6 +85,32 @@ def trusted_bundle(models: Path, *, name: str = "scripted") -> Path:
         sha256=content_sha256(bundle),
         trusted=Trust(by="somebody", at="2026-01-01T00:00:00+00:00", reason="read"),
     ).write(bundle)
+    return bundle
+
+
+class Payload:
+    """A pickle that makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self._marker = marker
+
+    def __reduce__(self) -> tuple[Callable[[str, int], object], tuple[str, int]]:
+        return Path.touch, (self._marker,)  # type: ignore[return-value]
+
+
+def pickled_array(path: Path, marker: Path) -> Path:
+    """A .npy that makes a file where it is unpickled."""
+    np.save(path, np.array([Payload(marker)], dtype=object), allow_pickle=True)
+    return path
+
+
+def unpickling_bundle(models: Path) -> Path:
+    """One without code of its own, whose network is what a loader makes of a pickle: the file `unpickled` in it."""
+    bundle = bright_spot_bundle(models, name="unpickling")
+    array = pickled_array(bundle / "models" / "network.npy", bundle / "unpickled")
+    path = bundle / "configs" / "inference.json"
+    changes = {"loader": {"_target_": "LoadImage"}, "network_def": f"$@loader('{array}')"}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     return bundle
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from services.backends.inference.catalogue import Catalogue
 from services.backends.inference.export import export_repository
 from services.backends.inference.triton import TritonSegmenter
-from tests.support.bundle import bright_spot_bundle, trusted_bundle
+from tests.support.bundle import bright_spot_bundle, trusted_bundle, unpickling_bundle
 from tests.support.peers import free_port, listens, wait_until
 
 SCRIPT = Path(__file__).resolve().parents[2] / "models" / "serve_triton.sh"
@@ -124,6 +124,7 @@ def write_models(models: Path) -> Path:
     bright_spot_bundle(models, name="starved", windows_at_once=4, hook=f"torch.empty({TOO_MUCH}) if {bright} else None")
     bright_spot_bundle(models, name="broken", hook=f"torch.zeros(2).view(3) if {bright} else None")
     trusted_bundle(models)
+    unpickling_bundle(models)
     bright_spot_bundle(models, name="difference", inputs=[{"name": "after"}, {"name": "before"}])
     bright_spot_bundle(models, name="lopsided", hook=LOPSIDED)
     bright_spot_bundle(models, name="starved_mirrored", hook=f"torch.empty({TOO_MUCH}) if {MIRRORED} else None")

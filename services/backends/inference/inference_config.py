@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import monai
 from monai.bundle import ConfigParser
+from monai.data import NumpyReader
 
 from services.backends.inference.bundle_code import CONFIGS, config_file
 from services.backends.inference.bundle_files import METADATA
@@ -55,8 +57,10 @@ def read_config(bundle: Path, device: str) -> InferenceConfig:
     """Read and understand configs/inference.json or .yaml; nothing of it is run, and nothing read that may not be.
 
     Raises ModelRefused: needs_trust, runs_only_in_triton (code in it), no_inference_config, bad_inference_config,
-    missing_section (its key is told), unsupported_evaluator (detection, prompts, classes of the bundle's own).
+    missing_section (its key is told), unsupported_evaluator (detection, prompts, classes of the bundle's own),
+    old_monai.
     """
+    _require_monai()
     try:
         require_allowed(bundle)
     except ModelRefused:
@@ -90,6 +94,16 @@ def components(value: Any, at: str = "") -> Iterator[tuple[str, dict[str, Any]]]
     elif isinstance(value, list):
         for index, part in enumerate(value):
             yield from components(part, f"{at}#{index}")
+
+
+def _require_monai() -> None:
+    """The allow-list lets a bundle have any file read. Before 1.6 MONAI unpickled a .npy, and so ran what is in it.
+
+    Triton's Python has its MONAI by hand, where nothing holds it to our range (docs/triton.md).
+    """
+    if getattr(NumpyReader(), "allow_pickle", True):
+        text = f"MONAI {monai.__version__} would run code that lies in a bundle's arrays: install 'monai>=1.6,<2'"
+        raise ModelRefused("old_monai", text)
 
 
 def _file(bundle: Path) -> Path | None:

@@ -1,10 +1,11 @@
 """The classes of MONAI that a bundle may name without being trusted: each does arithmetic, or reads an image file.
 
-Looked through by hand for MONAI 1.6; a test compares the table with the MONAI that is installed, so that a class that
-a newer one adds, moves or doubles is looked at by a person before it is let in. Left out on purpose: what downloads
-(EfficientNet, HoVerNet, TransCheX, perceptual losses, text embeddings), compiles or loads code (GaussianMixtureModel,
-TensorRT), unpickles (persistent and LMDB data sets), writes files or calls servers (savers among the handlers, MLflow,
-ClearML, TensorBoard), or looks up a callable by a string that it is given (TorchVision, TorchIO, CuCIM).
+Looked through by hand for MONAI 1.6, and true of no older one: there LoadImage unpickles. A test compares the table
+with the MONAI that is installed, so that a class that a newer one adds, moves or doubles is looked at by a person
+before it is let in. Left out on purpose: what downloads (EfficientNet, HoVerNet, TransCheX, perceptual losses, text
+embeddings), compiles or loads code (GaussianMixtureModel, TensorRT), unpickles (persistent and LMDB data sets), writes
+files or calls servers (savers among the handlers, MLflow, ClearML, TensorBoard), or looks up a callable by a string
+that it is given (TorchVision, TorchIO, CuCIM).
 """
 
 _TABLE = """
