@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from services.settings import REPOSITORY
 from services.triage.errors import ModelRefused, VersionNotHere
 
 SHIPPED = REPOSITORY / "models" / "ct_lung_lesion"
+KNOTS = {"scores": [0, 1], "probabilities": [0.1, 0.9], "studies": 200}
 
 
 def a_bundle(models: Path, folder: str, *, version: str, added_at: str | None = None) -> Path:
@@ -110,6 +112,50 @@ def test_the_triage_section_may_lie_beside_metadata_that_stays_as_it_came(models
     (bundle / TRIAGE).write_text(json.dumps({**triage, "min_slices": 7}))
     assert Catalogue(models).get("liver").min_slices == 7
     assert bundle_sha256(bundle) != before, "it decides the answer too"
+
+
+def misspelt(triage: dict[str, Any], *where: str | int) -> dict[str, Any]:
+    """With a value under a key that is none, in whatever section that is."""
+    triage = {**triage, "inputs": [{"name": "T1"}], "calibration": {**KNOTS}, "expects": {"lung_ml": {}}}
+    section: Any = triage
+    for key in where[:-1]:
+        section = section[key]
+    section[where[-1]] = 1
+    return triage
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        ("expect",),
+        ("input",),
+        ("classes", "1", "typ"),
+        ("classes", "1", "channel"),
+        ("anatomic_region", "schema"),
+        ("thresholds", "urgnt"),
+        ("inputs", 0, "pattern"),
+        ("calibration", "study"),
+        ("expects", "lung_procent"),
+        ("expects", "lung_ml", "refused"),
+    ],
+)
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_misspelt_key_is_refused_by_name_and_place(models: Path, where: tuple[str | int, ...], beside: bool) -> None:
+    path = models / "liver" / METADATA
+    metadata = json.loads(path.read_text())
+    triage = misspelt(metadata["triage"], *where)
+    if beside:
+        (models / "liver" / TRIAGE).write_text(json.dumps(triage))
+    else:
+        path.write_text(json.dumps({**metadata, "triage": triage}))
+    with pytest.raises(ModelRefused) as caught:
+        Catalogue(models).get("liver")
+    file, place = (
+        TRIAGE if beside else METADATA,
+        ".".join(map(str, where)).replace("calibration", "calibration.isotonic"),
+    )
+    assert caught.value.reason.code == "bad_metadata"
+    assert caught.value.reason.text == f"{file} of 'liver': triage.{place}: Extra inputs are not permitted"
 
 
 def test_weights_by_another_name_are_found_unless_there_are_two(models: Path) -> None:

@@ -6,24 +6,24 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
-from services.backends.inference.bundle_files import METADATA, whole_metadata
+from services.backends.inference.bundle_files import METADATA, TRIAGE, whole_metadata
 from services.backends.inference.expects import Expects
 from services.triage.calibration import LEAST_STUDIES, Calibration, Isotonic, Temperature
 from services.triage.errors import ModelRefused
 from services.triage.model import ClassKind, Code, Model, ModelClass, ModelIdentity, ModelInput, Thresholds
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+class _Told(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)  # what is misspelt would go unheard
 
 
-class _Code(_Strict):
+class _Code(_Told):
     value: str
     scheme: str
     meaning: str
 
 
-class _Class(_Strict):
+class _Class(_Told):
     name: str
     kind: ClassKind
     category: _Code | None = None
@@ -31,28 +31,26 @@ class _Class(_Strict):
     channels: tuple[int, ...] = ()
 
 
-class _Input(_Strict):
+class _Input(_Told):
     name: str
     modality: str | None = None
     patterns: tuple[re.Pattern[str], ...] = ()
 
 
-class _Thresholds(_Strict):
+class _Thresholds(_Told):
     equivocal_low: float
     detect: float
     elevated: float
     urgent: float
 
 
-class _Isotonic(_Strict):
+class _Isotonic(_Told):
     scores: tuple[float, ...]
     probabilities: tuple[float, ...]
     studies: int = Field(ge=1)
 
 
-class _Temperature(_Strict):
-    model_config = ConfigDict(extra="forbid")  # with knots beside it, one of both would go unheard
-
+class _Temperature(_Told):
     temperature: float
     studies: int = Field(ge=1)
 
@@ -66,8 +64,11 @@ _Calibration = Annotated[
 ]
 
 
-class _Triage(_Strict):
-    """The `triage` section of a bundle's metadata."""
+class _Triage(_Told):
+    """The `triage` section of a bundle's metadata.
+
+    score, operating_point: what the score is, and how the thresholds were measured. For people: nothing goes by them.
+    """
 
     modality: str
     anatomic_region: _Code
@@ -82,10 +83,14 @@ class _Triage(_Strict):
     expects: Expects = Expects()
     calibration: _Calibration | None = None
     inputs: tuple[_Input, ...] = ()
+    score: dict[str, Any] | None = None
+    operating_point: dict[str, Any] | None = None
 
 
-class Metadata(_Strict):
-    """What Vigie takes of a bundle's metadata."""
+class Metadata(BaseModel):
+    """What Vigie takes of a bundle's metadata, most of which are MONAI's."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     version: str
     description: str = ""
@@ -114,7 +119,8 @@ def read_metadata(bundle: Path) -> Metadata:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ModelRefused("bad_metadata", f"{METADATA} of '{bundle.name}': {where}: {first['msg']}") from error
+        file = TRIAGE if first["loc"][0] == "triage" and (bundle / TRIAGE).exists() else METADATA
+        raise ModelRefused("bad_metadata", f"{file} of '{bundle.name}': {where}: {first['msg']}") from error
 
 
 def model_of(identity: ModelIdentity, metadata: Metadata, bundle_sha256: str) -> Model:
