@@ -4,11 +4,14 @@ Nothing of a ZIP is written outside of its folder, links are not followed, and w
 appears under its name whole or not at all, after a power cut, too (fsync).
 """
 
+import errno
+import lzma
 import os
 import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -21,6 +24,11 @@ MOST_FILES = 5_000
 MOST_BYTES = 16 * 2**30
 _CHUNK = 2**20
 _IGNORED = ("__MACOSX", *NOT_OF_THE_BUNDLE)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
+"""What zipfile raises of a ZIP that is damaged, encrypted, or packed by a method that it does not know."""
+
+_OF_THE_ZIP = (None, errno.EINVAL, errno.ENAMETOOLONG)
+"""Numbers of an OSError for which the ZIP is to blame: none (bz2's own), an entry before its begin, a long name."""
 
 
 @contextmanager
@@ -100,8 +108,12 @@ def _unpacked(source: Path, folder: Path) -> Path:
             for info in members:
                 if not info.is_dir():
                     left -= _unpack(archive, info, folder / info.filename, left)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except _DAMAGED as error:
         raise ModelRefused("bad_zip", f"{source.name} cannot be unpacked: {error}") from error
+    except OSError as error:
+        if error.errno not in _OF_THE_ZIP:
+            raise
+        raise ModelRefused("bad_zip", f"{source.name} cannot be unpacked: {error.strerror or error}") from error
     tops = list(folder.iterdir())
     if len(tops) != 1 or not tops[0].is_dir():
         raise ModelRefused("bad_zip", f"{source.name} must hold one folder, the bundle's; it holds {len(tops)} entries")
@@ -113,12 +125,18 @@ def _require_harmless(members: list[zipfile.ZipInfo]) -> None:
         raise ModelRefused("bad_zip", f"it holds more than {MOST_FILES} files")
     names = [PurePosixPath(info.filename) for info in members]
     for info, name in zip(members, names, strict=True):
+        if not name.parts:
+            raise ModelRefused("bad_zip", "it holds an entry without a name")
         if name.is_absolute() or ".." in name.parts or "\\" in info.filename or ":" in info.filename:
             raise ModelRefused("bad_zip", f"the entry '{info.filename}' reaches out of its folder")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise ModelRefused("bad_zip", f"the entry '{info.filename}' is a link")
     if len(set(names)) != len(names):
         raise ModelRefused("bad_zip", "it holds two entries of one name")
+    files = {name for info, name in zip(members, names, strict=True) if not info.is_dir()}
+    for name in names:
+        if not files.isdisjoint(name.parents):
+            raise ModelRefused("bad_zip", f"the entry '{name}' lies in another, which is a file")
 
 
 def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, place: Path, most: int) -> int:
