@@ -2,8 +2,10 @@
 
 import gc
 import json
+import shutil
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -103,21 +105,69 @@ def test_a_bundle_exchanged_while_it_is_loaded_is_not_kept(tmp_path: Path, monke
     assert not segmenter.segment(a_volume(), segmenter.model("bright_spot")).labels.any()
 
 
-def test_what_was_loaded_before_a_change_gives_its_memory_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where its version has changed in its place."""
-    loaded = []
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[embedded.BundleRunner]]:
+    """Every runner that is loaded, alive or not."""
+    seen: list[weakref.ref[embedded.BundleRunner]] = []
 
     class Seen(embedded.BundleRunner):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            loaded.append(weakref.ref(self))
+            seen.append(weakref.ref(self))
 
     monkeypatch.setattr(embedded, "BundleRunner", Seen)
+    return seen
+
+
+def alive(loaded: list[weakref.ref[embedded.BundleRunner]]) -> list[bool]:
+    gc.collect()
+    return [ref() is not None for ref in loaded]
+
+
+def test_what_was_loaded_before_a_change_gives_its_memory_back(
+    tmp_path: Path, loaded: list[weakref.ref[embedded.BundleRunner]]
+) -> None:
+    """Also where its version has changed in its place."""
     bundle = bright_spot_bundle(tmp_path)
     segmenter = EmbeddedSegmenter(Catalogue(tmp_path), threads=1)
     for version in ("1.2.3", "1.2.4", "1.2.4"):
         with changing(bundle / "configs" / "metadata.json") as metadata:
             metadata["version"] = version
         segmenter.segment(a_volume(), segmenter.model("bright_spot"))
-    gc.collect()
-    assert [ref() is not None for ref in loaded] == [False, True]
+    assert alive(loaded) == [False, True]
+
+
+def test_a_version_that_is_asked_for_no_more_gives_its_memory_back(
+    tmp_path: Path, loaded: list[weakref.ref[embedded.BundleRunner]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it is still there or not; those in service, side by side, stay."""
+    for version in ("1.0", "2.0", "3.0"):
+        bright_spot_bundle(tmp_path, name=f"bright_spot@{version}", version=version)
+    segmenter = EmbeddedSegmenter(Catalogue(tmp_path), threads=1)
+    for version in ("1.0", "2.0", "3.0", "1.0", "2.0", "3.0"):
+        segmenter.segment(a_volume(), segmenter.model("bright_spot", version))
+    assert alive(loaded) == [True, True, True]
+    shutil.rmtree(tmp_path / "bright_spot@1.0")
+    monkeypatch.setattr(embedded, "KEPT_S", 0.0)
+    segmenter.segment(a_volume(), segmenter.model("bright_spot", "3.0"))
+    assert alive(loaded) == [False, False, True], "and what is asked for again is not loaded again"
+    segmenter.segment(a_volume(), segmenter.model("bright_spot", "2.0"))
+    assert alive(loaded) == [False, False, False, True]
+
+
+def test_threads_are_answered_by_the_bundle_that_each_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While networks leave and are loaded again under them."""
+
+    class Named:
+        def __init__(self, bundle: Path, *_: Any, **__: Any) -> None:
+            self.run = lambda *_, **__: bundle.name
+
+    monkeypatch.setattr(embedded, "BundleRunner", Named)
+    monkeypatch.setattr(embedded, "KEPT_S", 0.0)
+    names = ["one", "two", "three", "four"] * 50
+    for name in names[:4]:
+        bright_spot_bundle(tmp_path, name=name)
+    segmenter = EmbeddedSegmenter(Catalogue(tmp_path), threads=1)
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda name: segmenter.segment(a_volume(), segmenter.model(name)), names)
+        assert list(answers) == names

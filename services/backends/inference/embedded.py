@@ -1,7 +1,10 @@
 """The embedded Segmenter: bundles run in this process."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
 
 import torch
 
@@ -12,11 +15,24 @@ from services.triage.inference import InferenceMode
 from services.triage.model import Model
 from services.triage.volume import Segmentation, Volume
 
+KEPT_S = 3600.0
+"""A network that was not asked for in so long leaves when another is: its version may be out of service. A number of
+networks would not do: a worker of many models needs them all, one of a single model would keep what was replaced."""
+
+
+class _Loaded(NamedTuple):
+    """digest: of its bundle. asked_s: when it was last asked for, on the monotonic clock."""
+
+    digest: str
+    runner: BundleRunner
+    asked_s: float
+
 
 class EmbeddedSegmenter:
     """Implements `services.triage.ports.Segmenter`.
 
-    Each bundle is loaded when it is first asked for, and anew when anything of it has changed.
+    Each bundle is loaded when it is first asked for, and anew when anything of it has changed or it was not asked for
+    in long.
 
     mode, converted, flips_within_s: see `BundleRunner`.
     """
@@ -32,7 +48,8 @@ class EmbeddedSegmenter:
     ) -> None:
         self._catalogue, self._asked = catalogue, AskedCatalogue(catalogue)
         self._mode, self._converted, self._flips_within_s = mode, converted, flips_within_s
-        self._runners: dict[Path, tuple[str, BundleRunner]] = {}  # of a bundle's folder: its digest, and it
+        self._loaded: dict[Path, _Loaded] = {}  # by the bundle's folder
+        self._lock = Lock()  # of what is loaded; loading itself holds up nobody
         torch.set_num_threads(threads)
 
     def model(self, name: str, version: str | None = None) -> Model:
@@ -51,11 +68,22 @@ class EmbeddedSegmenter:
 
     def _runner(self, model: Model) -> BundleRunner:
         bundle = self._catalogue.bundle_of(model)
-        digest, runner = self._runners.get(bundle, ("", None))
-        if runner is None or digest != model.bundle_sha256:
-            self._runners.pop(bundle, None)
-            del runner  # its memory is free before the next network is loaded
+        runner = self._still_loaded(bundle, model.bundle_sha256)
+        if runner is None:
             runner = BundleRunner(bundle, model, mode=self._mode, converted=self._converted)
             self._catalogue.bundle_of(model)  # files that were exchanged while they were read are not kept
-            self._runners[bundle] = (model.bundle_sha256, runner)
+        with self._lock:
+            self._loaded[bundle] = _Loaded(model.bundle_sha256, runner, time.monotonic())
         return runner
+
+    def _still_loaded(self, bundle: Path, digest: str) -> BundleRunner | None:
+        """Of that bundle as it is now. All else that is out of date leaves: its memory is free before another loads."""
+        begin_s = time.monotonic() - KEPT_S
+        with self._lock:
+            self._loaded = {
+                folder: one
+                for folder, one in self._loaded.items()
+                if (one.digest == digest if folder == bundle else one.asked_s > begin_s)
+            }
+            found = self._loaded.get(bundle)
+        return found.runner if found else None
