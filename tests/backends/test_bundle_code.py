@@ -338,6 +338,17 @@ def test_the_table_of_monais_classes_is_that_of_the_monai_that_is_installed() ->
         assert others == [], f"MONAI knows another {name}"
 
 
+def test_what_an_argument_may_not_be_no_class_takes_it_to_be_either() -> None:
+    """Such as networks that download weights unless they are told not to."""
+    for module, classes in components.COMPONENTS.items():
+        for name in classes:
+            given = inspect.signature(getattr(import_module(module), name)).parameters
+            for argument in given.keys() & names.ARGUMENTS.keys():
+                default = given[argument].default
+                told = default.__name__ if inspect.isclass(default) else default
+                assert told in names.ARGUMENTS[argument] | {"_empty"}, f"{name}({argument}={told})"
+
+
 def test_no_name_of_the_allow_list_is_a_module() -> None:
     for dotted in (names.FUNCTIONS - components.PATHS) | names.ENUMS:
         first, *rest = dotted.split(".")

@@ -2,10 +2,10 @@
 
 Looked through by hand for MONAI 1.6, and true of no older one: there LoadImage unpickles. A test compares the table
 with the MONAI that is installed, so that a class that a newer one adds, moves or doubles is looked at by a person
-before it is let in. Left out on purpose: what downloads (EfficientNet, HoVerNet, TransCheX, perceptual losses, text
-embeddings), compiles or loads code (GaussianMixtureModel, TensorRT), unpickles (persistent and LMDB data sets), writes
-files or calls servers (savers among the handlers, MLflow, ClearML, TensorBoard), or looks up a callable by a string
-that it is given (TorchVision, TorchIO, CuCIM).
+before it is let in. Left out on purpose: what downloads (EfficientNet, ResNetFeatures, HoVerNet, TransCheX, perceptual
+losses, text embeddings), compiles or loads code (GaussianMixtureModel, TensorRT), unpickles (persistent and LMDB data
+sets), writes files or calls servers (ZarrAvgMerger, savers among the handlers, MLflow, ClearML, TensorBoard), or looks
+up a callable by a string that it is given (TorchVision, TorchIO, CuCIM).
 """
 
 _TABLE = """
@@ -46,8 +46,8 @@ handlers.validation_handler ValidationHandler
 inferers.inferer ControlNetDiffusionInferer ControlNetLatentDiffusionInferer DiffusionInferer Inferer
     LatentDiffusionInferer PatchInferer SaliencyInferer SimpleInferer SliceInferer SlidingWindowInferer
     SlidingWindowInfererAdapt VQVAETransformerInferer
-inferers.merger AvgMerger Merger ZarrAvgMerger
-inferers.splitter SlidingWindowSplitter Splitter WSISlidingWindowSplitter
+inferers.merger AvgMerger Merger
+inferers.splitter SlidingWindowSplitter Splitter
 losses.adversarial_loss AdversarialCriterions PatchAdversarialLoss
 losses.aucm_loss AUCMLoss
 losses.barlow_twins BarlowTwinsLoss
@@ -164,7 +164,7 @@ networks.nets.quicknat Bottleneck ClassifierBlock ConvConcatDenseBlock Decoder E
     SkipConnectionWithIdx
 networks.nets.regressor Regressor
 networks.nets.regunet AdditiveUpSampleBlock AffineHead GlobalNet LocalNet RegUNet
-networks.nets.resnet ResNet ResNetBlock ResNetBottleneck ResNetEncoder ResNetFeatures
+networks.nets.resnet ResNet ResNetBlock ResNetBottleneck
 networks.nets.restormer MDTATransformerBlock OverlapPatchEmbed Restormer
 networks.nets.segresnet SegResNet SegResNetVAE
 networks.nets.segresnet_ds SegResBlock SegResEncoder SegResNetDS SegResNetDS2
