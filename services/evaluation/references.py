@@ -6,9 +6,11 @@ by its name: the Series or Study Instance UID, or `reference` beside the series'
 `reference.none` there says that the study has no lesion.
 """
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import product
 from pathlib import Path
 
 import highdicom
@@ -16,16 +18,23 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 from matplotlib.path import Path as Polygon
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from pydicom import Dataset, dcmread
 
 from services.triage.errors import NotAnalysed
+from services.triage.geometry import normal_of
 from services.triage.study import Instance, Series
 from services.triage.volume import Volume
+from services.worker.load.pixels import PIXEL_ERRORS
 
 NIFTI = (".nii.gz", ".nii")
 BESIDE, NONE = "reference", "reference.none"
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 OFF_THE_SLICE_MM = 0.5  # of a contour's points, of half the distance between slices at most
+OFF_THE_VOXEL = 0.25
+"""Of a mask's voxel, in voxels, wherever in the series: cosines rounded to 3 digits move the end of a row so far."""
+UNREADABLE = (*PIXEL_ERRORS, ImageFileError, HeaderDataError, OSError, zlib.error)
 
 Mask = npt.NDArray[np.bool_]
 
@@ -47,8 +56,9 @@ def references(
     """
     images = [one for one in series if one.header.modality == modality]
     told = [(path_of[i.digest], i) for one in series for i in one.instances if i.header.modality in ("SEG", "RTSTRUCT")]
+    headers = {path: dcmread(path, stop_before_pixels=True) for path, _ in told}
     for one in images:
-        mine = [path for path, instance in told if _is_of(dcmread(path), instance, one, images)]
+        mine = [path for path, instance in told if _is_of(headers[path], instance, one, images)]
         folders = {path_of[instance.digest].parent for instance in one.instances}
         names = {one.series_instance_uid, one.header.study_instance_uid}
         mine += [path for path in niftis if _stem(path) in names or (_stem(path) == BESIDE and path.parent in folders)]
@@ -59,22 +69,28 @@ def references(
 def read_reference(reference: Reference, volume: Volume, *, structures: str) -> Mask:
     """The union of what its files mark, bool [slice, row, column]. structures: pattern of segment labels, ROI names.
 
-    Raises NotAnalysed: no_reference (no structure of such a name), reference_off_grid.
+    Raises NotAnalysed: no_reference (no structure of such a name), reference_off_grid, reference_unreadable.
     """
     mask = np.zeros(volume.voxels.shape, dtype=bool)
     found = not reference.files
     for path in reference.files:
-        if path.name.endswith(NIFTI):
-            one: Mask | None = _from_nifti(path, volume)
-        else:
-            dataset = dcmread(path)
-            read = _from_structures if dataset.Modality == "RTSTRUCT" else _from_segmentation
-            one = read(dataset, volume, structures)
+        try:
+            one = _read(path, volume, structures)
+        except UNREADABLE as error:
+            raise NotAnalysed("reference_unreadable", "a file of the reference cannot be read") from error
         if one is not None:
             mask, found = mask | one, True
     if not found:
         raise NotAnalysed("no_reference", f"no segment or region of interest is called {structures!r}")
     return mask
+
+
+def _read(path: Path, volume: Volume, structures: str) -> Mask | None:
+    if path.name.endswith(NIFTI):
+        return _from_nifti(path, volume)
+    dataset = dcmread(path)
+    read = _from_structures if dataset.Modality == "RTSTRUCT" else _from_segmentation
+    return read(dataset, volume, structures)
 
 
 def _stem(path: Path) -> str:
@@ -87,7 +103,7 @@ def _is_of(told: Dataset, instance: Instance, series: Series, images: Sequence[S
     if named & {one.series_instance_uid for one in images}:
         return series.series_instance_uid in named
     frame = instance.header.frame_of_reference_uid or next(
-        (str(one.FrameOfReferenceUID) for one in told.get("ReferencedFrameOfReferenceSequence", ())), ""
+        (str(one.get("FrameOfReferenceUID", "")) for one in told.get("ReferencedFrameOfReferenceSequence", ())), ""
     )
     fitting = [one for one in images if one.header.frame_of_reference_uid == frame]
     return len(fitting) == 1 and fitting[0] is series
@@ -95,13 +111,14 @@ def _is_of(told: Dataset, instance: Instance, series: Series, images: Sequence[S
 
 def _referenced(told: Dataset) -> Iterator[str]:
     for one in told.get("ReferencedSeriesSequence", ()):
-        yield str(one.SeriesInstanceUID)
+        yield str(one.get("SeriesInstanceUID", ""))
     for frame in told.get("ReferencedFrameOfReferenceSequence", ()):
         for study in frame.get("RTReferencedStudySequence", ()):
-            yield from (str(one.SeriesInstanceUID) for one in study.get("RTReferencedSeriesSequence", ()))
+            yield from (str(one.get("SeriesInstanceUID", "")) for one in study.get("RTReferencedSeriesSequence", ()))
 
 
 def _from_segmentation(dataset: Dataset, volume: Volume, structures: str) -> Mask | None:
+    _square(dataset)
     segmentation = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
     numbers = [
         int(one.SegmentNumber) for one in dataset.SegmentSequence if fnmatchcase(str(one.SegmentLabel), structures)
@@ -112,20 +129,52 @@ def _from_segmentation(dataset: Dataset, volume: Volume, structures: str) -> Mas
     return _on_grid(np.asarray(stack.array, dtype=np.float32), stack.affine, volume)
 
 
+def _square(dataset: Dataset) -> None:
+    """Makes rounded direction cosines perpendicular unit vectors, which highdicom wants to four digits.
+
+    By no more than series may be off (`triage.geometry`). Raises NotAnalysed: bad_geometry.
+    """
+    for groups in (*dataset.SharedFunctionalGroupsSequence, *dataset.PerFrameFunctionalGroupsSequence):
+        for plane in groups.get("PlaneOrientationSequence", ()):
+            row = np.array(plane.ImageOrientationPatient[:3], dtype=float)
+            normal = normal_of(plane.ImageOrientationPatient)
+            row /= np.linalg.norm(row)
+            plane.ImageOrientationPatient = [round(float(x), 12) for x in (*row, *np.cross(normal, row))]
+
+
 def _from_nifti(path: Path, volume: Volume) -> Mask:
     image = nibabel.Nifti1Image.from_filename(path)
     return _on_grid(image.get_fdata(dtype=np.float32), LPS_TO_RAS @ image.affine, volume)
 
 
 def _on_grid(labels: npt.NDArray[np.float32], affine: npt.NDArray[np.float64], volume: Volume) -> Mask:
-    """Axes turned, slices that are not told filled with nothing; resampled is nothing."""
-    given = highdicom.Volume((labels > 0.5).astype(np.uint8), affine, "PATIENT")
-    grid = highdicom.VolumeGeometry(volume.affine, volume.voxels.shape, "PATIENT")
+    """Axes turned, slices that are not told filled with nothing; resampled is nothing.
+
+    Only where voxels lie counts: axes need not be perpendicular to the last digit, as rounded cosines are not.
+    """
+    shape = volume.voxels.shape
+    corners = np.array([(*corner, 1.0) for corner in product(*((0, size - 1) for size in shape))])
     try:
-        found = given.match_geometry(grid, tol=0.01)
-    except (RuntimeError, ValueError) as error:
-        raise NotAnalysed("reference_off_grid", "a reference mask does not lie on the voxels of its series") from error
-    return np.asarray(found.array, dtype=bool)
+        place = (np.linalg.inv(affine) @ volume.affine)[:3]  # of a voxel of the series, in the mask's indices
+    except np.linalg.LinAlgError as error:
+        raise _off_grid() from error
+    whole = np.rint(place)
+    axes = np.abs(whole[:, :3])
+    of_one_size = labels.ndim == 3 and (axes.sum(axis=0) == 1).all() and (axes.sum(axis=1) == 1).all()
+    # said so that what is no number is off, too
+    if not (of_one_size and np.abs(corners @ (place - whole).T).max() <= OFF_THE_VOXEL):
+        raise _off_grid()
+    turned = axes.argmax(axis=0)  # the mask's axis that each of the series' runs along
+    index = [whole[axis, at] * np.arange(shape[at]) + whole[axis, 3] for at, axis in enumerate(turned)]
+    there = [(one >= 0) & (one < labels.shape[axis]) for one, axis in zip(index, turned, strict=True)]
+    mask = np.zeros(shape, dtype=bool)
+    taken = [one[inside].astype(int) for one, inside in zip(index, there, strict=True)]
+    mask[np.ix_(*there)] = labels.transpose(turned)[np.ix_(*taken)] > 0.5
+    return mask
+
+
+def _off_grid() -> NotAnalysed:
+    return NotAnalysed("reference_off_grid", "a reference mask is not one volume on the voxels of its series")
 
 
 def _from_structures(dataset: Dataset, volume: Volume, structures: str) -> Mask | None:

@@ -66,6 +66,19 @@ def test_a_report_tells_what_was_found_and_what_was_left_out(site: Path) -> None
     assert "no reference belongs to any CT series" in page
 
 
+def test_a_reference_that_cannot_be_used_costs_its_own_study_alone(site: Path) -> None:
+    sheared = np.eye(4)
+    sheared[0, 1] = 0.2
+    for study, shape, affine in (("false", (*SHAPE, 2), np.eye(4)), ("unknown", SHAPE, sheared)):
+        image = nibabel.Nifti1Image(np.ones(shape, dtype=np.uint8), None)
+        image.set_sform(affine, code=1)
+        nibabel.save(image, site / "studies" / study / "reference.nii.gz")
+    code, stdout, stderr = vigie(site, "evaluate", str(site / "studies"), "--output", str(site / "out"))
+    assert (code, "1 series judged, 2 studies left out" in stderr) == (3, True), stderr
+    document = json.loads(Path(stdout.split()[1]).read_text())
+    assert [one["reason"]["code"] for one in document["left_out"]] == ["reference_off_grid"] * 2
+
+
 def test_what_a_model_would_refuse_is_left_out_unless_asked_for(site: Path) -> None:
     bright_spot_bundle(site / "strict", expects={"extent_mm": {"refuse": [100, None]}})
     (site / "strict").rename(site / "models" / "x")

@@ -1,5 +1,6 @@
 """One mask, told by SEG, RT structure set and NIfTI, is the same mask on the grid of its series."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from scipy.spatial.transform import Rotation
 
 from services.evaluation.references import NONE, Reference, read_reference, references
 from services.triage.errors import NotAnalysed
@@ -66,14 +68,94 @@ def test_a_nifti_is_found_by_its_name_and_its_axes_are_turned(case, by: str) -> 
     np.testing.assert_array_equal(the_mask(folder, volume), labels > 0)
 
 
-def test_a_nifti_off_the_voxels_is_refused(case) -> None:
+SHIFTED, SHEARED, WIDER, TURNED = np.eye(4), np.eye(4), np.eye(4), np.eye(4)
+SHIFTED[0, 3] = 0.3
+SHEARED[0, 2] = 0.2
+WIDER[0, 0] = 1.02
+FINER, FLAT = np.diag([0.5, 0.5, 0.5, 1]), np.diag([1.0, 1, 0, 1])
+TURNED[:3, :3] = Rotation.from_euler("z", 5, degrees=True).as_matrix()
+
+
+@pytest.mark.parametrize(
+    ("moved", "shape"),
+    [(SHIFTED, ()), (SHEARED, ()), (WIDER, ()), (TURNED, ()), (FINER, ()), (FLAT, ()), (np.eye(4), (2,))],
+    ids=["shifted", "sheared", "wider", "turned", "finer", "flat", "several volumes"],
+)
+def test_a_nifti_off_the_voxels_is_refused(case, moved: np.ndarray, shape: tuple[int, ...]) -> None:
     folder, volume, _, labels = case
-    affine = np.diag([-1.0, -1, 1, 1]) @ volume.affine
-    affine[0, 3] += 0.3
-    nibabel.save(nibabel.Nifti1Image((labels > 0).astype(np.uint8), affine), folder / "ct" / "reference.nii.gz")
+    mask = np.broadcast_to((labels > 0)[(..., *(None for _ in shape))], (*labels.shape, *shape)).astype(np.uint8)
+    image = nibabel.Nifti1Image(mask, None)
+    image.set_sform(moved @ np.diag([-1.0, -1, 1, 1]) @ volume.affine, code=1)
+    nibabel.save(image, folder / "ct" / "reference.nii.gz")
     with pytest.raises(NotAnalysed) as refusal:
         the_mask(folder, volume)
     assert refusal.value.reason.code == "reference_off_grid"
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("rounded", ["both", "the mask alone"])
+def test_cosines_rounded_to_three_digits_do_no_harm(tmp_path: Path, seed: int, rounded: str) -> None:
+    exact = Rotation.random(random_state=seed).as_matrix()
+    axes = np.round(exact, 3)
+    told = exact if rounded == "the mask alone" else axes
+    headers = ct_series(slices=9, rows=32, columns=28, orientation=[*told[:, 0], *told[:, 1]])
+    volume = load_volume(write_series(headers, tmp_path / "ct"))
+    finding, labels = with_balls(volume, (0.93, 0.61))
+    affine = volume.affine.copy()
+    affine[:3, :3] = np.stack([axes[:, 2], axes[:, 1], axes[:, 0]], axis=1) * volume.spacing_mm
+    turned = nibabel.Nifti1Image((labels > 0).astype(np.uint8), np.diag([-1.0, -1, 1, 1]) @ affine)
+    nibabel.save(nibabel.as_closest_canonical(turned), tmp_path / "ct" / "reference.nii.gz")
+    np.testing.assert_array_equal(the_mask(tmp_path, volume), labels > 0)
+
+    (tmp_path / "ct" / "reference.nii.gz").unlink()
+    seg, _ = write_report(finding, model=a_model(), headers=headers, volume=volume, label_map=labels, now=NOW)
+    (tmp_path / "seg.dcm").write_bytes(seg.content)
+    np.testing.assert_array_equal(the_mask(tmp_path, volume), labels > 0)
+
+
+def cut_short(folder: Path, volume, labels: np.ndarray) -> None:
+    path = folder / "ct" / "reference.nii.gz"
+    affine = np.diag([-1.0, -1, 1, 1]) @ volume.affine
+    nibabel.save(nibabel.Nifti1Image(np.random.default_rng(1).random(labels.shape), affine), path)
+    path.write_bytes(path.read_bytes()[:4000])
+
+
+def no_nifti(folder: Path, volume, labels: np.ndarray) -> None:
+    (folder / "ct" / "reference.nii").write_bytes(b"no image" * 100)
+
+
+def of_no_type(folder: Path, volume, labels: np.ndarray) -> None:
+    path = folder / "ct" / "reference.nii"
+    nibabel.save(nibabel.Nifti1Image((labels > 0).astype(np.uint8), volume.affine), path)
+    told = bytearray(path.read_bytes())
+    told[70:72] = (9999).to_bytes(2, "little")
+    path.write_bytes(told)
+
+
+def without_contours(folder: Path, volume, labels: np.ndarray) -> None:
+    image = dcmread(next((folder / "ct").iterdir()))
+    told = structure_set(volume, [square(3, 4.5, 12.5)], image, series_uid=volume.series_instance_uid)
+    del told.ROIContourSequence[0].ContourSequence[0].ContourData
+    told.save_as(folder / "rt.dcm", enforce_file_format=True)
+
+
+@pytest.mark.parametrize("broken", [cut_short, no_nifti, of_no_type, without_contours])
+def test_what_cannot_be_read_is_refused(case, broken: Callable[..., None]) -> None:
+    folder, volume, _, labels = case
+    broken(folder, volume, labels)
+    with pytest.raises(NotAnalysed) as refusal:
+        the_mask(folder, volume)
+    assert refusal.value.reason.code == "reference_unreadable"
+
+
+def test_a_structure_set_that_names_no_series_belongs_to_the_only_one_in_its_frame_of_reference(case) -> None:
+    folder, volume, _, _ = case
+    image = dcmread(next((folder / "ct").iterdir()))
+    told = structure_set(volume, [square(3, 4.5, 12.5)], image, series_uid=volume.series_instance_uid)
+    (frame,) = told.ReferencedFrameOfReferenceSequence
+    del frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0].SeriesInstanceUID
+    told.save_as(folder / "rt.dcm", enforce_file_format=True)
+    assert the_mask(folder, volume)[3].any()
 
 
 def test_that_there_is_no_lesion_is_said_by_an_empty_file(case) -> None:
