@@ -114,7 +114,12 @@ def judge_all(
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task("reading files")
             for one in judged(
-                paths, model, segmenter, criteria, progress=lambda told: progress.update(task, description=told)
+                paths,
+                model,
+                segmenter,
+                criteria,
+                max_volume_voxels=settings.max_volume_voxels,
+                progress=lambda told: progress.update(task, description=told),
             ):
                 if isinstance(one, LeftOut):
                     left_out.append(one)

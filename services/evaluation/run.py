@@ -9,15 +9,17 @@ from services.backends.store.result_traits import age_years
 from services.evaluation.compare import StudyRecord, compare
 from services.evaluation.references import NIFTI, NONE, Reference, read_reference, references
 from services.triage.errors import AnalysisFailed, NotAnalysed, Reason
-from services.triage.expectation import judge
+from services.triage.inputs import with_inputs
+from services.triage.job import Job, JobPlan
 from services.triage.model import Model
 from services.triage.ports import Segmenter
-from services.triage.study import Instance, by_series
+from services.triage.routing import plan_for_model
+from services.triage.study import Instance, Series, by_series
 from services.triage.uncertainty import UncertaintyMode
+from services.triage.volume import MAX_VOXELS, Volume
 from services.worker.lesions import find_candidates, uncertainty_of
-from services.worker.load import load_volume
-from services.worker.measure import observe
-from services.worker.offline import Scan, scan
+from services.worker.offline import job_of, scan
+from services.worker.pipeline import cautions_of, completed, images_of, loaded
 
 AGE_BANDS = (18, 40, 65)
 THICKNESS_BANDS_MM = (1.5, 3.5)
@@ -51,34 +53,48 @@ def judged(
     segmenter: Segmenter,
     criteria: Criteria,
     *,
+    max_volume_voxels: int = MAX_VOXELS,
     progress: Callable[[str], None],
 ) -> Iterator[StudyRecord | LeftOut]:
-    """One record for each series with a reference, as soon as it is there."""
+    """One record for each series with a reference, as soon as it is there; see `_primaries` for several inputs."""
     found = scan(paths, lambda count: progress(f"reading files: {count}"))
     niftis = [path for path, _ in found.rejected if path.name.endswith(NIFTI) or path.name == NONE]
     for number, (uid, instances) in enumerate(found.studies.items(), start=1):
-        series = by_series(tuple(instances.values()))
+        images = tuple(instances.values())
+        series = by_series(images)
         told = list(references(series, found.path_of, niftis, modality=model.modality))
         if not told:
             text = f"no reference belongs to any {model.modality} series of the study"
             yield LeftOut(study_instance_uid=uid, reason=Reason(code="no_reference", text=text))
-        for reference in told:
+        for reference in _primaries(told, series, model) if model.inputs else told:
             progress(f"study {number} of {len(found.studies)}")
+            plan = JobPlan(model_name=model.identity.name, series_instance_uid=reference.series.series_instance_uid)
+            job = completed(job_of(uid, plan, images), model)
             try:
-                yield _judge(uid, reference, found, model, segmenter, criteria)
+                volume = loaded(job, model, found.path_of.__getitem__, max_volume_voxels)
+                yield _judge(job, reference, volume, model, segmenter, criteria)
             except (NotAnalysed, AnalysisFailed) as refusal:
                 yield LeftOut(study_instance_uid=uid, reason=refusal.reason)
 
 
+def _primaries(told: Sequence[Reference], series: Sequence[Series], model: Model) -> list[Reference]:
+    """Of a model of several inputs each mask once: with the series that service would choose, if it is of that, too."""
+    (planned,) = plan_for_model(series, model.identity.name, model.modality).jobs
+    primary = with_inputs(planned, series, model.inputs).series_instance_uid
+    once: dict[tuple[Path, ...], Reference] = {}
+    for reference in sorted(told, key=lambda one: one.series.series_instance_uid != primary):
+        once.setdefault(reference.files, reference)
+    return list(once.values())
+
+
 def _judge(
-    uid: str, reference: Reference, found: Scan, model: Model, segmenter: Segmenter, criteria: Criteria
+    job: Job, reference: Reference, volume: Volume, model: Model, segmenter: Segmenter, criteria: Criteria
 ) -> StudyRecord:
-    instances = reference.series.instances
-    volume = load_volume([found.path_of[one.digest] for one in instances])
+    if volume.series_instance_uid != reference.series.series_instance_uid:
+        raise NotAnalysed("no_reference", "the reference belongs to a series that is no input of the model")
     truth = read_reference(reference, volume, structures=criteria.structures)
     try:
-        cautions = judge(model.expects, observe(volume, reference.series.header), model_name=model.identity.name)
-        codes = tuple(one.code for one in cautions)
+        codes = tuple(one.code for one in cautions_of(job, model, volume))
     except NotAnalysed as refusal:
         if not criteria.unexpected_too:
             raise
@@ -89,9 +105,9 @@ def _judge(
     seconds = time.perf_counter() - began
     comparison = compare(candidates, truth, volume, detect=model.thresholds.detect, tolerance_mm=criteria.tolerance_mm)
     return StudyRecord(
-        study_instance_uid=uid,
-        series_instance_uid=reference.series.series_instance_uid,
-        groups=_groups(instances[0], volume.spacing_mm[0]),
+        study_instance_uid=volume.study_instance_uid,
+        series_instance_uid=volume.series_instance_uid,
+        groups=_groups(next(iter(images_of(job).values())), volume.spacing_mm[0]),
         cautions=codes,
         seconds=seconds,
         uncertainty=uncertainty_of(segmentation, candidates.lesions),

@@ -76,7 +76,7 @@ def analyse_study(
     written = []
     for job_plan in plan.jobs:
         instances = tuple(found.studies[study_instance_uid].values())
-        job = _job(study_instance_uid, job_plan, instances)
+        job = job_of(study_instance_uid, job_plan, instances)
         model = model_of(job_plan.model_name)
         result = analyse(
             job,
@@ -93,7 +93,8 @@ def analyse_study(
     return tuple(written)
 
 
-def _job(study_instance_uid: str, job_plan: JobPlan, instances: tuple[Instance, ...]) -> Job:
+def job_of(study_instance_uid: str, job_plan: JobPlan, instances: tuple[Instance, ...]) -> Job:
+    """As a worker is given one; `instances`: all of the study."""
     return Job(
         job_id=study_instance_uid,
         version=VersionKey(study_instance_uid=study_instance_uid, number=1),

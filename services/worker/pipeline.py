@@ -109,8 +109,8 @@ def look(
     volume: Volume | None = None
     try:
         with stage("load"):
-            volume = _load(job, model, path_of, max_volume_voxels)
-            cautions = _check(job, model, volume)
+            volume = loaded(job, model, path_of, max_volume_voxels)
+            cautions = cautions_of(job, model, volume)
         with stage("segment"):
             segmentation = segmenter.segment(volume, model, cancelled=cancelled)
         with stage("find"):
@@ -144,7 +144,8 @@ def failed_result(
     )
 
 
-def _load(job: Job, model: Model, path_of: PathOf, max_voxels: int) -> Volume:
+def loaded(job: Job, model: Model, path_of: PathOf, max_voxels: int) -> Volume:
+    """The images of a job that is `completed`, on one grid. Raises NotAnalysed."""
     if is_off(model.identity.version, job.switched_off):
         raise NotAnalysed(MODEL_SWITCHED_OFF.code, MODEL_SWITCHED_OFF.text)
     if job.plan.refusal is not None:
@@ -168,7 +169,7 @@ def _paths(images: Mapping[str, Instance], path_of: PathOf) -> list[Path]:
     return [path_of(one.digest) for one in images.values()]
 
 
-def _check(job: Job, model: Model, volume: Volume) -> tuple[Reason, ...]:
+def cautions_of(job: Job, model: Model, volume: Volume) -> tuple[Reason, ...]:
     """Cautions. Raises NotAnalysed: what the volume shows is far from what the model was made for."""
     if not model.expects:
         return ()

@@ -1,11 +1,13 @@
 """`vigie models evaluate` and `calibrate` as their user runs them, on small studies with references."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+from pydicom.uid import generate_uid
 from typer.testing import CliRunner
 
 from services.cli import app
@@ -77,6 +79,64 @@ def test_a_reference_that_cannot_be_used_costs_its_own_study_alone(site: Path) -
     assert (code, "1 series judged, 2 studies left out" in stderr) == (3, True), stderr
     document = json.loads(Path(stdout.split()[1]).read_text())
     assert [one["reason"]["code"] for one in document["left_out"]] == ["reference_off_grid"] * 2
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """A model that takes an image before contrast off one after, and a study of both: of two spots one is new."""
+    inputs = [{"name": name, "patterns": [name]} for name in ("after", "before")]
+    bright_spot_bundle(tmp_path / "models", level_hu=-700, inputs=inputs)
+    old, new = (slice(2, 6), slice(2, 6), slice(1, 5)), (slice(2, 6), slice(2, 6), slice(7, 11))
+    uid, after = generate_uid(), np.full(SHAPE, -900)
+    after[old] = 500
+    before = after.copy()
+    after[new] = 500
+    for number, (name, voxels) in enumerate({"before": before, "after": after, "scout": after}.items(), start=1):
+        headers = ct_series(voxels, study_uid=uid, series_number=number, SeriesDescription=name)
+        write_series(headers, tmp_path / "studies" / name)
+    mask = np.zeros(SHAPE, dtype=np.uint8)
+    mask[new] = 1
+    affine = np.diag([-1.0, -1, 1, 1]) @ load_volume(sorted((tmp_path / "studies" / "after").iterdir())).affine
+    nibabel.save(nibabel.Nifti1Image(mask, affine), tmp_path / f"{uid}.nii.gz")
+    return tmp_path
+
+
+@pytest.mark.parametrize("named", ["study", "after", "before"])
+def test_a_model_of_several_inputs_is_judged_on_all_of_them(pairs: Path, named: str) -> None:
+    """A mask of the study, which is one of all its series, counts once: on the series that service would choose."""
+    (mask,) = pairs.glob("*.nii.gz")
+    mask.rename(pairs / "studies" / (mask.name if named == "study" else f"{named}/reference.nii.gz"))
+    code, stdout, stderr = vigie(pairs, "evaluate", str(pairs / "studies"), "--output", str(pairs / "out"))
+    assert (code, "1 series judged, 0 studies left out" in stderr) == (0, True), stderr
+    (told,) = json.loads(Path(stdout.split()[1]).read_text())["studies"]
+    assert (told["dice"], [one["hit"] for one in told["candidates"]]) == (1.0, [True])
+    chosen = load_volume(sorted((pairs / "studies" / ("after" if named == "after" else "before")).glob("*.dcm")))
+    assert told["series_instance_uid"] == chosen.series_instance_uid
+
+
+@pytest.mark.parametrize(
+    ("named", "without", "why"),
+    [("scout", "", "a series that is no input of the model"), ("after", "before", "missing before")],
+)
+def test_a_mask_of_no_input_and_a_study_without_an_input_are_left_out(
+    pairs: Path, named: str, without: str, why: str
+) -> None:
+    (mask,) = pairs.glob("*.nii.gz")
+    mask.rename(pairs / "studies" / named / "reference.nii.gz")
+    if without:
+        shutil.rmtree(pairs / "studies" / without)
+    code, _, stderr = vigie(pairs, "evaluate", str(pairs / "studies"), "--output", str(pairs / "out"))
+    assert (code, why in stderr) == (1, True), stderr
+
+
+def test_what_a_worker_would_not_load_is_left_out(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bright_spot_bundle(site / "models", name="short", min_slices=9)
+    asked = ("evaluate", str(site / "studies"), "--output", str(site / "out"), "--model")
+    code, _, stderr = vigie(site, *asked, "short")
+    assert (code, stderr.count("8 slices, and short needs 9")) == (1, 2), stderr
+    monkeypatch.setenv("VIGIE_MAX_VOLUME_VOXELS", "1000")
+    code, _, stderr = vigie(site, *asked, "bright_spot")
+    assert (code, stderr.count("more than the 1000 voxels")) == (1, 2), stderr
 
 
 def test_what_a_model_would_refuse_is_left_out_unless_asked_for(site: Path) -> None:
