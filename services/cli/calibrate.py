@@ -1,15 +1,20 @@
 """`vigie models calibrate`: what a model's score is worth, on studies with reference masks."""
 
+import getpass
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from services.cli.adding import write_down
 from services.cli.evaluate import Folder, Structures, judge_all, needs_evaluation
 from services.settings import Settings
+from services.triage.audit_types import AuditType
 from services.triage.calibration import LEAST_STUDIES, Method
+from services.triage.errors import ModelRefused, OutOfResources
 
 
 def calibrate(
@@ -47,17 +52,18 @@ def calibrate(
     it rises strictly and the thresholds go through it, too: no lesion, outcome or flag changes, only the number that is
     said. Only with --of-patients and at least 200 studies is the model called calibrated.
 
-    Exit code: 0 written into the bundle; 3 not, for too few; 1 cannot be fitted; 2 usage.
+    Exit code: 0 written into the bundle; 3 not, for too few; 1 cannot be fitted, or written; 2 usage.
     """
     needs_evaluation()
     from services.backends.inference.catalogue import Catalogue
+    from services.backends.inference.registration import content_sha256
     from services.evaluation.calibrate import calibrate as fitted_on
     from services.evaluation.calibrate import candidates_of
     from services.evaluation.model_card import card_text, write_evidence, write_into
     from services.evaluation.run import Criteria
 
     console = Console(stderr=True)
-    _, records, _ = judge_all(
+    model, records, _ = judge_all(
         paths,
         name,
         folder,
@@ -79,8 +85,21 @@ def calibrate(
         why = f"{studies} studies, {LEAST_STUDIES} are needed" if of_patients else "not said to be --of-patients"
         console.print(f"the bundle stays as it is: {why}", soft_wrap=True)
         raise typer.Exit(3)
-    bundle = Catalogue(folder or Settings().models).bundle(name)
-    write_into(bundle, fitted, calibrated=calibrated)
+    settings = Settings()
+    bundle = Catalogue(folder or settings.models).bundle(name)
+    try:
+        write_into(bundle, fitted, calibrated=calibrated)
+    except (ModelRefused, OutOfResources) as refusal:
+        console.print(f"not written into {bundle}: {refusal}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from refusal
+    details = {
+        "version": model.identity.version,
+        "sha256": content_sha256(bundle),
+        "method": fitted.method.value,
+        "studies": str(studies),
+        "calibrated": str(calibrated).lower(),
+    }
+    write_down(settings, AuditType.MODEL_CALIBRATED, name, details, who=getpass.getuser(), now=datetime.now(UTC))
     console.print(
         f"written into {bundle}: {'calibrated' if calibrated else 'NOT calibrated on patients'}", soft_wrap=True
     )

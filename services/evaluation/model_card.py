@@ -1,20 +1,17 @@
-"""A calibration into a bundle: its triage metadata, and a part of its model card (docs/README.md) with a diagram."""
+"""A calibration into a bundle, whose own files stay as they came: its triage section, a model card with a diagram."""
 
 import base64
 import json
-import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from services.backends.inference.bundle_files import METADATA, TRIAGE
+from services.backends.files import durable
+from services.backends.inference.bundle_files import CALIBRATION, TRIAGE, triage_of
 from services.evaluation.calibrate import Fitted, Reliability
 from services.evaluation.report import as_png, empty_plot, estimate_words
 from services.triage.calibration import Method, Temperature
 
-CARD = Path("docs") / "README.md"
 NAMES = {Method.ISOTONIC: "isotonic regression", Method.TEMPERATURE: "temperature scaling"}
-BEGIN, END = "<!-- calibration -->", "<!-- /calibration -->"
 
 
 def write_evidence(folder: Path, fitted: Fitted) -> tuple[Path, Path]:
@@ -27,22 +24,18 @@ def write_evidence(folder: Path, fitted: Fitted) -> tuple[Path, Path]:
 
 
 def write_into(bundle: Path, fitted: Fitted, *, calibrated: bool) -> None:
-    """The `calibration` and `calibrated` keys, the evidence in docs, and its part of the model card."""
-    beside = bundle / TRIAGE
-    path = beside if beside.is_file() else bundle / METADATA
-    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    triage = told if path == beside else told["triage"]
-    triage["calibration"] = asdict(fitted.calibration)
-    triage["calibrated"] = calibrated
-    write_evidence(bundle / CARD.parent, fitted)
-    card = bundle / CARD
-    before = card.read_text(encoding="utf-8") if card.is_file() else f"# {bundle.name}\n"
-    text = f"{BEGIN}\n{card_text(fitted, calibrated=calibrated)}\n{END}"
-    part = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
-    told_before = part.search(before)
-    card.write_text(part.sub(lambda _: text, before) if told_before else f"{before.rstrip()}\n\n{text}\n", "utf-8")
+    """The `calibration` and `calibrated` keys, and their evidence.
+
+    The section that counts moves into triage.json where it stood in the metadata. Raises ModelRefused, OutOfResources.
+    """
+    triage = {**triage_of(bundle), "calibration": asdict(fitted.calibration), "calibrated": calibrated}
+    card, _, _ = CALIBRATION
+    with durable.as_out_of_resources():
+        write_evidence((bundle / card).parent, fitted)
+        (bundle / card).write_text(card_text(fitted, calibrated=calibrated) + "\n", encoding="utf-8")
     # last: from here on the pipeline goes by it
-    path.write_text(json.dumps(told, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+    told = json.dumps(triage, indent=2, ensure_ascii=False) + "\n"
+    durable.replace(told.encode(), bundle / TRIAGE, via=bundle)
 
 
 def card_text(fitted: Fitted, *, calibrated: bool) -> str:

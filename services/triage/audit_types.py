@@ -57,6 +57,7 @@ class AuditType(StrEnum):
     RECALL_OF_PERIOD = "recall_of_period"
     MODEL_ADDED = "model_added"
     MODEL_TRUSTED = "model_trusted"
+    MODEL_CALIBRATED = "model_calibrated"
     MODEL_REMOVED = "model_removed"
     MODEL_SWITCHED_OFF = "model_switched_off"
     MODEL_SWITCHED_ON = "model_switched_on"
@@ -144,6 +145,9 @@ MEANINGS: dict[AuditType, Meaning] = {
     AuditType.MODEL_ADDED: _is(_KIND.SECURITY_ALERT, _DO.CREATE, "Model added", "vigie models", _SOFTWARE),
     AuditType.MODEL_TRUSTED: _is(
         _KIND.SECURITY_ALERT, _DO.UPDATE, "Code of a model trusted", "vigie models", _SOFTWARE
+    ),
+    AuditType.MODEL_CALIBRATED: _is(
+        _KIND.SECURITY_ALERT, _DO.UPDATE, "Scores of a model calibrated", "vigie models", _SOFTWARE
     ),
     AuditType.MODEL_REMOVED: _is(_KIND.SECURITY_ALERT, _DO.DELETE, "Model removed", "vigie models", _SOFTWARE),
     AuditType.MODEL_SWITCHED_OFF: _is(

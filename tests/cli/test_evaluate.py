@@ -1,5 +1,6 @@
 """`vigie models evaluate` and `calibrate` as their user runs them, on small studies with references."""
 
+import getpass
 import json
 import shutil
 from pathlib import Path
@@ -10,8 +11,11 @@ import pytest
 from pydicom.uid import generate_uid
 from typer.testing import CliRunner
 
+from services.backends.files import durable
+from services.backends.inference.registration import content_sha256
 from services.cli import app
 from services.evaluation.references import NONE
+from services.triage.errors import OutOfResources
 from services.worker.load import load_volume
 from tests.support.bundle import bright_spot_bundle
 from tests.support.ct import ct_series, write_series
@@ -20,8 +24,9 @@ SHAPE = (8, 24, 24)
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Path:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three studies: a spot that is a lesion, a spot that is none, and one that nobody says anything of."""
+    monkeypatch.setenv("VIGIE_DATA", str(tmp_path / "data"))
     bright_spot_bundle(tmp_path / "models", expects={"extent_mm": {"caution": [100, None]}})
     for name, spots, truth in (("lesion", 1, 1), ("false", 1, 0), ("unknown", 1, None)):
         a_study(tmp_path / "studies" / name, spots, truth, PatientSex="F", Manufacturer="ACME")
@@ -206,23 +211,25 @@ def test_a_series_whose_spread_is_not_known_is_told_with_its_reason(
     assert "<code>run_failed</code> 2" in html
 
 
-def test_a_calibration_on_few_studies_leaves_the_bundle_as_it_is(site: Path) -> None:
+def test_a_calibration_on_few_studies_leaves_the_bundle_as_it_is(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where somebody says that they are patients; and a map that is asked for all the same makes no claim."""
     for number in range(10):
         truth = number % 4
         a_study(site / "studies" / f"n{number}", 3, truth, level=(320, 340, 380, 500)[truth])
-    metadata = site / "models" / "bright_spot" / "configs" / "metadata.json"
-    before = metadata.read_text()
+    bundle = site / "models" / "bright_spot"
+    section = bundle / "configs" / "triage.json"
+    before = sorted(bundle.rglob("*"))
     asked = ("calibrate", "bright_spot", str(site / "studies"), "--output", str(site / "out"))
     code, stdout, stderr = vigie(site, *asked, "--of-patients")
     assert code == 3
     assert "the bundle stays as it is: 12 studies, 200 are needed" in " ".join(stderr.split())
     assert "A score, not calibrated on patients: isotonic regression on 32 candidates of 12 studies" in stdout
-    assert metadata.read_text() == before
+    assert sorted(bundle.rglob("*")) == before
+    assert audited(site) == []
     assert {one.name for one in (site / "out").iterdir()} == {"calibration.json", "calibration.png"}
 
     assert vigie(site, *asked, "--of-patients", "--although-not-calibrated")[0] == 0
-    triage = json.loads(metadata.read_text())["triage"]
+    triage = json.loads(section.read_text())
     assert (triage["calibrated"], triage["calibration"]["studies"]) == (False, 12)
     raw = json.loads((site / "out" / "calibration.json").read_text())["before"]
     # again, on raw scores, not on those that the map has made
@@ -231,5 +238,29 @@ def test_a_calibration_on_few_studies_leaves_the_bundle_as_it_is(site: Path) -> 
     assert told["before"] == raw
     assert f"temperature scaling (T = {told['calibration']['temperature']:.3g}) on 32 candidates" in stdout
     assert list(told["brier"]) == [told["method"]] == ["temperature"]
-    assert json.loads(metadata.read_text())["triage"]["calibration"] == told["calibration"]
+    assert json.loads(section.read_text())["calibration"] == told["calibration"]
     assert vigie(site, *asked, "--method", "platt")[0] == 2
+
+    digest = content_sha256(bundle)
+    common = {"version": "1.2.3", "sha256": digest, "studies": "12", "calibrated": "false"}
+    assert audited(site) == [
+        ("model_calibrated", getpass.getuser(), "bright_spot", {**common, "method": method})
+        for method in ("isotonic", "temperature")
+    ]
+
+    def full(*_: object, **__: object) -> None:
+        raise OutOfResources("cannot keep a file: No space left on device")
+
+    monkeypatch.setattr(durable, "replace", full)
+    code, _, stderr = vigie(site, *asked, "--although-not-calibrated")
+    assert (code, "No space left on device" in stderr) == (1, True)
+
+
+def audited(site: Path) -> list[tuple[str, str, str, dict[str, str]]]:
+    """Type, actor, object and details of each event that waits for the trail, sorted by the method."""
+    told = [json.loads(path.read_text()) for path in (site / "data" / "audit" / "spool").glob("*.json")]
+    events = [
+        (one["type"], one["actors"][0]["name"], one["objects"][0]["object_id"], one["objects"][0]["details"])
+        for one in told
+    ]
+    return sorted(events, key=lambda event: event[3]["method"])

@@ -1,5 +1,6 @@
 """Calibration on simulated scores of which the truth is known."""
 
+import errno
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -9,14 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.backends.files import durable
 from services.backends.inference.catalogue import Catalogue
+from services.backends.inference.registration import content_sha256, is_trusted
 from services.evaluation.calibrate import Candidates, calibrate, fit_isotonic, reliability
 from services.evaluation.model_card import write_into
 from services.triage.calibration import Isotonic, Method
-from services.triage.errors import ModelRefused
+from services.triage.errors import ModelRefused, OutOfResources
 from services.triage.finding import assess
 from services.worker.lesions import find_candidates
-from tests.support.bundle import bright_spot_bundle
+from tests.support.bundle import bright_spot_bundle, trusted_bundle
 from tests.support.lesion_case import a_model, affine_of, segmentation_of, volume_of
 
 
@@ -73,9 +76,7 @@ def test_too_few_candidates_are_refused() -> None:
 def test_a_bundle_with_it_says_other_numbers_and_decides_the_same(tmp_path: Path) -> None:
     bundle = bright_spot_bundle(tmp_path)
     raw = Catalogue(tmp_path).get("bright_spot")
-    (bundle / "docs").mkdir()
-    (bundle / "docs" / "README.md").write_text("# Bright spot\n\nA card.\n")
-    for _ in range(2):  # again: its part of the card is written anew, not twice
+    for _ in range(2):
         write_into(bundle, calibrate(simulated(250), Method.ISOTONIC), calibrated=True)
     model = Catalogue(tmp_path).get("bright_spot")
     assert model.calibrated
@@ -100,24 +101,44 @@ def test_a_bundle_with_it_says_other_numbers_and_decides_the_same(tmp_path: Path
         assert [one.centroid_lps_mm for one in says[0].lesions] == [one.centroid_lps_mm for one in says[1].lesions]
         assert says[1].score == pytest.approx(model.calibration(says[0].score))
 
-    card = (bundle / "docs" / "README.md").read_text()
-    assert card.startswith("# Bright spot")
+    card = (bundle / "calibration" / "README.md").read_text()
     assert card.count("## Calibration") == 1
     assert "1000 candidates of 250 studies" in card
-    assert (bundle / "docs" / "calibration.png").read_bytes().startswith(b"\x89PNG")
+    assert (bundle / "calibration" / "calibration.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_section_beside_a_bundle_takes_it_and_its_metadata_stay_as_they_came(tmp_path: Path) -> None:
-    bundle = bright_spot_bundle(tmp_path)
-    metadata = bundle / "configs" / "metadata.json"
-    told = json.loads(metadata.read_text())
-    (bundle / "configs" / "triage.json").write_text(json.dumps(told.pop("triage")))
-    metadata.write_text(json.dumps(told))
-    before = metadata.read_text()
+@pytest.mark.parametrize("beside", [True, False])
+def test_its_own_files_stay_as_they_came_so_that_it_is_the_same_bundle_and_trusted(
+    tmp_path: Path, beside: bool
+) -> None:
+    bundle = trusted_bundle(tmp_path)
+    section = json.loads((bundle / "configs" / "metadata.json").read_text())["triage"]
+    if beside:
+        (bundle / "configs" / "triage.json").write_text(json.dumps({**section, "min_slices": 5}))
+    before = content_sha256(bundle)
     write_into(bundle, calibrate(simulated(100)), calibrated=False)
-    assert metadata.read_text() == before
-    model = Catalogue(tmp_path).get("bright_spot")
-    assert (model.calibrated, model.calibration.studies) == (False, 100)
+    assert (content_sha256(bundle), is_trusted(bundle)) == (before, True)
+    model = Catalogue(tmp_path).get("scripted")
+    assert (model.calibrated, model.calibration.studies, model.min_slices) == (False, 100, 5 if beside else 3)
+
+
+def test_whoever_reads_while_it_is_written_reads_all_or_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = bright_spot_bundle(tmp_path)
+    write_into(bundle, calibrate(simulated(100)), calibrated=False)
+    before, digest = Catalogue(tmp_path).get("bright_spot"), content_sha256(bundle)
+    written = durable._write_synced
+
+    def on_a_full_disk(content: bytes, path: Path) -> None:
+        written(content[:10], path)
+        assert (Catalogue(tmp_path).get("bright_spot"), content_sha256(bundle)) == (before, digest)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(durable, "_write_synced", on_a_full_disk)
+    with pytest.raises(OutOfResources, match="No space left"):
+        write_into(bundle, calibrate(simulated(200)), calibrated=True)
+    assert Catalogue(tmp_path).get("bright_spot") == before
 
 
 def test_a_bundle_that_calls_itself_calibrated_on_too_few_is_refused(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_a_bundle_takes_it_and_the_worker_says_its_numbers(tmp_path: Path) -> No
     raw = Catalogue(tmp_path).get("bright_spot")
     fitted = calibrate(planted(2, candidates=800), Method.TEMPERATURE)
     write_into(bundle, fitted, calibrated=True)
-    stored = json.loads((bundle / "configs" / "metadata.json").read_text())["triage"]["calibration"]
+    stored = json.loads((bundle / "configs" / "triage.json").read_text())["calibration"]
     assert stored == {"temperature": fitted.calibration.temperature, "studies": 200}
     model = Catalogue(tmp_path).get("bright_spot")
     assert model.calibration == fitted.calibration

@@ -19,6 +19,8 @@ METADATA = Path("configs") / "metadata.json"
 TRIAGE = Path("configs") / "triage.json"
 REGISTRATION = "registration.json"
 """Of a bundle that `vigie models add` has brought: when, from where, by whom."""
+CALIBRATION = tuple(Path("calibration") / name for name in ("README.md", "calibration.json", "calibration.png"))
+"""What `vigie models calibrate` writes beside the map: a model card of it, what was fitted, its diagram."""
 
 UNREADABLE = (PermissionError, IsADirectoryError, NotADirectoryError)
 """Errors of a file that stay until a person acts; another may pass, and the work is worth another try."""

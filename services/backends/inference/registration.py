@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from services.backends.files.durable import UNFINISHED
 from services.backends.inference.bundle_code import in_triton, outside_of, outside_of_bundle, told
-from services.backends.inference.bundle_files import REGISTRATION, TRIAGE, file_sha256
+from services.backends.inference.bundle_files import CALIBRATION, REGISTRATION, TRIAGE, file_sha256
 from services.triage.errors import ModelRefused
 
 NOT_OF_THE_BUNDLE = ("__pycache__", ".git")
+_OURS = frozenset({Path(REGISTRATION), Path(f".{REGISTRATION}"), TRIAGE, *CALIBRATION})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,13 +64,13 @@ def files_of(bundle: Path) -> Iterator[Path]:
     """A bundle's own files, sorted; not what Vigie or Python put beside them."""
     for path in sorted(bundle.rglob("*")):
         inside = path.relative_to(bundle)
-        ours = inside in (Path(REGISTRATION), Path(f".{REGISTRATION}"), TRIAGE)
+        ours = inside in _OURS or (inside.parent == Path() and inside.suffix == UNFINISHED)
         if path.is_file() and not ours and not any(part in NOT_OF_THE_BUNDLE for part in inside.parts):
             yield path
 
 
 def content_sha256(bundle: Path) -> str:
-    """Digest (hex) of the names and contents of all files of a bundle, but for what its classes mean."""
+    """Digest (hex) of the names and contents of all files of a bundle, but for what its classes and scores mean."""
     lines = (f"{path.relative_to(bundle).as_posix()} {file_sha256(path)}\n" for path in files_of(bundle))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 

@@ -37,6 +37,7 @@ TYPE_WORDS = {
     AuditType.RECALL_OF_PERIOD: noted("Recall of a period asked for"),
     AuditType.MODEL_ADDED: noted("Model added"),
     AuditType.MODEL_TRUSTED: noted("Code of a model trusted"),
+    AuditType.MODEL_CALIBRATED: noted("Scores of a model calibrated"),
     AuditType.MODEL_REMOVED: noted("Model removed"),
     AuditType.MODEL_SWITCHED_OFF: noted("Model switched off"),
     AuditType.MODEL_SWITCHED_ON: noted("Model switched on"),
