@@ -51,7 +51,7 @@ def write_report(
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.filters |= {"estimate": estimate_words, "percent": percent_words}
     plots = {
-        "FROC: lesions found against false ones per study": _froc(summary, model),
+        "FROC: lesions found against false ones per series": _froc(summary, model),
         "Volume agreement (Bland and Altman)": _bland_altman(records, summary),
         "Dice and normalised surface distance by size": _by_study(records),
     }
@@ -81,9 +81,10 @@ def estimate_words(one: Estimate, digits: int = 2) -> str:
 
 def percent_words(one: Estimate) -> str:
     """`83 % (75 to 89), 94 of 113`."""
-    if one.value is None or one.lower is None or one.upper is None:
+    if one.value is None:
         return "-"
-    return f"{100 * one.value:.0f} % ({100 * one.lower:.0f} to {100 * one.upper:.0f}), {one.count} of {one.n}"
+    interval = "" if one.lower is None or one.upper is None else f" ({100 * one.lower:.0f} to {100 * one.upper:.0f})"
+    return f"{100 * one.value:.0f} %{interval}, {one.count} of {one.n}"
 
 
 def as_png(figure: Figure) -> str:
@@ -103,7 +104,7 @@ def empty_plot(width: float = 4.8) -> tuple[Figure, Axes]:
 def _froc(summary: Summary, model: Model) -> str:
     figure, axes = empty_plot()
     points = [one for one in summary.froc if one.sensitivity.value is not None]
-    x = [one.false_per_study.value or 0.0 for one in points]
+    x = [one.false_per_series.value or 0.0 for one in points]
     axes.fill_between(
         x,
         [one.sensitivity.lower or 0.0 for one in points],
@@ -115,9 +116,9 @@ def _froc(summary: Summary, model: Model) -> str:
     overall = summary.overall
     if overall.sensitivity.value is not None:
         label = f"detect = {model.thresholds.detect:g}"
-        axes.plot([overall.false_per_study.value or 0.0], [overall.sensitivity.value], "o", color="black", label=label)
+        axes.plot([overall.false_per_series.value or 0.0], [overall.sensitivity.value], "o", color="black", label=label)
         axes.legend(loc="lower right")
-    axes.set(xlabel="false lesions per study", ylabel="share of lesions found", ylim=(0, 1.02))
+    axes.set(xlabel="false lesions per series", ylabel="share of lesions found", ylim=(0, 1.02))
     axes.set_xlim(left=0)
     return as_png(figure)
 

@@ -1,7 +1,10 @@
-"""Figures of many studies, each with its 95 % interval: Wilson's for shares, else a bootstrap that draws studies."""
+"""Figures of many studies, each with its 95 % interval: Wilson's for shares, else a bootstrap that draws studies.
+
+Series and lesions of one study are alike: no interval takes them for studies.
+"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,15 +17,16 @@ DRAWS = 1000
 FROC_POINTS = 40
 
 Records = Sequence[StudyRecord]
+Statistic = Callable[[np.ndarray], float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrocPoint:
-    """At one threshold of the score: the share of lesions found, and false candidates per study."""
+    """At one threshold of the score: the share of lesions found, and false candidates per series."""
 
     threshold: float
     sensitivity: Estimate
-    false_per_study: Estimate
+    false_per_series: Estimate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,17 +40,18 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """Of one group of studies. dice, surface_dice: medians over studies in which there is something on either side."""
+    """Of one group of series. dice, surface_dice: medians over series in which there is something on either side."""
 
+    series: int
     studies: int
     with_lesion: int
     lesions: int
     sensitivity: Estimate
-    false_per_study: Estimate
+    false_per_series: Estimate
     dice: Estimate
     surface_dice: Estimate
-    study_sensitivity: Estimate
-    study_specificity: Estimate
+    series_sensitivity: Estimate
+    series_specificity: Estimate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,25 +92,31 @@ def figures(records: Records, detect: float) -> Figures:
     ill = [one for one in records if one.lesions]
     well = [one for one in records if not one.lesions]
     return Figures(
-        studies=len(records),
+        series=len(records),
+        studies=len(set(_studies(records))),
         with_lesion=len(ill),
         lesions=sum(len(one.lesions) for one in ill),
         sensitivity=_sensitivity(records, detect),
-        false_per_study=bootstrap([_false(one, detect) for one in records], np.mean),
-        dice=bootstrap([one.dice for one in records if one.dice is not None], np.median),
-        surface_dice=bootstrap([one.surface_dice for one in records if one.surface_dice is not None], np.median),
-        study_sensitivity=share(sum(one.score >= detect for one in ill), len(ill), 1),
-        study_specificity=share(sum(one.score < detect for one in well), len(well), 1),
+        false_per_series=_of_series(records, lambda one: _false(one, detect), np.mean),
+        dice=_of_series(records, lambda one: one.dice, np.median),
+        surface_dice=_of_series(records, lambda one: one.surface_dice, np.median),
+        series_sensitivity=_share([one.score >= detect for one in ill], _studies(ill)),
+        series_specificity=_share([one.score < detect for one in well], _studies(well)),
     )
 
 
-def bootstrap(values: Sequence[float], statistic: Callable[[np.ndarray], float]) -> Estimate:
-    """A statistic of one value per study with its percentile interval (Efron and Tibshirani 1993), fixed seed."""
+def bootstrap(values: Sequence[float], studies: Sequence[str], statistic: Statistic) -> Estimate:
+    """A statistic with its percentile interval (Efron and Tibshirani 1993), fixed seed; whole studies are drawn.
+
+    studies: of each value. No interval where all are of one.
+    """
     if not values:
         return HIDDEN
-    data = np.asarray(values, dtype=float)
+    data, place = np.asarray(values, dtype=float), np.asarray(studies)
+    mine = [np.flatnonzero(place == one) for one in dict.fromkeys(studies)]
     draw = np.random.default_rng(SEED)
-    again = [statistic(data[draw.integers(0, len(data), len(data))]) for _ in range(DRAWS)] if len(data) > 1 else []
+    draws = (draw.integers(0, len(mine), len(mine)) for _ in range(DRAWS if len(mine) > 1 else 0))
+    again = [statistic(data[np.concatenate([mine[number] for number in drawn])]) for drawn in draws]
     low, high = np.quantile(again, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if again else (None, None)
     return Estimate(
         value=float(statistic(data)),
@@ -115,14 +126,39 @@ def bootstrap(values: Sequence[float], statistic: Callable[[np.ndarray], float])
     )
 
 
+def _of_series(records: Records, value: Callable[[StudyRecord], float | None], statistic: Statistic) -> Estimate:
+    """A statistic of one value per series, of those that have it."""
+    told = [(one.study_instance_uid, of_it) for one in records if (of_it := value(one)) is not None]
+    return bootstrap([of_it for _, of_it in told], [study for study, _ in told], statistic)
+
+
+def _share(hits: Sequence[bool], studies: Sequence[str]) -> Estimate:
+    """How many of some things that come in studies are hits; studies: of each. Mixed in a single one: no interval."""
+    if not hits:
+        return HIDDEN
+    _, place = np.unique(studies, return_inverse=True)
+    counts, sizes = np.bincount(place, weights=hits).astype(np.int64), np.bincount(place)
+    count, n, several = sum(hits), len(hits), len(sizes)
+    if count in (0, n):  # nothing tells how alike those of one study are: it counts as one
+        return replace(share(several if count else 0, several, 1), count=count, n=n)
+    if several == n:
+        return share(count, n, 1)
+    return clustered_share(counts, sizes, 1) if several > 1 else Estimate(value=count / n, count=count, n=n)
+
+
+def _studies(records: Records) -> list[str]:
+    return [one.study_instance_uid for one in records]
+
+
 def _sensitivity(records: Records, threshold: float, wanted: Callable[[TrueLesion], bool] = lambda _: True) -> Estimate:
-    """Of lesions; those of one study are alike, and the interval allows for it where there are two studies."""
-    groups = [[lesion for lesion in one.lesions if wanted(lesion)] for one in records]
-    found = np.array([sum(lesion.score >= threshold for lesion in group) for group in groups], dtype=np.int64)
-    sizes = np.array([len(group) for group in groups], dtype=np.int64)
-    if int((sizes > 0).sum()) < 2:
-        return share(int(found.sum()), int(sizes.sum()), 1)
-    return clustered_share(found, sizes, 1)
+    """Of lesions."""
+    told = _lesions(records, wanted)
+    return _share([lesion.score >= threshold for _, lesion in told], [study for study, _ in told])
+
+
+def _lesions(records: Records, wanted: Callable[[TrueLesion], bool]) -> list[tuple[str, TrueLesion]]:
+    """Each with its study."""
+    return [(one.study_instance_uid, lesion) for one in records for lesion in one.lesions if wanted(lesion)]
 
 
 def _false(record: StudyRecord, threshold: float) -> int:
@@ -141,8 +177,9 @@ def _of_size(records: Records, band: tuple[float, float], detect: float) -> tupl
     def wanted(lesion: TrueLesion) -> bool:
         return band[0] <= lesion.diameter_mm < band[1]
 
-    values = [lesion.dice for one in records for lesion in one.lesions if wanted(lesion)]
-    return _sensitivity(records, detect, wanted), bootstrap(values, np.median)
+    told = _lesions(records, wanted)
+    dice = bootstrap([lesion.dice for _, lesion in told], [study for study, _ in told], np.median)
+    return _sensitivity(records, detect, wanted), dice
 
 
 def _thresholds(records: Records) -> list[float]:
@@ -157,16 +194,19 @@ def _froc_point(records: Records, threshold: float) -> FrocPoint:
     return FrocPoint(
         threshold=threshold,
         sensitivity=_sensitivity(records, threshold),
-        false_per_study=bootstrap([_false(one, threshold) for one in records], np.mean),
+        false_per_series=_of_series(records, lambda one: _false(one, threshold), np.mean),
     )
 
 
 def _agreement(records: Records) -> Agreement:
-    gaps = [one.found_ml - one.reference_ml for one in records]
-
-    def limit(sign: float) -> Callable[[np.ndarray], float]:
+    def limit(sign: float) -> Statistic:
         return lambda values: float(values.mean() + sign * 1.96 * values.std(ddof=1 if len(values) > 1 else 0))
 
+    def gap(one: StudyRecord) -> float:
+        return one.found_ml - one.reference_ml
+
     return Agreement(
-        bias_ml=bootstrap(gaps, np.mean), lower_ml=bootstrap(gaps, limit(-1)), upper_ml=bootstrap(gaps, limit(1))
+        bias_ml=_of_series(records, gap, np.mean),
+        lower_ml=_of_series(records, gap, limit(-1)),
+        upper_ml=_of_series(records, gap, limit(1)),
     )

@@ -61,9 +61,9 @@ def test_a_report_tells_what_was_found_and_what_was_left_out(site: Path) -> None
     html, told = (Path(line) for line in stdout.split())
     document = json.loads(told.read_text())
     overall = document["summary"]["overall"]
-    assert (overall["studies"], overall["with_lesion"], overall["lesions"]) == (2, 1, 1)
+    assert (overall["series"], overall["with_lesion"], overall["lesions"]) == (2, 1, 1)
     assert (overall["sensitivity"]["count"], overall["dice"]["value"]) == (1, 0.5)
-    assert overall["false_per_study"]["value"] == 0.5
+    assert overall["false_per_series"]["value"] == 0.5
     assert document["summary"]["groups"]["manufacturer"]["ACME"]["studies"] == 2
     assert [one["reason"]["code"] for one in document["left_out"]] == ["no_reference"]
     assert {tuple(one["cautions"]) for one in document["studies"]} == {("unexpected_extent_mm",)}

@@ -1,10 +1,15 @@
 """What is found against what is true, on masks of which every figure is known; and the figures of many."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from services.evaluation.compare import Candidate, StudyRecord, TrueLesion, compare, dice, surface_dice
-from services.evaluation.summary import summarise
+from services.evaluation.report import percent_words
+from services.evaluation.summary import Summary, summarise
+from services.observatory.estimate import Estimate
 from services.worker.lesions import find_candidates
 from tests.support.lesion_case import a_model, affine_of, segmentation_of, volume_of
 
@@ -75,17 +80,65 @@ def test_figures_of_many_studies_and_of_groups() -> None:
     ]
     told = summarise(records, detect=0.5)
     overall = told.overall
-    assert (overall.studies, overall.with_lesion, overall.lesions) == (4, 2, 3)
+    assert (overall.series, overall.studies, overall.with_lesion, overall.lesions) == (4, 4, 2, 3)
     assert (overall.sensitivity.count, overall.sensitivity.n) == (2, 3)
-    assert overall.false_per_study.value == 0.5
-    assert (overall.study_sensitivity.count, overall.study_specificity.count) == (2, 1)
-    assert overall.false_per_study.lower <= 0.5 <= overall.false_per_study.upper
+    assert overall.false_per_series.value == 0.5
+    assert (overall.series_sensitivity.count, overall.series_specificity.count) == (2, 1)
+    assert overall.false_per_series.lower <= 0.5 <= overall.false_per_series.upper
     assert told.by_size["10 to 30 mm"][0].n == 3
     assert told.by_size["0 to 6 mm"][0].n is None
     assert told.groups["sex"]["M"].sensitivity.count == 1
     assert told.agreement.bias_ml.value == pytest.approx(2.0)
     assert told.agreement.upper_ml.value == pytest.approx(2 + 1.96 * np.std([1, 3, 2, 2], ddof=1))
-    curve = [(one.threshold, one.sensitivity.count, one.false_per_study.value) for one in told.froc]
+    curve = [(one.threshold, one.sensitivity.count, one.false_per_series.value) for one in told.froc]
     assert curve[0] == (0.9, 1, 0.0)
     assert curve[-1] == (0.3, 3, 0.75)
     assert summarise(records, detect=0.5) == told, "the seed is fixed"
+
+
+def unlike(number: int) -> StudyRecord:
+    """Of every kind: every third study has no lesion, every fourth lesion is missed, no two overlap alike."""
+    scores = () if number % 3 == 0 else (0.3 if number % 4 == 0 else 0.9,)
+    told = record(number, scores=scores, false=(0.7,) * (number % 3), gap_ml=number)
+    overlap = 0.4 + 0.05 * number
+    lesions = tuple(replace(one, dice=overlap) for one in told.lesions)
+    return replace(told, lesions=lesions, dice=overlap if lesions else None, surface_dice=overlap if lesions else None)
+
+
+def series_ten_times(told: StudyRecord) -> list[StudyRecord]:
+    return [replace(told, series_instance_uid=f"{told.series_instance_uid}.{copy}") for copy in range(10)]
+
+
+def lesions_ten_times(told: StudyRecord) -> list[StudyRecord]:
+    return [replace(told, lesions=told.lesions * 10)]
+
+
+def estimates(told: Summary) -> Iterator[tuple[str, Estimate]]:
+    overall = told.overall
+    yield from ((name, one) for name in dir(overall) if isinstance(one := getattr(overall, name), Estimate))
+    yield from (("by size", one) for pair in told.by_size.values() for one in pair)
+    yield from (("FROC", one) for point in told.froc for one in (point.sensitivity, point.false_per_series))
+    yield "bias", told.agreement.bias_ml
+
+
+@pytest.mark.parametrize("again", [series_ten_times, lesions_ten_times])
+@pytest.mark.parametrize(
+    "numbers", [range(1, 10), (1, 2, 5), (1,), (4,)], ids=["many", "all found", "one", "one missed"]
+)
+def test_what_a_study_has_ten_times_narrows_no_interval(again, numbers) -> None:
+    records = [unlike(number) for number in numbers]
+    copies = [copy for one in records for copy in again(one)]
+    once, often = summarise(records, detect=0.5), summarise(copies, detect=0.5)
+    assert (often.overall.series, often.overall.studies) == (len(copies), len(records))
+    for (name, before), (_, after) in zip(estimates(once), estimates(often), strict=True):
+        assert after.value == pytest.approx(before.value), name
+        if after.lower is not None:
+            assert before.lower is not None, name
+            assert after.lower <= before.lower + 1e-9, name
+            assert after.upper >= before.upper - 1e-9, name
+
+
+def test_lesions_of_a_single_study_that_are_found_in_part_have_no_interval() -> None:
+    told = summarise([record(1, scores=(0.9, 0.8, 0.3))], detect=0.5).overall.sensitivity
+    assert told == Estimate(value=2 / 3, count=2, n=3)
+    assert percent_words(told) == "67 %, 2 of 3"
