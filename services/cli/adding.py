@@ -16,6 +16,7 @@ from services.backends.inference.catalogue import Catalogue
 from services.backends.inference.describing import draft, missing
 from services.backends.inference.registry import Brought, State, bring
 from services.backends.inference.survey import NAME
+from services.backends.inference.triage_metadata import wrong_in
 from services.settings import Settings
 from services.triage.audit import AuditActor, AuditObject, AuditObjectKind
 from services.triage.audit_types import AuditType, audited
@@ -118,7 +119,7 @@ def describe(
     """Print what a bundle's classes mean to Vigie, drafted from its metadata, and what a person must still decide.
 
     Until that is decided (no value is null) the model is not used.
-    Exit code: 0 nothing is missing; 1 something is, or the bundle cannot be read or written; 2 there is no such bundle.
+    Exit code: 0 nothing is missing or wrong; 1 something is, or the bundle cannot be read or written; 2 there is none.
     """
     try:
         bundle = _bundle(folder or Settings().models, name, version)
@@ -130,12 +131,14 @@ def describe(
     except (ModelRefused, OutOfResources) as refusal:
         typer.echo(str(refusal), err=True)
         raise typer.Exit(1) from refusal
-    lacking = missing(told)
+    wrong, lacking = wrong_in(told), missing(told)
+    for each in wrong:
+        typer.echo(f"wrong: {each}", err=True)
     for key, hint in lacking.items():
         typer.echo(f"to be decided: {key}: {hint}", err=True)
     if (classes := told["classes"]) and {one["kind"] for one in classes.values()}.isdisjoint({"tumour", None}):
         typer.echo(f"note: no class is a tumour: every study is not_analysed [{NO_TUMOUR_CLASS.code}]", err=True)
-    raise typer.Exit(1 if lacking else 0)
+    raise typer.Exit(1 if wrong or lacking else 0)
 
 
 def _bundle(models: Path, name: str, version: str) -> Path:

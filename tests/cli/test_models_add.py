@@ -227,6 +227,25 @@ def test_a_bundle_is_no_model_before_it_is_said_what_its_classes_mean(desk: Desk
     assert [each.type.value for each in model.classes if each.type] == ["15776009", "52988006"]
 
 
+def test_what_is_wrong_in_a_triage_section_is_told_and_what_is_missing_is_not_wrong(
+    desk: Desk,
+) -> None:
+    bundle = desk.bundle()
+    triage = {**DESCRIBED, "expect": {}, "min_slices": "few", "scope_statement": None}
+    del triage["thresholds"]
+    change(bundle / TRIAGE, triage, over={})
+    wrong = ["triage.expect: Extra inputs are not permitted", "triage.min_slices: Input should be a valid integer"]
+    refused = desk.run("add", bundle)
+    assert refused.exit_code == 1
+    told = [line for line in refused.stderr.splitlines() if "triage" in line]
+    assert [line.startswith(f"- {each}") for line, each in zip(told, sorted(wrong, reverse=True), strict=True)]
+    shutil.copytree(bundle, desk.models / "spot")
+    described = desk.run("describe", "spot")
+    assert described.exit_code == 1
+    assert all(f"wrong: {each}" in described.stderr for each in wrong)
+    assert "thresholds.detect" in described.stderr
+
+
 def test_of_classes_without_a_tumour_it_is_said_what_becomes_of_the_studies(desk: Desk) -> None:
     organs_alone = desk.bundle(channels={"0": "background", "1": "spleen"})
     desk.run("add", organs_alone)

@@ -13,8 +13,9 @@ from typing import Any
 import yaml
 
 from services.backends.inference.bundle_code import CONFIGS, Outside, config_file, outside_of_bundle
-from services.backends.inference.bundle_files import METADATA, metadata_of, weights_file
+from services.backends.inference.bundle_files import METADATA, metadata_of, triage_of, weights_file
 from services.backends.inference.registration import content_sha256
+from services.backends.inference.triage_metadata import wrong_in
 from services.triage.errors import ModelRefused
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -90,6 +91,10 @@ def _metadata(bundle: Path, problems: list[str]) -> dict[str, Any]:
     problems.extend(
         f"{METADATA} has no 'network_data_format.{part}': what the network takes or gives" for part in lacking
     )
+    try:
+        problems.extend(wrong_in(triage_of(bundle)))
+    except ModelRefused as refusal:
+        problems.append(refusal.reason.text)
     return metadata
 
 

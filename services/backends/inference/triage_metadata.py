@@ -111,6 +111,16 @@ def is_decided(triage: dict[str, Any]) -> bool:
     return not undecided({name: triage[name] for name in required if name in triage})
 
 
+def wrong_in(triage: dict[str, Any]) -> list[str]:
+    """What is wrong in a triage section, by key; not what is missing or null, which a person has yet to decide."""
+    try:
+        _Triage.model_validate(triage)
+    except ValidationError as error:
+        told = [one for one in error.errors() if one["type"] != "missing" and one["input"] is not None]
+        return [f"triage.{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in told]
+    return []
+
+
 def read_metadata(bundle: Path) -> Metadata:
     """Of a bundle. Raises ModelRefused; FileNotFoundError: there are none."""
     raw = whole_metadata(bundle)
