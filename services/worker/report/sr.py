@@ -87,15 +87,9 @@ def write_sr(subject: Subject, *, volume: Volume | None, seg: Segmentation | Non
         imaging_measurements=groups,
         title=codes.REPORT,
     )
-    # What highdicom's tree lacks: a slim library, the algorithm (TID 4019), and evaluations of the whole exam.
     root = report[0].ContentSequence
-    measurements = root[-1]
-    measurements.ContentSequence = ContentSequence([*algorithm, *measurements.ContentSequence])
-    root.insert(len(root) - 1, image_library(images))
-    words = comment(finding, model, subject.refused_series, replaces=bool(subject.predecessors))
-    root.append(_evaluations(_answers(finding), words))
-    _separate(report[0])
-    return _Report(
+    measurements = root.pop()  # until the end, for highdicom copies the tree that it is given, and searches it twice
+    document = _Report(
         evidence=[*images, *([seg] if seg is not None else [])],
         content=report,
         is_complete=True,
@@ -104,6 +98,14 @@ def write_sr(subject: Subject, *, volume: Volume | None, seg: Segmentation | Non
         previous_versions=list(subject.predecessors) or None,
         **new_series(Kind.SR, subject.model, images[0], subject.now),
     )
+    # What highdicom's tree lacks: a slim library, the algorithm (TID 4019), and evaluations of the whole exam.
+    root.append(image_library(images))
+    measurements.ContentSequence = ContentSequence([*algorithm, *measurements.ContentSequence])
+    root.append(measurements)
+    words = comment(finding, model, subject.refused_series, replaces=bool(subject.predecessors))
+    root.append(_evaluations(_answers(finding), words))
+    _separate(document)
+    return document
 
 
 def _separate(container: Dataset) -> None:
