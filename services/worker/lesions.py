@@ -106,7 +106,7 @@ def uncertainty_of(segmentation: Segmentation, candidates: Sequence[Lesion]) -> 
 def _components(segmentation: Segmentation, volume: Volume, model: Model) -> list[_Component]:
     lookup = np.zeros(256, dtype=np.uint8)
     lookup[list(model.tumour_values)] = model.tumour_values
-    box = _bounding_box(segmentation.labels, lookup)
+    box = _bounding_box(segmentation.labels, model.tumour_values)
     if box is None:
         return []
     tumour = lookup[segmentation.labels[box]]
@@ -145,12 +145,13 @@ def _runs(mirrored: npt.NDArray[np.uint8] | Reason | None, tumour: npt.NDArray[n
     return list(runs)
 
 
-def _bounding_box(labels: npt.NDArray[np.uint8], lookup: npt.NDArray[np.uint8]) -> Box | None:
+def _bounding_box(labels: npt.NDArray[np.uint8], tumour_values: Sequence[int]) -> Box | None:
     """The smallest box around all tumour voxels: most of a volume is none, and need not be numbered."""
     inside = np.zeros(labels.shape[1:], dtype=bool)
     slices = []
     for index, plane in enumerate(labels):
-        if plane.any() and (tumour := lookup[plane] > 0).any():
+        tumour = np.logical_or.reduce([plane == value for value in tumour_values])
+        if tumour.any():
             inside |= tumour
             slices.append(index)
     if not slices:

@@ -23,7 +23,11 @@ def outlines(mask: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.float64]]:
 
 def _edges(mask: npt.NDArray[np.bool_]) -> dict[Corner, list[Corner]]:
     """Steps along pixel edges that have the mask on their right, by the corner that they start from."""
-    padded = np.pad(mask, 1)
+    if not mask.any():
+        return {}
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, left = int(rows[0]), int(columns[0])
+    padded = np.pad(mask[top : rows[-1] + 1, left : columns[-1] + 1], 1)
     inside = padded[1:-1, 1:-1]
     # for each side of a pixel: what lies beyond it, the corner where its step starts, and the step
     sides = (
@@ -35,7 +39,7 @@ def _edges(mask: npt.NDArray[np.bool_]) -> dict[Corner, list[Corner]]:
     edges: dict[Corner, list[Corner]] = {}
     for beyond, (right, down), step in sides:
         for row, column in np.argwhere(inside & ~beyond).tolist():
-            edges.setdefault((column + right, row + down), []).append(step)
+            edges.setdefault((left + column + right, top + row + down), []).append(step)
     return edges
 
 
