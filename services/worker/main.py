@@ -5,6 +5,7 @@ it has done a job, else every `LOOK_AGAIN`. So bells need not be counted, a lost
 broker that is down stops nobody.
 """
 
+import gc
 import os
 import socket
 import threading
@@ -44,6 +45,7 @@ def run_worker(settings: Settings, segmenter: Segmenter) -> None:
     stop = stop_on_signals()
     store, files = open_store(settings.store_url()), FolderStudyFiles(settings.data)
     expose(settings, store, part="worker")
+    gc.freeze()  # a collection in the midst of a job would walk all that was imported: a third of a second
     if not work(store, files, open_queue(settings), segmenter, settings, stop):
         # The pipeline's thread still computes, and an ordinary exit would wait for it. All that counts is committed.
         tracing.flush()

@@ -1,5 +1,6 @@
 """The worker's loop over a real store, files and queue; the segmenter is a fake where a fault must be forced."""
 
+import gc
 import shutil
 import threading
 import time
@@ -17,7 +18,7 @@ from services.triage.job import JobState
 from services.triage.switch import ModelScope
 from services.worker import main
 from services.worker.attempt import Attempts
-from services.worker.main import work
+from services.worker.main import run_worker, work
 from tests.support.bundle import bright_spot_bundle
 from tests.support.house import House, chest_with_ball
 from tests.support.peers import wait_until
@@ -258,3 +259,16 @@ def test_a_model_that_is_switched_off_does_not_look_and_the_pacs_is_told_so(hous
     claimed = house.store.claim_delivery(delivery.destination, now=datetime.now(UTC), duration=timedelta(minutes=1))
     assert claimed is not None
     assert b"switched off" in house.files.result_path(result.objects[0].sha256).read_bytes()
+
+
+def test_a_worker_sets_apart_what_it_has_imported_before_it_works(house, monkeypatch):
+    monkeypatch.setattr(main, "stop_on_signals", threading.Event)
+    monkeypatch.setattr(main, "expose", lambda *_, **__: None)
+    apart = []
+    monkeypatch.setattr(main, "work", lambda *_: apart.append(gc.get_freeze_count()) or True)
+    before = gc.get_freeze_count()
+    try:
+        run_worker(house.settings, BrightSegmenter())
+    finally:
+        gc.unfreeze()
+    assert apart[0] > before
