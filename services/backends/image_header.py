@@ -52,13 +52,22 @@ UTF_8 = "ISO_IR 192"
 LAST_GROUP = 0x4FFF
 
 
-def header_of(image: Instance, path_of: PathOf) -> Dataset:
+ReadHeader = Callable[[Path], Dataset]
+"""See `read_header`."""
+
+
+def read_header(path: Path) -> Dataset:
+    """The data set of a file without its pixels."""
+    return dcmread(path, stop_before_pixels=True, force=True)
+
+
+def header_of(image: Instance, path_of: PathOf, read: ReadHeader = read_header) -> Dataset:
     """The data set of an image without its pixels, with the patient data that hold. path_of: the file of a digest.
 
     Of an image that is not kept here any more, what the store knows: patient, study and the image's UIDs.
     """
     try:
-        (header,) = read_headers([path_of(image.digest)])
+        header = read(path_of(image.digest))
     except FileNotFoundError:
         return _as_stored(image)
     if image.as_received is not None:
@@ -93,7 +102,7 @@ def _as_stored(image: Instance) -> Dataset:
 
 def read_headers(paths: Sequence[Path]) -> list[Dataset]:
     """The data sets of files, without pixels."""
-    return [dcmread(path, stop_before_pixels=True, force=True) for path in paths]
+    return [read_header(path) for path in paths]
 
 
 def identity_of(header: Dataset) -> Dataset:

@@ -5,13 +5,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from services import tracing
-from services.backends.image_header import PathOf, header_of, read_headers
+from services.backends.image_header import PathOf, ReadHeader, header_of, read_header, read_headers
 from services.triage.completeness import is_routable
 from services.triage.errors import AnalysisFailed, ModelRefused, NotAnalysed, Reason
 from services.triage.expectation import judge
@@ -64,11 +65,12 @@ def analyse(
     """
     stage = Stopwatch(progress)
     job = completed(job, model)
-    seen = look(job, model, stage, path_of, segmenter, max_volume_voxels, cancelled)
+    read = cache(read_header)  # loading and the report want the same
+    seen = look(job, model, stage, path_of, segmenter, max_volume_voxels, cancelled, read)
     with stage("report"):
         written = segmentations, fallbacks
         looked = seen.volume, seen.label_map, seen.inference
-        objects = _report(job, model, seen.finding, path_of, predecessors, now, *looked, *written)
+        objects = _report(job, model, seen.finding, path_of, predecessors, now, *looked, *written, read=read)
     return Result(
         model=model.identity,
         series_instance_uid=job.plan.series_instance_uid,
@@ -104,12 +106,13 @@ def look(
     segmenter: Segmenter,
     max_volume_voxels: int,
     cancelled: Callable[[], bool] | None,
+    read: ReadHeader = read_header,
 ) -> Look:
     """Load, segment, find, assess, of a job that is `completed`; see `analyse`."""
     volume: Volume | None = None
     try:
         with stage("load"):
-            volume = loaded(job, model, path_of, max_volume_voxels)
+            volume = loaded(job, model, path_of, max_volume_voxels, read)
             cautions = cautions_of(job, model, volume)
         with stage("segment"):
             segmentation = segmenter.segment(volume, model, cancelled=cancelled)
@@ -144,16 +147,16 @@ def failed_result(
     )
 
 
-def loaded(job: Job, model: Model, path_of: PathOf, max_voxels: int) -> Volume:
+def loaded(job: Job, model: Model, path_of: PathOf, max_voxels: int, read: ReadHeader = read_header) -> Volume:
     """The images of a job that is `completed`, on one grid. Raises NotAnalysed."""
     if is_off(model.identity.version, job.switched_off):
         raise NotAnalysed(MODEL_SWITCHED_OFF.code, MODEL_SWITCHED_OFF.text)
     if job.plan.refusal is not None:
         raise NotAnalysed(job.plan.refusal.code, job.plan.refusal.text)
     try:
-        volume = load_volume(_paths(images_of(job), path_of), max_voxels=max_voxels)
+        volume = load_volume(_paths(images_of(job), path_of), max_voxels=max_voxels, read=read)
         further = {
-            uid: load_volume(_paths(images_of(job, uid), path_of), max_voxels=max_voxels)
+            uid: load_volume(_paths(images_of(job, uid), path_of), max_voxels=max_voxels, read=read)
             for uid in job.plan.input_series
             if uid != job.plan.series_instance_uid
         }
@@ -202,6 +205,8 @@ def _report(
     inference: Inference | None = None,
     segmentations: Sequence[ObjectKind | None] = (ObjectKind.SEG,),
     fallbacks: Collection[ObjectKind] = (),
+    *,
+    read: ReadHeader = read_header,
 ) -> tuple[ResultObject, ...]:
     if two_patients(job.instances) is not None:
         return ()  # whoever it named, it would enter one patient's record and speak of the other's images
@@ -212,8 +217,8 @@ def _report(
     return write_report(
         finding,
         model=model,
-        headers=[header_of(images[uid], path_of) for uid in uids],
-        further_headers=[header_of(one, path_of) for some in further for one in some],
+        headers=[header_of(images[uid], path_of, read) for uid in uids],
+        further_headers=[header_of(one, path_of, read) for some in further for one in some],
         volume=volume,
         label_map=label_map,
         inference=inference,

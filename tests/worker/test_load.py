@@ -116,8 +116,9 @@ def test_a_compressed_series_decodes_to_the_same_voxels(tmp_path, syntax):
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
-def test_the_way_elements_are_written_does_not_matter(tmp_path, syntax):
-    series = ct_series(slices=3)
+@pytest.mark.parametrize("columns", [14, 257])  # the length of 33 x 257 pixels has the bytes of two letters, as VRs do
+def test_the_way_elements_are_written_does_not_matter(tmp_path, syntax, columns):
+    series = ct_series(slices=3, rows=33, columns=columns)
     plain = load_volume(write_series(series, tmp_path / "plain"))
     for dataset in series:
         dataset.file_meta.TransferSyntaxUID = syntax

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from services.backends.image_header import ReadHeader, read_header
 from services.triage.errors import NotAnalysed
 from services.triage.geometry import common_normal, regular_grid
 from services.triage.volume import MAX_VOXELS, SliceSource, Volume
@@ -28,14 +29,14 @@ ONE_IN_A_SERIES = {
 ONE_IN_A_VOLUME = {"frame_of_reference_uid": "mixed_frames_of_reference", "shape": "mixed_sizes"}
 
 
-def load_volume(paths: Sequence[Path], *, max_voxels: int = MAX_VOXELS) -> Volume:
+def load_volume(paths: Sequence[Path], *, max_voxels: int = MAX_VOXELS, read: ReadHeader = read_header) -> Volume:
     """Load one series from its files, in any order; of more than `max_voxels` nothing is decoded.
 
     Slices increase along the normal (row x column direction). Voxels are int16 when every rescaled value is an integer
     that fits, else float32. Raises NotAnalysed: the codes of `planes`, `pixels` and `services.triage.geometry`, and
     several_series, mixed_frames_of_reference, mixed_sizes, mixed_pixel_spacing, too_large.
     """
-    planes = [plane for path in paths for plane in read_planes(path)]
+    planes = [plane for path in paths for plane in read_planes(path, read)]
     if not planes:
         raise NotAnalysed("too_few_slices", "there is no image to make a volume of")
     _refuse_mixtures(planes)

@@ -6,11 +6,12 @@ Values are stored x slope + intercept of each slice or frame (PS3.3 C.11.1, C.7.
 
 import struct
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.encaps import generate_frames
 from pydicom.errors import BytesLengthException
 from pydicom.pixels.utils import iter_pixels
@@ -47,7 +48,7 @@ def decoded_frames(path: Path, count: int) -> Iterator[Stored]:
 
     Raises NotAnalysed: no_pixels, undecodable_pixels (corrupt, cut short, or a syntax no decoder knows).
     """
-    dataset = open_dataset(path)
+    dataset = open_dataset(path, partial(dcmread, force=True))
     if "PixelData" not in dataset or not dataset.PixelData:
         raise NotAnalysed("no_pixels", "an image of the series has no pixel data")
     shape = (dataset.Rows, dataset.Columns)
@@ -89,7 +90,9 @@ def rescale(stored: Stored, plane: Plane) -> npt.NDArray[np.integer] | npt.NDArr
     if plane.slope.is_integer() and plane.intercept.is_integer():
         small = stored.itemsize <= 2 and max(abs(plane.slope), abs(plane.intercept)) <= INT16_MAX
         whole = stored.astype(np.int32) if small else stored.astype(np.int64)
-        values = whole * int(plane.slope) + int(plane.intercept)
+        whole *= int(plane.slope)
+        whole += int(plane.intercept)
+        values = whole
     else:
         values = stored.astype(np.float64) * plane.slope + plane.intercept
     if plane.padding is not None:

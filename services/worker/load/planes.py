@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from services.backends.image_header import ReadHeader, read_header
 from services.triage.errors import NotAnalysed
 
 MODALITIES = frozenset({"CT", "MR", "PT"})
@@ -65,13 +66,13 @@ class Plane:
     padding: tuple[int, int] | None
 
 
-def open_dataset(path: Path, *, header_only: bool = False) -> Dataset:
+def open_dataset(path: Path, read: ReadHeader) -> Dataset:
     """Read a file, with or without preamble and file meta information; its transfer syntax is always set.
 
     Raises NotAnalysed(unreadable_header).
     """
     try:
-        dataset = dcmread(path, force=True, stop_before_pixels=header_only)
+        dataset = read(path)
         if "TransferSyntaxUID" not in dataset.file_meta:
             implicit, little_endian = dataset.original_encoding
             explicit = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
@@ -81,13 +82,13 @@ def open_dataset(path: Path, *, header_only: bool = False) -> Dataset:
     return dataset
 
 
-def read_planes(path: Path) -> list[Plane]:
+def read_planes(path: Path, read: ReadHeader = read_header) -> list[Plane]:
     """Read the planes of one file, in frame order.
 
     Raises NotAnalysed: unreadable_header, no_pixels, unsupported_modality, not_grayscale, unsupported_pixels,
     implausible_size, no_geometry, no_rescale, gantry_tilt.
     """
-    dataset = open_dataset(path, header_only=True)
+    dataset = open_dataset(path, read)
     try:
         _refuse_other_images(dataset)
         if "PerFrameFunctionalGroupsSequence" in dataset:
