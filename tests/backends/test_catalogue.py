@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from services.backends.files import durable
+from services.backends.inference import bundle_files
 from services.backends.inference.asked import AskedCatalogue
 from services.backends.inference.bundle_files import METADATA, REGISTRATION, TRIAGE, WEIGHTS, bundle_sha256
 from services.backends.inference.catalogue import Catalogue
@@ -170,3 +172,7 @@ def test_weights_by_another_name_are_found_unless_there_are_two(models: Path) ->
         path.unlink()
     with pytest.raises(ModelRefused, match=r"no models/model\.pt"):
         bundle_sha256(bundle)
+
+
+def test_what_is_still_being_written_has_one_name() -> None:
+    assert bundle_files.UNFINISHED == durable.UNFINISHED

@@ -22,6 +22,9 @@ REGISTRATION = "registration.json"
 CALIBRATION = tuple(Path("calibration") / name for name in ("README.md", "calibration.json", "calibration.png"))
 """What `vigie models calibrate` writes beside the map: a model card of it, what was fitted, its diagram."""
 
+UNFINISHED = ".unfinished"
+"""What `services.backends.files.durable` is still writing; told again here, for Triton's Python cannot import that."""
+
 UNREADABLE = (PermissionError, IsADirectoryError, NotADirectoryError)
 """Errors of a file that stay until a person acts; another may pass, and the work is worth another try."""
 

@@ -21,12 +21,14 @@ from pathlib import Path
 
 import torch
 
+from services.backends.inference.bundle_files import UNFINISHED
+
 log = logging.getLogger(__name__)  # Triton's Python has no structlog
 
 MOST_BYTES = 2 * 2**30
 """Of all kept networks together; those go first that were not asked for the longest."""
 
-_SUFFIX, _UNFINISHED = ".network", ".unfinished"
+_SUFFIX = ".network"
 _LEFT_BEHIND_S = 3600.0  # an unfinished file of this age is that of a process that was killed
 _LONGEST_HEAD = 64 * 1024  # digest, key and comparison
 _PACKAGES = ("monai", "openvino", "torch", "vigie")
@@ -125,7 +127,7 @@ class ConvertedNetworks:
 
     def _write(self, path: Path, parts: Sequence[bytes | memoryview]) -> None:
         """Whole or absent. It is not waited for: what a power cut leaves of it does not have its digest."""
-        descriptor, unfinished = tempfile.mkstemp(dir=self._folder, suffix=_UNFINISHED)
+        descriptor, unfinished = tempfile.mkstemp(dir=self._folder, suffix=UNFINISHED)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.writelines(parts)
@@ -134,7 +136,7 @@ class ConvertedNetworks:
             Path(unfinished).unlink(missing_ok=True)
 
     def _bound(self) -> None:
-        for path in self._folder.glob(f"*{_UNFINISHED}"):
+        for path in self._folder.glob(f"*{UNFINISHED}"):
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < time.time() - _LEFT_BEHIND_S:
                     path.unlink()

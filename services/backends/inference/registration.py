@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from services.backends.files.durable import UNFINISHED
 from services.backends.inference.bundle_code import in_triton, outside_of, outside_of_bundle, told
-from services.backends.inference.bundle_files import CALIBRATION, REGISTRATION, TRIAGE, file_sha256
+from services.backends.inference.bundle_files import CALIBRATION, REGISTRATION, TRIAGE, UNFINISHED, file_sha256
 from services.triage.errors import ModelRefused
 
 NOT_OF_THE_BUNDLE = ("__pycache__", ".git")
