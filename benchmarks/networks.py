@@ -1,17 +1,19 @@
-"""Networks on this CPU: MONAI's own run beside ours in the reference and in the fast mode.
+"""Networks on this CPU: MONAI's own run beside ours in the reference and in the fast mode, alone and through Triton.
 
     .venv/bin/python -m benchmarks.networks [--shape 134 512 512] [--windows 4] [--rounds 3]
                                             [--write docs/measurements/networks.md]
 
 Each run is a process of its own. MONAI's is its ConfigWorkflow, which is what `python -m monai.bundle run` is, from a
 NIfTI file to a NIfTI file; ours goes from voxels in memory to labels and probability. The fast mode sees the volume
-twice: the first time the network is converted, compared and kept. A second process finds it kept.
+twice: the first time the network is converted, compared and kept. A second process finds it kept. Triton is started
+anew and has loaded the bundle before it is asked, twice.
 """
 
 import argparse
 import contextlib
 import io
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -39,12 +41,16 @@ from services.triage.inference import InferenceMode
 from services.triage.shadow import overlap_of
 from services.triage.volume import SliceSource, Volume
 from tests.support.bundle import TRIAGE
+from tests.support.triton import triton_server
 
 MONAI = "MONAI"
 REFERENCE, FAST = InferenceMode.REFERENCE.value, InferenceMode.FAST.value
 KEPT = "fast, kept"
-WAYS = (MONAI, REFERENCE, FAST, KEPT)
-MOST = {REFERENCE: 1.0, FAST: 0.5, KEPT: 0.5}  # the targets: of MONAI's own seconds
+SERVED = {"Triton, reference": REFERENCE, "Triton, fast": FAST}
+SERVED_REFERENCE, SERVED_FAST = SERVED
+WAYS = (MONAI, REFERENCE, FAST, KEPT, *SERVED)
+# the targets: of MONAI's own seconds
+MOST = {REFERENCE: 1.0, FAST: 0.5, KEPT: 0.5, SERVED_REFERENCE: 1.0, SERVED_FAST: 0.5}
 WINDOW = 96
 UNET: dict[str, Any] = {
     "spatial_dims": 3, "in_channels": 1, "out_channels": 2, "channels": [16, 32, 64, 128, 256], "strides": [2] * 4,
@@ -67,7 +73,10 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Seconds of one process. again_s: of the same volume once more. mode: what a result tells."""
+    """Seconds of one process. imports_s: until it was there. again_s: of the same volume once more.
+
+    peak_mb: of the process that runs the network. mode: what a result tells.
+    """
 
     imports_s: float
     run_s: float
@@ -87,6 +96,7 @@ def random_bundle(folder: Path, name: str) -> Path:
     image = {"keys": "image"}
     config = {
         "imports": ["$import glob"],
+        "bundle_root": "/nowhere",
         "dataset_dir": "/nowhere",
         "output_dir": "/nowhere",
         "device": "$torch.device('cpu')",
@@ -108,7 +118,7 @@ def random_bundle(folder: Path, name: str) -> Path:
             {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
             {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir"},
         ]},
-        "checkpointloader": {"_target_": "CheckpointLoader", "load_path": str(bundle / "models" / "model.pt"),
+        "checkpointloader": {"_target_": "CheckpointLoader", "load_path": "$@bundle_root + '/models/model.pt'",
                              "load_dict": {"model": "@network"}},
         "evaluator": {"_target_": "SupervisedEvaluator", "device": "@device", "val_data_loader": "@dataloader",
                       "network": "@network", "inferer": "@inferer", "postprocessing": "@postprocessing"},
@@ -183,6 +193,26 @@ def ours(case: Case, volume: Volume, work: Path, imports_s: float, mode: Inferen
     return Run(imports_s=imports_s, run_s=run_s, again_s=again_s, peak_mb=peak_mb, mode=str(first.inference))
 
 
+def served(case: Case, volume: Volume, work: Path, mode: str, converted: Path) -> Run:
+    """A Triton of its own, which has loaded the bundle when it is asked."""
+    bundle, models = Path(case.bundle), work / "models"
+    models.mkdir()
+    (models / bundle.name).symlink_to(bundle)
+    os.environ["VIGIE_CONVERTED"] = str(converted)
+    begin = time.perf_counter()
+    with triton_server(models, work, inference=mode) as server:
+        there = time.perf_counter()
+        segmenter = server.segmenter(deadline_s=900)
+        model = segmenter.model(bundle.name)
+        first = segmenter.segment(volume, model)
+        answered = time.perf_counter()
+        segmenter.segment(volume, model)
+        again = time.perf_counter()
+    np.save(work / "labels.npy", first.labels)
+    return Run(imports_s=there - begin, run_s=answered - there, again_s=again - answered,
+               peak_mb=first.peak_memory_mb, mode=str(first.inference))  # fmt: skip
+
+
 def child(way: str, work: Path, converted: Path, began: float) -> None:
     """One run, in a process of its own that was started when the clock said `began`."""
     imports_s = time.time() - began
@@ -190,8 +220,12 @@ def child(way: str, work: Path, converted: Path, began: float) -> None:
     torch.set_num_threads(case.threads)
     volume = volume_of(case)
     at = case, volume, work, imports_s
-    mode = InferenceMode.REFERENCE if way == REFERENCE else InferenceMode.FAST
-    told = monai(*at) if way == MONAI else ours(*at, mode, converted)
+    if way == MONAI:
+        told = monai(*at)
+    elif way in SERVED:
+        told = served(case, volume, work, SERVED[way], converted)
+    else:
+        told = ours(*at, InferenceMode.REFERENCE if way == REFERENCE else InferenceMode.FAST, converted)
     (work / "run.json").write_text(json.dumps(asdict(told)))
 
 
@@ -200,10 +234,12 @@ def measured(way: str, case: Case, converted: Path) -> tuple[Run, np.ndarray]:
     with tempfile.TemporaryDirectory(prefix="networks-") as folder:
         work = Path(folder)
         (work / "case.json").write_text(json.dumps(asdict(case)))
-        quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         command = [sys.executable, "-m", "benchmarks.networks", "--child", way, "--work", folder]
         command += ["--converted", str(converted)]
-        subprocess.run([*command, "--began", str(time.time())], **quiet)  # noqa: S603
+        command += ["--began", str(time.time())]
+        done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)  # noqa: S603
+        if done.returncode:
+            raise SystemExit(f"{case.name}, {way}:\n{done.stderr}")
         return Run(**json.loads((work / "run.json").read_text())), np.load(work / "labels.npy")
 
 
@@ -217,17 +253,20 @@ def lines_of(case: Case, rounds: int, console: Console) -> tuple[list[str], list
                 told, labels[way] = measured(way, case, Path(converted))
                 runs[way].append(told)
                 console.print(case.name, way, told)
-    same = bool(np.array_equal(labels[MONAI], labels[REFERENCE]))
-    dice = {way: overlap_of(labels[REFERENCE], labels[way]).dice for way in (FAST, KEPT)}
+    dice = {way: overlap_of(labels[REFERENCE], labels[way]).dice for way in (FAST, KEPT, SERVED_FAST)}
     alone = median(runs[MONAI], "run_s")
-    rows, targets = (
-        [],
-        [f"{case.name}: labels of the reference mode and of MONAI's run are {'' if same else 'NOT '}the same"],
-    )
+    rows, targets = [], []
+    for name, way in (("the reference mode", REFERENCE), ("the reference mode in Triton", SERVED_REFERENCE)):
+        same = bool(np.array_equal(labels[MONAI], labels[way]))
+        targets.append(f"{case.name}: labels of {name} and of MONAI's run are {'' if same else 'NOT '}the same")
     for name, way, field in (
         ("MONAI's own run", MONAI, "run_s"), ("reference", REFERENCE, "run_s"),
         ("fast, first volume ever", FAST, "run_s"), ("fast, first volume of the next process", KEPT, "run_s"),
         ("fast, next volume", FAST, "again_s"),
+        ("Triton, reference, first volume", SERVED_REFERENCE, "run_s"),
+        ("Triton, reference, next volume", SERVED_REFERENCE, "again_s"),
+        ("Triton, fast, first volume", SERVED_FAST, "run_s"),
+        ("Triton, fast, next volume", SERVED_FAST, "again_s"),
     ):  # fmt: skip
         seconds = median(runs[way], field)
         peak = statistics.median(one.peak_mb or 0 for one in runs[way])
@@ -254,7 +293,7 @@ def to_markdown(rows: Sequence[str], targets: Sequence[str], cases: Sequence[Cas
     shapes = "; ".join(f"{one.name}: {' x '.join(map(str, one.shape))} voxels" for one in cases)
     return "\n".join(
         [
-            "# Networks on a CPU: MONAI's own run, the reference mode, the fast mode",
+            "# Networks on a CPU: MONAI's own run, the reference mode, the fast mode, alone and through Triton",
             "",
             f"Made again by `make bench`. Medians of {rounds} interleaved rounds with {cases[0].threads} threads on a",
             f"machine shared with other work ({datetime.now(UTC):%Y-%m-%d}; {packages}):",
@@ -262,11 +301,13 @@ def to_markdown(rows: Sequence[str], targets: Sequence[str], cases: Sequence[Cas
             "",
             "Each run is a process of its own: loading the bundle and one volume, imports told apart. MONAI's is its",
             "`ConfigWorkflow`, from NIfTI to NIfTI. The first volume ever of the fast mode has the conversion and the",
-            "comparison in it; the next process finds the network kept, the next volume has it in memory. The two",
-            "networks of the zoo have random weights and see few windows of 96 x 96 x 96, one at a time, overlapping",
-            "by half.",
+            "comparison in it; the next process finds the network kept, the next volume has it in memory. Triton is",
+            "started anew, which stands with the imports; by then it has loaded the bundle, and the kept network. The",
+            "two networks of the zoo have random weights and see few windows of 96 x 96 x 96, one at a time,",
+            "overlapping by half.",
             f"{shapes}.",
-            "Dice: all labels but background, the fast mode against the reference mode. Peak: of the process.",
+            "Dice: all labels but background, the fast mode against the reference mode. Peak: of the process that",
+            "runs the network.",
             "",
             "| network | run | s | of MONAI's | imports s | peak MB | told | Dice |",
             "| --- | --- | --- | --- | --- | --- | --- | --- |",
