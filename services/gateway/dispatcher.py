@@ -50,9 +50,9 @@ JOINED_REMEMBERED = 1000
 PAUSE = timedelta(seconds=30)  # before a file or a study that made trouble is tried again
 OUTAGE_PAUSE = timedelta(seconds=2)  # the same when it was the store or the queue that made the trouble
 
-# what one odd study may raise where nobody foresaw it, a value that the database refuses among them; such a study must
-# not hold up the others
-_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, SQLAlchemyError)
+# what one odd study may raise where nobody foresaw it, a value that the database refuses among them, and a file that is
+# erased meanwhile; such a study must not hold up the others
+_FAULTS = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError, SQLAlchemyError)
 
 
 def run_dispatcher(settings: Settings) -> None:
@@ -62,30 +62,34 @@ def run_dispatcher(settings: Settings) -> None:
     url, issuer = settings.store_url(), settings.hl7_assigning_authority
     store = wait_for("database", lambda: open_store(url, same_pixels=files.same_pixels, default_issuer=issuer))
     queue = wait_for("queue", lambda: open_queue(settings))
-    stop = stop_on_signals()
     tenants = tenants_in_force(settings)
     heir = tenants.owner(NO_TENANT)
     if heir is not None and (adopted := wait_for("database", lambda: store.adopt(heir))):
         log.info("studies_adopted", tenant=heir.name, studies=adopted)
+    audit = settling(AuditSpool(settings.data), store.audit)
+    dispatcher = Dispatcher(store, files, queue, load_rules(settings.routing), settings, tenants, audit=audit.turn)
+    stop = stop_on_signals()
     recalling = Recalling(store, files, notes=settings.recall_notes, stop=stop)
     scrubbing = Scrubbing(store, files, files_per_s=settings.scrub_files_per_s, stop=stop)
     beside = [threading.Thread(target=each.run, name=type(each).__name__) for each in (recalling, scrubbing)]
-    for thread in beside:
-        thread.start()
-    audit = settling(AuditSpool(settings.data), store.audit)
-    dispatcher = Dispatcher(store, files, queue, load_rules(settings.routing), settings, tenants, audit=audit.turn)
-    log.info("dispatcher_started")
-    while not stop.is_set():
-        dispatcher.turn(datetime.now(UTC))
-        stop.wait(TICK_S)
-    for thread in beside:
-        thread.join()
+    try:
+        for thread in beside:
+            thread.start()
+        log.info("dispatcher_started")
+        while not stop.is_set():
+            dispatcher.turn(datetime.now(UTC))
+            stop.wait(TICK_S)
+    finally:
+        # whatever broke: a process ends with its last thread, and only one that has ended is started again
+        stop.set()
+        for thread in beside:
+            thread.join()
     queue.close()
     log.info("dispatcher_stopped")
 
 
 class Dispatcher:
-    """Takes turns; a turn never raises for what one study, the store or the queue may do wrong."""
+    """Takes turns; a turn never raises for what one study, the store, the queue or the disk may do wrong."""
 
     def __init__(
         self,
@@ -136,7 +140,7 @@ class Dispatcher:
         for name, step in steps.items():
             try:
                 step(now)
-            except TransientError as error:
+            except (TransientError, OSError) as error:
                 self._conditions.begins("step_postponed", name, step=name, error=type(error).__name__)
             else:
                 self._conditions.ends("step_postponed", name, step=name)
@@ -190,16 +194,25 @@ class Dispatcher:
     def _read(self, files: Iterable[KeptFile], now: datetime) -> Iterator[tuple[Instance, KeptFile]]:
         for file in files:
             try:
-                yield self._undamaged(file), file
-            except InstanceRefused as refusal:
-                # understood at the door, but no longer: the disk, or a stricter version of this program
-                log.warning("kept_file_refused", digest=file.digest, code=refusal.reason.code)
-                content = self._files.path(file.digest).read_bytes()
-                self._files.quarantine(content, reason=refusal.reason, received_from=file.received_from)
-                self._files.settle([file.digest], tenant=file.tenant)
+                instance = self._understood(file)
             except OSError as error:
                 log.warning("kept_file_unreadable", digest=file.digest, error=type(error).__name__)
                 self._set_aside[file.digest] = now + PAUSE
+            else:
+                if instance is not None:
+                    yield instance, file
+
+    def _understood(self, file: KeptFile) -> Instance | None:
+        """None: it went to quarantine."""
+        try:
+            return self._undamaged(file)
+        except InstanceRefused as refusal:
+            # understood at the door, but no longer: the disk, or a stricter version of this program
+            log.warning("kept_file_refused", digest=file.digest, code=refusal.reason.code)
+            content = self._files.path(file.digest).read_bytes()
+            self._files.quarantine(content, reason=refusal.reason, received_from=file.received_from)
+            self._files.settle([file.digest], tenant=file.tenant)
+            return None
 
     def _undamaged(self, file: KeptFile) -> Instance:
         instance = read_instance(self._files.path(file.digest))

@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 BATCH = 50
 # what one odd result may raise where nobody foresaw it, as in the dispatcher
-_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, SQLAlchemyError)
+_FAULTS = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError, SQLAlchemyError)
 _CLAIM = timedelta(seconds=60)
 _LOOK_EVERY_S = 1.0
 _PAUSE_S = 5.0  # after the disk or the database made trouble

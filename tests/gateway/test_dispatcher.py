@@ -1,6 +1,7 @@
 """The dispatcher on a real store, real files and a real queue."""
 
-from collections.abc import Callable, Sequence
+import errno
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,17 +14,20 @@ from services.backends.headers import read_instance
 from services.backends.queue import EmbeddedJobQueue
 from services.backends.routing_file import load_rules
 from services.backends.store import SqlStudyStore, open_store
-from services.gateway.dispatcher import OUTAGE_PAUSE, PAUSE, Dispatcher
+from services.gateway import dispatcher as dispatching
+from services.gateway.dispatcher import OUTAGE_PAUSE, PAUSE, Dispatcher, run_dispatcher
 from services.settings import Settings
-from services.triage.errors import StoreUnavailable, TransientError
+from services.supervisor import run_part
+from services.triage.errors import InstanceRefused, StoreUnavailable, TransientError
 from services.triage.job import UNTAKEN_TOO_LONG, JobMessage, OrderPriority
-from services.triage.ports import Recorded
+from services.triage.ports import KeptFile, Recorded
 from services.triage.routing import plan
-from services.triage.study import Instance, Series
+from services.triage.study import Instance, Series, VersionKey
 from services.triage.tenant import NO_TENANT, NO_TENANTS, Tenant, Tenants
 from tests.support.ct import ct_series, write_series
 from tests.support.pacs import pacs_file
 from tests.support.records import NOON, after
+from tests.support.warm import FORKED
 
 QUIET_S = 15.0
 WORKER = "worker-1"
@@ -357,3 +361,85 @@ def test_what_a_tenant_sent_that_is_no_longer_in_the_file_is_kept_apart_all_the_
     study = house.keep(chest(), tenant="closed")
     house.dispatcher(tenants=Tenants(tenants=(A, B))).turn(NOON)
     assert house.store.tenant(study) == "closed"
+
+
+def test_a_volume_that_is_away_is_waited_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    uid, dispatcher = house.keep(chest()), house.dispatcher()
+
+    def away(_files: FolderStudyFiles) -> Iterator[KeptFile]:
+        raise OSError(errno.ESTALE, "stale file handle", str(house.folder))
+
+    with monkeypatch.context() as patch, capture_logs() as said:
+        patch.setattr(FolderStudyFiles, "pending", away)
+        dispatcher.turn(NOON)
+    assert said == [{"event": "step_postponed", "log_level": "warning", "step": "settle", "error": "OSError"}]
+    dispatcher.turn(after(1))
+    assert house.store.board.study(uid) is not None
+
+
+def test_a_file_that_is_erased_while_it_is_settled_holds_up_no_other_study(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    erased, other = house.keep(chest()), house.keep(chest())
+    dispatcher, settle = house.dispatcher(), FolderStudyFiles.settle
+    of_erased = next(file.digest for file in house.files.pending())
+
+    def too_late(files: FolderStudyFiles, digests: Iterable[str], *, tenant: str) -> None:
+        if of_erased in (wanted := set(digests)):
+            raise FileNotFoundError(errno.ENOENT, "no such file")
+        settle(files, wanted, tenant=tenant)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStudyFiles, "settle", too_late)
+        dispatcher.turn(NOON)
+    assert house.store.board.study(other) is not None
+    assert len(list(house.files.pending())) == 30
+    dispatcher.turn(NOON + PAUSE)
+    assert house.store.board.study(erased) is not None
+    assert not list(house.files.pending())
+
+
+def test_a_damaged_file_that_is_gone_before_it_is_put_into_quarantine_holds_up_no_other(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = house.keep(chest())
+    first = house.files.path(next(file.digest for file in house.files.pending()))
+
+    def reads(path: Path) -> Instance:
+        if path != first:
+            return read_instance(path)
+        path.unlink()
+        raise InstanceRefused("damaged", "not the bytes that were kept")
+
+    monkeypatch.setattr(dispatching, "read_instance", reads)
+    house.dispatcher().turn(NOON)
+    assert len(house.store.instances(VersionKey(study_instance_uid=uid, number=1))) == 29
+
+
+def breaking(settings: Settings) -> None:
+    """A dispatcher's process in which nobody foresaw what a turn raises."""
+
+    def breaks(_dispatcher: Dispatcher, _now: datetime) -> None:
+        raise RuntimeError("nobody foresaw it")
+
+    Dispatcher.turn = breaks  # type: ignore[method-assign]
+    run_part(run_dispatcher, settings)
+
+
+def unroutable(settings: Settings) -> None:
+    """One whose routing rules are gone."""
+    run_part(run_dispatcher, settings.model_copy(update={"routing": settings.data / "gone.toml"}))
+
+
+@pytest.mark.parametrize("part", [breaking, unroutable])
+def test_a_dispatcher_that_breaks_ends_its_process_so_that_it_is_started_again(
+    house: House, part: Callable[[Settings], None]
+) -> None:
+    process = FORKED.Process(target=part, args=(house.settings,))
+    process.start()
+    process.join(20)
+    try:
+        assert process.exitcode == 1
+    finally:
+        process.kill()
+        process.join()

@@ -1,5 +1,6 @@
 """The recall of a period, carried out on real files and a real store, and gone on with after a kill."""
 
+import errno
 import os
 import signal
 import threading
@@ -138,7 +139,8 @@ def test_a_full_disk_puts_it_off_and_says_so_and_then_it_goes_on(house: House, m
     assert not doing.turn()
 
 
-def test_one_that_breaks_holds_up_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fault", [ValueError("odd"), OSError(errno.EIO, "the volume is away")])
+def test_one_that_breaks_holds_up_no_other(house: House, monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
     uids = [delivered(house) for _ in range(3)]
     odd = house.result(uids[0]).result_id
     campaign = ask(house.store, ModelScope(model_name="ct_lung_lesion"))
@@ -146,7 +148,7 @@ def test_one_that_breaks_holds_up_no_other(house: House, monkeypatch: pytest.Mon
 
     def breaks(store: SqlStudyStore, result_id: str):
         if result_id == odd:
-            raise ValueError("odd")
+            raise fault
         return real(store, result_id)
 
     monkeypatch.setattr(SqlStudyStore, "frozen_result", breaks)
