@@ -2,7 +2,9 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import product
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
@@ -17,6 +19,7 @@ from services.backends.store.board import Counts, FlagTimes, ShownState
 from services.backends.store.reconciliations import Reconciled
 from services.clocks import ClockCollector
 from services.exposition import build_info
+from services.gateway.adt.patients import COUNTED
 from services.gateway.audit.gauges import AuditCollector
 from services.gateway.desk import Desk
 from services.gateway.observatory.gauges import ObservatoryCollector
@@ -28,6 +31,7 @@ from services.gateway.service_levels import DoorCollector, ServiceLevelCollector
 from services.gateway.tls_gauges import TlsCollector
 from services.triage.errors import StoreUnavailable
 from services.triage.job import JobState
+from services.triage.patient import AdtOutcome
 from services.triage.switch import Switch
 
 FLAG_WINDOW = timedelta(hours=24)
@@ -64,7 +68,7 @@ def new_registry(desk: Desk) -> CollectorRegistry:
     build_info(registry, desk.role.value)
     ProcessCollector(registry=registry)
     registry.register(CheckCollector(desk))
-    registry.register(StoreCollector(desk.store, desk.clock))
+    registry.register(StoreCollector(desk.store, desk.clock, takes_adt=desk.settings.hl7 is not None))
     registry.register(DiskCollector(desk.settings.data))
     receivers = [ANCHORS, SYSLOG] if desk.settings.audit_syslog else [ANCHORS]
     registry.register(AuditCollector(desk.store, AuditSpool(desk.settings.data), desk.clock, receivers=receivers))
@@ -101,11 +105,12 @@ class CheckCollector(Collector):
 
 
 class StoreCollector(Collector):
-    """Asks the store for its counts at each scrape."""
+    """Asks the store for its counts at each scrape. takes_adt: HL7 messages are counted, from 0 on."""
 
-    def __init__(self, store: SqlStudyStore, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: SqlStudyStore, clock: Callable[[], datetime], *, takes_adt: bool) -> None:
         self.store = store
         self.clock = clock
+        self.no_adt = dict.fromkeys(product(sorted(COUNTED), AdtOutcome), 0) if takes_adt else {}
 
     def describe(self) -> list[Metric]:
         """Nothing: else the registry would ask the store when it is built."""
@@ -126,7 +131,7 @@ class StoreCollector(Collector):
             yield GaugeMetricFamily("vigie_store_up", help_text, value=0)
             return
         yield GaugeMetricFamily("vigie_store_up", help_text, value=1)
-        yield from _families(counts)
+        yield from _families(replace(counts, adt=self.no_adt | counts.adt))
         yield from _ages(counts, now)
         yield from _asked(counts, reconciled)
         yield from _times_to_flag(times)
@@ -200,6 +205,7 @@ def _families(counts: Counts) -> Iterator[Metric]:
         "vigie_adt_messages",
         "HL7 ADT messages by event and outcome. If refused grows, read the reasons in the quarantine folder.",
         ["event", "outcome"],
+        # each from 0 on where HL7 is taken, as callers refused are: one refused message is an increase
         counts.adt.items(),
     )
     yield _labelled(

@@ -14,7 +14,7 @@ from services.backends.files import FolderStudyFiles
 from services.backends.store import SqlStudyStore, open_store
 from services.gateway.adt.intake import AdtIntake
 from services.gateway.adt.message import CHARACTER_SETS, moment
-from services.triage.errors import StoreUnavailable
+from services.triage.errors import MessageRefused, StoreUnavailable
 from services.triage.patient import AdtMessage, Demographics, PatientKey, Register
 from tests.support.hl7 import adt_message, code, condition, fields
 from tests.support.records import NOON
@@ -28,6 +28,7 @@ class Heard:
 
     def __init__(self, data: Path) -> None:
         self.messages: list[AdtMessage] = []
+        self.counted: list[tuple[str, str]] = []
         self.register = Register()
         self.files = FolderStudyFiles(data)
         self.intake = AdtIntake(store=self, files=self.files)  # type: ignore[arg-type]
@@ -39,7 +40,7 @@ class Heard:
         return SimpleNamespace(outcome=SimpleNamespace(value="applied"), studies=0, retired=False)
 
     def count_message(self, trigger_event: str, outcome: str) -> None:
-        pass
+        self.counted.append((trigger_event, outcome))
 
     def answer(self, message: bytes) -> bytes:
         return self.intake.answer(message, received_from="192.0.2.7", now=NOON)
@@ -203,6 +204,14 @@ def test_what_cannot_be_taken_is_answered_with_the_place_and_the_code(
     assert heard.messages == []
     kept = heard.quarantined()
     assert list(kept.values()) == ([message] if acknowledgement == "AE" else [])
+
+
+def test_a_message_is_counted_under_an_event_that_is_taken_or_as_other(heard: Heard) -> None:
+    cut_short = MessageRefused("too_large", "it is too large", condition=100)
+    for event in ("A40", "A01"):
+        heard.intake.answer(adt_message(PID, event=event), received_from="192.0.2.7", now=NOON, cut_short=cut_short)
+    heard.answer(b"")
+    assert heard.counted == [("A40", "refused"), ("other", "refused"), ("other", "refused")]
 
 
 def test_no_answer_and_no_reason_quotes_a_value(heard: Heard) -> None:

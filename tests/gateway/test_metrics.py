@@ -10,6 +10,7 @@ from services.gateway.refusals import RefusedFor
 from services.triage.commitment import CommitmentRequest
 from services.triage.errors import StoreUnavailable
 from services.triage.finding import Flag
+from services.triage.patient import AdtOutcome
 from tests.support.scraped import scrape
 from tests.support.worklist import Ward, found, nothing_found
 
@@ -66,6 +67,20 @@ def test_callers_refused_are_counted_from_0_on_for_each_reason(ward: Ward) -> No
     assert {reason: after[each] for reason, each in of.items()} == dict.fromkeys(RefusedFor, 0) | {
         RefusedFor.UNKNOWN_TITLE: 12
     }
+
+
+def test_hl7_messages_are_counted_from_0_on_where_they_are_taken(ward: Ward) -> None:
+    def counted(**settings: str) -> dict[tuple[tuple[str, str], ...], float]:
+        samples, _ = scrape(ward.client(**settings))
+        return {labels: count for (name, labels), count in samples.items() if name == "vigie_adt_messages_total"}
+
+    assert counted() == {}
+    before = counted(hl7="127.0.0.1:2575")
+    events = ("A08", "A18", "A31", "A40", "A47", "other")
+    none = {(("event", event), ("outcome", outcome.value)): 0 for event in events for outcome in AdtOutcome}
+    assert before == none
+    ward.store.count_message("A08", AdtOutcome.REFUSED)
+    assert counted(hl7="127.0.0.1:2575") == none | {(("event", "A08"), ("outcome", "refused")): 1}
 
 
 def test_the_time_to_flag_is_told_over_a_day_from_the_first_and_from_the_last_image(ward: Ward) -> None:

@@ -134,6 +134,13 @@ def test_callers_that_are_refused_again_and_again_sound_and_a_few_attempts_do_no
     fires(rules, "60m", refused(too_many="0+100x120", quota="0+100x120"), {alert: False})
 
 
+def test_the_first_message_of_an_event_that_is_refused_sounds(rules: Path) -> None:
+    refused = f'vigie_adt_messages_total{{{NS}, event="A40", outcome="refused"}}'
+    fires(rules, "60m", {refused: "0x120"}, {"VigieAdtRefused": False})
+    fires(rules, "35m", {refused: "0x30 1x120"}, {"VigieAdtRefused": True})
+    fires(rules, "120m", {refused: "0x30 1x120"}, {"VigieAdtRefused": False})
+
+
 @pytest.mark.parametrize(
     ("alert", "of", "hours", "step"),
     [("VigieRetentionStands", "retention", 4, 5), ("VigieScrubStale", "scrub", 7 * 24, 60)],

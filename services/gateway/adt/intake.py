@@ -21,7 +21,7 @@ from services.gateway.adt.message import (
     segments,
 )
 from services.gateway.adt.message import at as value_at
-from services.gateway.adt.patients import MERGES, UPDATES, changes_of
+from services.gateway.adt.patients import COUNTED, MERGES, OTHER, UPDATES, changes_of
 from services.logs import where
 from services.triage.errors import MessageRefused, Reason, TransientError
 from services.triage.patient import AdtMessage, AdtOutcome, Stamp
@@ -77,7 +77,7 @@ class AdtIntake:
         try:
             if is_wrong:
                 self.files.quarantine(message, reason=refusal.reason, received_from=received_from)
-            self.store.count_message(_known(event), outcome)
+            self.store.count_message(event if event in COUNTED else OTHER, outcome)
         except TransientError as error:
             log.warning("adt_put_off", error=type(error).__name__)
             return acknowledge.try_again(header, error.reason, now=now)
@@ -141,8 +141,8 @@ def _sender(header: Header) -> str:
 
 
 def _known(event: str) -> str:
-    """For metrics: whatever a sender may write, there are few of these."""
-    return event if _EVENT.fullmatch(event) else "other"
+    """For the log: whatever a sender may write, this is an event's name."""
+    return event if _EVENT.fullmatch(event) else OTHER
 
 
 def _loggable(header: Header) -> str:

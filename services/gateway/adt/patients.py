@@ -18,8 +18,11 @@ from services.gateway.adt.message import (
 from services.triage.errors import MessageRefused
 from services.triage.patient import MAX_ID_CHARACTERS, Demographics, PatientChange, PatientKey
 
+OTHER = "other"
 UPDATES = frozenset({"A08", "A31"})
 MERGES = frozenset({"A18", "A40", "A47"})
+COUNTED = UPDATES | MERGES | {OTHER}
+"""Those by which messages are counted: what else a sender may write is `other`."""
 
 _DATE = re.compile(r"\d{4}(\d{2}(\d{2})?)?")
 _SEX = {"F": "F", "M": "M", "O": "O", "A": "O", "N": "O", "U": ""}  # HL7 table 0001 to PS3.3 C.2.3
