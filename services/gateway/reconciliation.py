@@ -14,7 +14,7 @@ import structlog
 
 from services.backends.audit_spool import AuditSpool
 from services.backends.headers import is_uid
-from services.backends.pacs import Fetch, Pacs, Retrieved, get, move, questions
+from services.backends.pacs import RETRIEVE_REFUSED, Fetch, Pacs, Retrieved, get, move, questions
 from services.backends.senders import tenants_in_force
 from services.backends.store import SqlStudyStore
 from services.backends.store.reconciliations import Reconciled, Reconciliations
@@ -32,6 +32,10 @@ from services.triage.routing import Rule
 from services.triage.tenant import NO_TENANT
 
 log = structlog.get_logger(__name__)
+
+
+REFUSED_IN_A_ROW = 3
+"""Studies; a PACS that refuses so many retrieves nothing."""
 
 
 class Fate(StrEnum):
@@ -170,10 +174,10 @@ class Reconciliation:
     def _fetch(self, pacs: Pacs, shortfalls: Sequence[Shortfall], progress: Progress) -> None:
         """Have the missing series come; the door, or we, keep them as anything that is pushed.
 
-        A study of which only some came does not count for `fetch_at_most`: it keeps no other back. What the PACS
-        will not do at all, or not now, it is not asked again this time.
+        A study of which only some came, or that the PACS refuses, does not count for `fetch_at_most`: it keeps no
+        other back. What the PACS will not do at all, or not now, it is not asked again this time.
         """
-        fetched = 0
+        fetched = refused = 0
         for one in shortfalls:
             if self.stop.is_set() or fetched == pacs.fetch_at_most:
                 return
@@ -182,7 +186,11 @@ class Reconciliation:
                 retrieved = self._retrieve(pacs, one)
             except (TransientError, RejectedError) as error:
                 one.fate, one.reason = Fate.FETCH_FAILED, str(error)
-                return
+                refused += 1
+                if error.reason.code != RETRIEVE_REFUSED or refused == REFUSED_IN_A_ROW:
+                    return
+                continue
+            refused = 0
             came = one.images if retrieved.completed is None else retrieved.completed
             if retrieved.failed or came < one.images:
                 text = f"not all of {one.images} images came: {retrieved.failed} failed"

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from services.backends.pacs.c_find import finding
 from services.backends.pacs.file import Fetch, Pacs, load_pacs, pacs_of
 from services.backends.pacs.qido_rs import searching
-from services.backends.pacs.retrieve import Retrieved, get, move
+from services.backends.pacs.retrieve import RETRIEVE_REFUSED, Retrieved, get, move
 from services.backends.senders.destinations import DICOMWEB
 from services.settings import Settings
 from services.triage.ports import PacsQuestions
 
-__all__ = ["Fetch", "Pacs", "Retrieved", "get", "load_pacs", "move", "pacs_of", "questions"]
+__all__ = ["RETRIEVE_REFUSED", "Fetch", "Pacs", "Retrieved", "get", "load_pacs", "move", "pacs_of", "questions"]
 
 
 @contextmanager

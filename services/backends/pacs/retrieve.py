@@ -21,6 +21,9 @@ from services.triage.errors import DestinationRefused, DestinationUnavailable
 PATIENCE_S = 600.0
 """A PACS need not answer while it sends, nor while it brings a study from its slow storage."""
 
+RETRIEVE_REFUSED = "retrieve_refused"
+"""A code: the PACS does not retrieve these series. It may lack the files of one study, or retrieve nothing at all."""
+
 # Of a SOP class, one context for each: of several in one context the PACS would choose, and would have to transcode.
 _SYNTAXES = (
     uid.ExplicitVRLittleEndian,
@@ -165,4 +168,4 @@ def _require_end(status: int | None, pacs: Pacs) -> None:
         )
         raise DestinationRefused("move_destination_unknown", text)
     if status not in (_SUCCESS, _SOME_FAILED):
-        raise DestinationRefused("retrieve_refused", f"{pacs.address} answered status 0x{status:04X} to a retrieval")
+        raise DestinationRefused(RETRIEVE_REFUSED, f"{pacs.address} answered status 0x{status:04X} to a retrieval")
