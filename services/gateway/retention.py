@@ -52,8 +52,8 @@ def run_retention(settings: Settings) -> None:
     rules = settings.retention()
     for name in set(rules.of_tenant) - {one.name for one in tenants_in_force(settings).tenants}:
         log.warning("retention_of_unknown_tenant", tenant=name)
-    stop = stop_on_signals()
     store = wait_for("database", lambda: open_store(settings.store_url()))
+    stop = stop_on_signals()
     keeper = Keeper(
         store=store,
         files=FolderStudyFiles(settings.data),

@@ -1,10 +1,19 @@
 """A signal that comes at the worst moment."""
 
 import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from services.gateway.asking import run_asking
+from services.gateway.dispatcher import run_dispatcher
+from services.gateway.observatory.observing import run_observing
+from services.gateway.retention import run_retention
 from services.lifetime import stop_on_signals
+from services.settings import Settings
+from services.triage.tenant import Tenant, Tenants
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -19,3 +28,39 @@ def test_a_signal_while_the_event_is_being_set_or_waited_for_stops_all_the_same(
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+class Begun(Exception):
+    """From here on a signal sets an event that somebody must look at."""
+
+
+@pytest.mark.parametrize(
+    ("part", "waits_for"),
+    [
+        (run_asking, ["database"]),
+        (run_dispatcher, ["database", "queue", "database"]),
+        (run_observing, ["database"]),
+        (run_retention, ["database"]),
+    ],
+)
+def test_a_part_that_still_waits_for_its_servers_ends_at_once_on_a_signal(
+    part: Callable[[Settings], None], waits_for: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[str] = []
+
+    def wait_for(what: str, opened: Callable[[], object]) -> object:
+        waited.append(what)
+        return opened()
+
+    def begins() -> None:
+        raise Begun
+
+    module = sys.modules[part.__module__]
+    monkeypatch.setattr(module, "wait_for", wait_for)
+    monkeypatch.setattr(module, "stop_on_signals", begins)
+    # who has what came before there were tenants is waited for, too
+    heirs = Tenants(tenants=(Tenant(name="north"),), earlier="north")
+    monkeypatch.setattr(module, "tenants_in_force", lambda _settings: heirs, raising=False)
+    with pytest.raises(Begun):
+        part(Settings(data=tmp_path))
+    assert waited == waits_for

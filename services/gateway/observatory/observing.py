@@ -24,8 +24,8 @@ POLL_S = 20.0
 
 def run_observing(settings: Settings) -> None:
     """Look until SIGTERM or SIGINT; blocks."""
-    stop = stop_on_signals()
     store = wait_for("database", lambda: open_store(settings.store_url()))
+    stop = stop_on_signals()
     conditions = Conditions(log)
     while not stop.is_set():
         try:
