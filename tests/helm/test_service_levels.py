@@ -134,6 +134,26 @@ def test_callers_that_are_refused_again_and_again_sound_and_a_few_attempts_do_no
     fires(rules, "60m", refused(too_many="0+100x120", quota="0+100x120"), {alert: False})
 
 
+def test_studies_missing_here_sound_unless_they_were_fetched(rules: Path) -> None:
+    """Every door and desk tells the same counts; what one PACS lets fetch is not another's."""
+
+    def reconciled(missing: int, incomplete: int, fetched: int, pacs: str = "archive") -> dict[str, str]:
+        return {
+            f'vigie_reconciliation_studies{{{NS}, pod="{pod}", pacs="{pacs}", state="{state}"}}': f"{count}x30"
+            for pod in "ab"
+            for state, count in (("missing", missing), ("incomplete", incomplete), ("fetched", fetched))
+        }
+
+    def sounds(series: dict[str, str], *, loud: bool) -> None:
+        fires(rules, "20m", series, {"VigieStudiesMissing": loud})
+
+    sounds(reconciled(0, 0, 0), loud=False)
+    sounds(reconciled(2, 1, 0), loud=True)
+    sounds(reconciled(2, 1, 2), loud=True)
+    sounds(reconciled(2, 1, 3), loud=False)
+    sounds(reconciled(0, 1, 0) | reconciled(2, 0, 2, pacs="other"), loud=True)
+
+
 def test_the_first_message_of_an_event_that_is_refused_sounds(rules: Path) -> None:
     refused = f'vigie_adt_messages_total{{{NS}, event="A40", outcome="refused"}}'
     fires(rules, "60m", {refused: "0x120"}, {"VigieAdtRefused": False})
