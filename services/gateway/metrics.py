@@ -211,7 +211,8 @@ def _families(counts: Counts) -> Iterator[Metric]:
     yield _labelled(
         GaugeMetricFamily,
         "vigie_deliveries",
-        "Results and notifications by destination and state. If pending grows it is down; given_up needs a person.",
+        "Results and notifications by destination and state. If pending grows it is down; given_up needs a person, "
+        "withdrawn (recalled, corrected, overtaken, moved) nobody.",
         ["destination", "state"],
         counts.deliveries.items(),
     )

@@ -3,8 +3,11 @@
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
 from services.backends.store import ShownState, SqlStudyStore
+from services.backends.store.engine import connect
+from services.backends.store.tables import delivery
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.inference import REFERENCE, Inference, InferenceMode
@@ -13,6 +16,7 @@ from services.triage.organ import Organ
 from services.triage.result import DeliveryState
 from services.triage.uncertainty import TIME_LIMIT, Spread, Uncertainty
 from tests.support.records import (
+    LEASE,
     MODEL,
     NOON,
     OUT_OF_SCOPE,
@@ -222,3 +226,23 @@ def test_counts_for_metrics(store: SqlStudyStore) -> None:
     assert counts.deliveries == {(PACS.name, "pending"): 2}
     assert counts.outcomes == {("lung", "found", "urgent"): 1, ("lung", "nothing_found", "routine"): 1}
     assert counts.oldest_queued_at == after(22)
+
+
+def test_what_was_withdrawn_is_not_counted_as_given_up_and_what_was_refused_is(
+    store: SqlStudyStore, store_url: str
+) -> None:
+    for at, study in enumerate(("1.1", "1.2", "1.3")):
+        analyse(store, study=study, at=at)
+    for at in (50, 51):
+        refused = store.claim_delivery(PACS.name, now=after(at), duration=LEASE)
+        assert refused is not None
+        store.delivery_failed(refused, BROKEN, now=after(at), retry_at=None)
+    engine = connect(store_url)
+    with engine.begin() as connection:  # one of them without a reason
+        one = delivery.c.delivery_id == refused.delivery_id
+        connection.execute(sa.update(delivery).where(one).values(reason_code=None, reason_text=None))
+    engine.dispose()
+    detail = store.board.study("1.3")
+    assert detail is not None
+    assert store.recall(detail.results[0].result_id, reason="wrong side", actor="Dr Who", now=after(60))
+    assert store.board.counts().deliveries == {(PACS.name, "given_up"): 2, (PACS.name, "withdrawn"): 1}

@@ -16,11 +16,10 @@ from services.backends.store import audit_events, history, traces
 from services.backends.store.columns import UtcTime
 from services.backends.store.notifications import in_turn
 from services.backends.store.tables import delivery, result_object, verdict_document
-from services.backends.store.withheld import may_leave
+from services.backends.store.withheld import IS_WITHDRAWN, may_leave
 from services.triage.errors import Reason
 from services.triage.ports import DeliveryLine, DueDelivery
 from services.triage.result import (
-    WITHDRAWN,
     DeliveryState,
     Destination,
     ObjectKind,
@@ -107,8 +106,7 @@ def delivered(connection: Connection, delivery_id: str, *, now: datetime, ask_co
     this = delivery.c.delivery_id == delivery_id
     row = _row(connection, delivery_id)
     # what was withdrawn while it was on its way is not asked about: an answer would have it sent again
-    withdrawn = sa.and_(delivery.c.state == DeliveryState.GIVEN_UP, delivery.c.reason_code.in_(WITHDRAWN))
-    asked_at = sa.case((withdrawn, sa.null()), else_=sa.literal(now, UtcTime())) if ask_commitment else None
+    asked_at = sa.case((IS_WITHDRAWN, sa.null()), else_=sa.literal(now, UtcTime())) if ask_commitment else None
     done = connection.execute(
         sa.update(delivery)
         .where(this, delivery.c.state.in_(reached_from(DeliveryState.SENT)))
@@ -214,7 +212,7 @@ def resend(connection: Connection, delivery_ids: Sequence[str], *, actor: str, n
         given_up = (
             delivery.c.delivery_id == delivery_id,
             delivery.c.state == DeliveryState.GIVEN_UP,
-            sa.or_(delivery.c.reason_code.is_(None), delivery.c.reason_code.not_in(WITHDRAWN)),
+            sa.not_(IS_WITHDRAWN),
         )
         values = {
             "state": DeliveryState.PENDING,

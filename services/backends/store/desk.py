@@ -28,7 +28,7 @@ from services.backends.store.tables import (
     study,
     study_version,
 )
-from services.backends.store.withheld import is_held, may_leave
+from services.backends.store.withheld import IS_WITHDRAWN, is_held, may_leave
 from services.backends.store.work_list import EVERYTHING, Page, Place, Waiting, WorkListFilter
 from services.triage.commitment import RequestState
 from services.triage.job import JobState
@@ -128,7 +128,9 @@ class Board:
         with reading(self._engine) as connection:
             blind = is_held(delivery.c.result_id, now)
             told = sa.or_(delivery.c.result_id.is_(None), sa.not_(blind))
-            deliveries = _count_by(connection, delivery.c.destination, delivery.c.state, where=told)
+            state = sa.case((IS_WITHDRAWN, "withdrawn"), else_=delivery.c.state).label("state")
+            told_of = sa.select(delivery.c.destination, state).where(told).subquery()
+            deliveries = _count_by(connection, told_of.c.destination, told_of.c.state)
             commitments = _count_by(connection, commitment_request.c.calling_ae_title, commitment_request.c.state)
             shown_now = sa.not_(is_held(result.c.result_id, now))
             outcomes = _count_by(connection, result.c.model_name, result.c.outcome, result.c.flag, where=shown_now)
@@ -171,7 +173,7 @@ class Board:
 
 
 def _count_by(
-    connection: Connection, *columns: sa.Column[Any], where: sa.ColumnElement[bool] | None = None
+    connection: Connection, *columns: sa.ColumnElement[Any], where: sa.ColumnElement[bool] | None = None
 ) -> dict[tuple[str, ...], int]:
     counted = sa.select(*columns, sa.func.count()).group_by(*columns)
     rows = connection.execute(counted if where is None else counted.where(where))

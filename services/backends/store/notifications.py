@@ -16,14 +16,13 @@ from services.backends.store.columns import UtcTime
 from services.backends.store.frozen import frozen_result
 from services.backends.store.owed import may_have_arrived, owe, same
 from services.backends.store.tables import delivery, result
-from services.backends.store.withheld import may_leave
+from services.backends.store.withheld import IS_WITHDRAWN, may_leave
 from services.triage.errors import Reason
 from services.triage.finding import Finding
 from services.triage.notification import Notification
 from services.triage.result import (
     IDENTITY_CORRECTED,
     RECALLED,
-    WITHDRAWN,
     DeliveryState,
     Destination,
     FrozenResult,
@@ -122,8 +121,7 @@ def _earlier(connection: Connection, this: Any, receiver: str) -> FrozenResult |
 
 def _knows_an_earlier(connection: Connection, this: Any, receiver: str) -> bool:
     """Whether the receiver was told of an earlier result, or will be, or may have been."""
-    gone = sa.and_(delivery.c.state == DeliveryState.GIVEN_UP, delivery.c.reason_code.in_(WITHDRAWN))
-    known = _notices(this, receiver).where(_earlier_than(this), ~_taken_back(), sa.not_(gone))
+    known = _notices(this, receiver).where(_earlier_than(this), ~_taken_back(), sa.not_(IS_WITHDRAWN))
     return connection.execute(known).first() is not None
 
 
