@@ -13,8 +13,11 @@ import yaml
 from deploy.chart import CHART, readme, runbook, schema
 from services.backends.peers_file import load_peers
 from services.exposure import dicom_exposures
+from services.gateway.role import Role
+from services.parts import GATEWAY
 from services.settings import Settings
-from tests.helm.conftest import KUBERNETES, OPERATORS, PROFILES, Manifest, Render, profile
+from services.supervisor import STOP_PATIENCE_S
+from tests.helm.conftest import KUBERNETES, OPERATORS, PROFILES, Manifest, Render, changed, profile
 from tests.helm.engine import lint
 from tests.helm.manifests import containers, named, of_kind, pod_labels, pods
 
@@ -85,6 +88,25 @@ def test_what_listens_is_probed_and_what_does_not_is_not(manifests: list[Manifes
             listens = any(port["name"] != "metrics" for port in one.get("ports", ()))
             assert ({"startupProbe", "readinessProbe", "livenessProbe"} <= one.keys()) is listens, name
             assert listens is not (name.split("-")[1] in {"worker", "deliver", "migrate", "export", "test"}), name
+
+
+@pytest.mark.parametrize("role", [Role.DOOR, Role.DESK])
+def test_what_listens_stops_after_all_know_that_it_goes_and_has_the_time_to(manifests: list[Manifest], role: Role):
+    pod = pods(manifests)[f"vigie-{role}"]
+    (container,) = pod["containers"]
+    program, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert program == "sleep"
+    stop_s = len(GATEWAY[role]) * STOP_PATIENCE_S
+    assert int(seconds) >= 10
+    assert pod["terminationGracePeriodSeconds"] >= int(seconds) + stop_s
+
+
+def test_a_site_may_have_its_listeners_stop_at_once(render: Render):
+    values = changed(changed(profile("hospital"), "door.drainSeconds", 0), "desk.drainSeconds", 0)
+    for name, grace in {"vigie-door": 180, "vigie-desk": 60}.items():
+        pod = pods(render(values))[name]
+        assert "lifecycle" not in pod["containers"][0]
+        assert pod["terminationGracePeriodSeconds"] == grace
 
 
 def test_volumes_and_mounts_belong_together(manifests: list[Manifest]):

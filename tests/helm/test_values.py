@@ -90,6 +90,8 @@ HARMFUL = [
         {"replicas": 2, "repository": {"mode": "claim", "accessModes": ["ReadWriteOnce"]}},
         "/triton/repository/accessModes",
     ),
+    ("door.drainSeconds", -1, "/door/drainSeconds"),
+    ("desk.drainSeconds", "15s", "/desk/drainSeconds"),
     ("triton.terminationGracePeriodSeconds", 5, "/triton/terminationGracePeriodSeconds"),
     ("triton.gpu.resource", "mig-3g.40gb", "/triton/gpu/resource"),
     ("worker.priorityClassName", "Low Priority", "/worker/priorityClassName"),

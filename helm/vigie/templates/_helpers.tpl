@@ -36,6 +36,13 @@ securityContext:
   seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
+{{- /* A pod that stops is told after a while: until all know that it goes, connections still come. */ -}}
+{{- define "vigie.drain" -}}
+{{- with int (get .root.Values .component).drainSeconds -}}
+lifecycle: {preStop: {exec: {command: [sleep, {{ . | quote }}]}}}
+{{- end }}
+{{- end }}
+
 {{- /* What the pods of all components have. `user`: of the image; volumes belong to it. */ -}}
 {{- define "vigie.pod" -}}
 automountServiceAccountToken: false
@@ -62,7 +69,7 @@ imagePullSecrets:
 {{- with $of.priorityClassName | default (ternary "" .root.Values.priorityClassName $analyses) -}}
 priorityClassName: {{ . }}
 {{ end -}}
-terminationGracePeriodSeconds: {{ $of.terminationGracePeriodSeconds | default (add 60 ($of.stopGraceSeconds | default 0)) }}
+terminationGracePeriodSeconds: {{ add (int $of.drainSeconds) ($of.terminationGracePeriodSeconds | default (add 60 ($of.stopGraceSeconds | default 0))) }}
 topologySpreadConstraints:
 {{- include "vigie.spread" (dict "root" .root "labels" (include "vigie.selector" . | fromYaml)) | trim | nindent 2 }}
 {{- with $of.nodeSelector }}
