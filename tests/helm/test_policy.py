@@ -69,6 +69,13 @@ def test_a_drained_node_takes_one_pod_at_a_time_and_is_never_blocked(manifests: 
     assert all(one["maxUnavailable"] == 1 for one in budgets.values())
 
 
+@pytest.mark.parametrize("name", ["hospital", "region"])
+def test_with_one_node_lost_images_are_taken_in_shown_and_sent(render: Render, name: str):
+    """Nobody replaces the pod of a StatefulSet whose node is lost."""
+    manifests = render(profile(name))
+    assert all(least(manifests, f"vigie-{component}") > 1 for component in SERVING)
+
+
 def probes(pod: dict[str, Any], kind: str) -> dict[str, Any]:
     return dict(pod["containers"][0][kind])
 
