@@ -26,6 +26,7 @@ from services.gateway.retention import Keeper
 from services.gateway.role import Role
 from services.gateway.scrubbing import Scrubbing
 from services.settings import Settings
+from services.sizing.estimate import CONSTANTS, Question, estimate
 from services.triage.commitment import CommitmentRequest
 from services.triage.errors import Reason
 from services.triage.finding import Flag
@@ -224,3 +225,18 @@ def test_an_alert_says_what_to_do_and_has_a_section_in_the_runbook(render: Rende
         assert rule["annotations"]["action"]
         assert "runbook_url" not in rule["annotations"]
         assert rule["labels"]["severity"] in {"warning", "critical"}
+
+
+@pytest.mark.parametrize("name", ["hospital", "region"])
+def test_all_files_that_fit_are_looked_for_before_an_alert_says_that_they_are_not(render: Render, name: str):
+    """Files of the usual mix, on average; retention keeps a share of the claim free."""
+    values, usual = profile(name), estimate(Question.usual())
+    mb = usual.received_gb_per_day * 1000 / (usual.instances_per_hour * CONSTANTS["day_hours"].value)
+    claimed_mb = int(values["data"]["size"].removesuffix("Ti")) * 2**40 / 1e6
+    files = claimed_mb * (1 - values["settings"]["retention_free_percent"] / 100) / mb
+    (query,) = (rule["expr"] for rule in rules(render) if rule["alert"] == "VigieScrubStale")
+    days = re.search(r"> (\d+) \* 86400", query)
+    assert days
+    default = Settings.model_fields["scrub_files_per_s"].default
+    a_second = values["settings"].get("scrub_files_per_s", default)
+    assert a_second * int(days[1]) * 86400 > files
