@@ -298,6 +298,12 @@ def _ages(counts: Counts, now: datetime) -> Iterator[Metric]:
         value=_age_s(counts.oldest_pending_delivery_at, now),
     )
     yield GaugeMetricFamily(
+        "vigie_oldest_uncommitted_delivery_age_seconds",
+        "Age of the oldest result that was sent and that its destination has not committed, 0 when none. If it grows, "
+        "see whether the destination can be asked.",
+        value=_age_s(counts.oldest_uncommitted_delivery_at, now),
+    )
+    yield GaugeMetricFamily(
         "vigie_oldest_open_commitment_request_age_seconds",
         "Age of the oldest storage commitment asked of us and not yet reported, 0 when none: is archive or AE down?",
         value=_age_s(counts.oldest_open_commitment_at, now),

@@ -1,7 +1,7 @@
 """The contract of `StudyStore`: what was sent, until its destination has promised to keep it."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -216,6 +216,27 @@ def test_a_question_put_off_is_due_at_its_time_or_as_soon_as_its_destination_is_
     assert claimed is not None
     assert claimed.delivery.attempt == 3
     assert row(store).state is DeliveryState.SENT
+
+
+def test_the_oldest_that_is_sent_and_waits_for_its_commitment_is_told(store: SqlStudyStore) -> None:
+    def waits_since() -> datetime | None:
+        return store.board.counts().oldest_uncommitted_delivery_at
+
+    analyse(store)
+    analyse(store, study="1.2.3.4", at=10)
+    assert waits_since() is None
+    uids = send(store)
+    send(store, at=61)
+    assert waits_since() == after(30)
+    ask(store, "2.25.1", at=62)
+    assert waits_since() == after(30)
+    answer(store, "2.25.1", committed=uids, at=63)
+    assert waits_since() == after(40)
+    without_the_service = due(store, at=64)
+    assert without_the_service is not None
+    never = {"state": DeliveryState.SENT, "next_at": None}
+    store.not_committed(without_the_service.delivery, DOWN, now=after(64), **never)
+    assert waits_since() is None
 
 
 def test_a_destination_that_is_back_is_not_asked_again_what_it_was_asked_already(store: SqlStudyStore) -> None:

@@ -57,6 +57,17 @@ def test_storage_commitment_that_is_asked_of_us_is_counted_by_ae_and_state(ward:
     assert samples["vigie_oldest_open_commitment_request_age_seconds", ()] == 45
 
 
+def test_a_result_that_was_sent_is_told_of_until_its_destination_has_committed_it(ward: Ward) -> None:
+    ward.analysed(1, nothing_found())
+    due = ward.store.claim_delivery("PACS", now=ward.now, duration=timedelta(minutes=1))
+    assert due is not None
+    ward.store.delivered(due.delivery_id, now=ward.now, ask_commitment=True)
+    ward.now += timedelta(days=2)
+    samples, _ = scrape(ward.client())
+    assert samples["vigie_oldest_uncommitted_delivery_age_seconds", ()] == 2 * 86400
+    assert samples["vigie_oldest_pending_delivery_age_seconds", ()] == 0
+
+
 def test_callers_refused_are_counted_from_0_on_for_each_reason(ward: Ward) -> None:
     client = ward.client()
     before, _ = scrape(client)

@@ -358,8 +358,9 @@ class Counts:
     `withdrawn`. outcomes: frozen results by (model name, outcome, flag); of neither those that are withheld.
     commitments: requests made to us, by (calling AE, state).
     adt: HL7 messages by (event, outcome).
-    oldest_...: since when the oldest that is queued, that is queued or analysing, that is a pending delivery, or that
-    is a request not yet reported has been so; None when there is none.
+    oldest_...: since when the oldest that is queued, that is queued or analysing, that is a pending delivery, that is
+    one sent and not yet committed though that is to be asked for, or that is a request not yet reported has been owed;
+    None when there is none.
     completions: complete versions by what told that they are (`Completion`), but for the quiet period and people.
     waiting_for_pacs: receiving versions of which a PACS has more.
     kept_back: pending deliveries that may not leave now; the oldest of the others is told of above.
@@ -374,6 +375,7 @@ class Counts:
     oldest_queued_at: datetime | None
     oldest_unfinished_at: datetime | None
     oldest_pending_delivery_at: datetime | None
+    oldest_uncommitted_delivery_at: datetime | None
     completions: dict[str, int]
     waiting_for_pacs: int
     oldest_open_commitment_at: datetime | None

@@ -18,6 +18,9 @@ from services.triage.errors import LeaseLost, Reason
 from services.triage.ports import DueCommitment, DueDelivery
 from services.triage.result import DeliveryState, kind_of, reached_from
 
+AWAITS_COMMITMENT = sa.and_(delivery.c.state == DeliveryState.SENT, delivery.c.next_at.is_not(None))
+"""Of a delivery: it was sent, and its commitment is to be asked for; without a next time nobody asks."""
+
 
 def claim_due(
     connection: Connection, destination_name: str, *, now: datetime, duration: timedelta

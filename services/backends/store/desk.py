@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from services.backends.store import board as shown
 from services.backends.store import inquiries, key_images, work_list
+from services.backends.store.commitments import AWAITS_COMMITMENT
 from services.backends.store.detail import study_detail
 from services.backends.store.engine import reading
 from services.backends.store.flagging import times_since
@@ -155,6 +156,9 @@ class Board:
                     sa.select(sa.func.min(delivery.c.created_at)).where(
                         delivery.c.state == DeliveryState.PENDING, leaves
                     )
+                ),
+                oldest_uncommitted_delivery_at=connection.scalar(
+                    sa.select(sa.func.min(delivery.c.created_at)).where(AWAITS_COMMITMENT)
                 ),
                 kept_back=connection.scalar(
                     sa.select(sa.func.count()).where(delivery.c.state == DeliveryState.PENDING, sa.not_(leaves))

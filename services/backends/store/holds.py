@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store.board import LISTED
+from services.backends.store.commitments import AWAITS_COMMITMENT
 from services.backends.store.tables import (
     assignment,
     blind_hold,
@@ -119,8 +120,7 @@ def _holding(uids: Sequence[str], now: datetime) -> dict[Hold, sa.Select[Any]]:
         Hold.RECEIVING: of(study_version, study_version.c.state == StudyState.RECEIVING),
         Hold.IN_WORK: of(job, job.c.state.in_([JobState.QUEUED, JobState.ANALYSING])),
         Hold.UNDELIVERED: of(delivery, delivery.c.state == DeliveryState.PENDING),
-        # without a next time nobody asks for its commitment
-        Hold.UNCOMMITTED: of(delivery, delivery.c.state == DeliveryState.SENT, delivery.c.next_at.is_not(None)),
+        Hold.UNCOMMITTED: of(delivery, AWAITS_COMMITMENT),
         Hold.WITHHELD: of(blind_hold, *runs(now)),
         Hold.UNDOCUMENTED: of(verdict_document_owed),
         Hold.PROMISED: _promised(uids),
