@@ -9,6 +9,8 @@ from services.backends.store.archive import StoredInstance
 from services.backends.store.board import ResultRow, StudyDetail
 from services.gateway.access.caller import LOCAL
 from services.gateway.desk import Desk, unknown_study
+from services.gateway.language import noted
+from services.gateway.language import translated as _
 from services.gateway.problems import ProblemError
 from services.gateway.verdict_schemas import MarkedLesionIn, VerdictIn
 from services.triage.errors import VerdictRefused
@@ -17,7 +19,22 @@ from services.triage.switch import MODEL_SWITCHED_OFF
 from services.triage.verdict import Answer, MarkedLesion, Shown, Verdict
 
 _JUDGES = frozenset({Answer.ACCEPT, Answer.REJECT, Answer.MODIFY})
-_STATUS = {"already_undone": 409, "recalled_result": 409, "model_switched_off": 409, "no_images": 409, "not_yours": 403}
+_STATUS = {
+    "already_undone": 409,
+    "recalled_result": 409,
+    "superseded_result": 409,
+    "model_switched_off": 409,
+    "no_images": 409,
+    "not_yours": 403,
+}
+_ASK_AGAIN = "GET /api/studies/{uid}/verdicts lists what can be answered, and what was; then answer again."
+# cause and way out, for readers whose page is no longer what there is
+_CAME_BETWEEN = {
+    "superseded_result": (
+        noted("The AI has looked at this study again since: this answers to its earlier result."),
+        noted("Open the study again: it shows the newer result, and asks about that. This answer was not kept."),
+    ),
+}
 _KEPT_BACK = {
     True: (MODEL_SWITCHED_OFF.code, "the model of this result is switched off: nobody is asked about it"),
     False: ("recalled_result", "this result is being recalled: nobody is asked about it"),
@@ -132,11 +149,12 @@ def _mark(desk: Desk, uid: str, lesion: MarkedLesionIn) -> Mark:
 
 
 def _problem(refused: VerdictRefused) -> ProblemError:
-    code = refused.reason.code
+    code, text = refused.reason.code, refused.reason.text
+    detail, way_out = _CAME_BETWEEN.get(code, (f"{text[:1].upper()}{text[1:]}.", _ASK_AGAIN))
     return ProblemError(
         _STATUS.get(code, _UNKNOWN if code.startswith("unknown_") else _WRONG),
         code,
-        "No such verdict can be given",
-        detail=f"{refused.reason.text[:1].upper()}{refused.reason.text[1:]}.",
-        way_out="GET /api/studies/{uid}/verdicts lists what can be answered, and what was; then answer again.",
+        _("No such verdict can be given"),
+        detail=_(detail),
+        way_out=_(way_out),
     )

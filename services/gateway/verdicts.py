@@ -66,7 +66,7 @@ def list_verdicts(desk: TheDesk, person: Looker, uid: UidInPath) -> VerdictsOut:
         **documented(
             s403="None of your roles lets you do this; another site's page asks; the verdict is not yours to undo.",
             s404="The study, result, lesion, verdict or object is unknown.",
-            s409="It was undone before, the result was recalled, or its model is switched off.",
+            s409="It was undone before; the result was recalled, its model is switched off or has a newer result.",
             s415="The body does not say that it is JSON.",
         ),
     },

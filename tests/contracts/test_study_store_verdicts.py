@@ -7,8 +7,23 @@ import pytest
 
 from services.backends.store import SqlStudyStore
 from services.triage.errors import VerdictRefused
+from services.triage.finding import Flag
+from services.triage.job import OrderPriority
+from services.triage.study import VersionKey
 from services.triage.verdict import Answer, MarkedLesion, RejectReason, Shown, Verdict
-from tests.support.records import STUDY, after, analyse, image, lesion, sent
+from tests.support.records import (
+    PACS,
+    STUDY,
+    a_result,
+    adt,
+    after,
+    analyse,
+    image,
+    lease_next,
+    lesion,
+    one_job,
+    sent,
+)
 
 
 @pytest.fixture
@@ -73,6 +88,46 @@ def test_what_is_not_there_is_not_judged(store: SqlStudyStore, verdict: Verdict)
             store.verdicts.give(another(verdict, **wrong))
         assert refused.value.reason.code == code
     assert store.verdicts.of_study(STUDY) == ()
+
+
+ANSWERS = [
+    {"tracking_uid": None},
+    {"answer": Answer.REJECT, "reason": RejectReason.VESSEL},
+    {"answer": Answer.NOT_MY_QUESTION, "tracking_uid": None},
+    {"answer": Answer.ADD, "tracking_uid": "2.25.9"},
+]
+
+
+def test_a_result_that_a_newer_one_has_superseded_is_not_judged(store: SqlStudyStore, verdict: Verdict) -> None:
+    early = another(verdict, given_at=after(90))
+    store.verdicts.give(early)
+    analyse(store, number=2, at=100, flag=Flag.URGENT, lesions=(lesion(1),))
+    for told in ANSWERS:
+        with pytest.raises(VerdictRefused) as refused:
+            store.verdicts.give(another(verdict, given_at=after(140), **told))
+        assert refused.value.reason.code == "superseded_result"
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    # nobody saw the urgent result: the study is still to be read
+    assert detail.row.reading.state == "unread"
+    undo = another(early, answer=Answer.UNDO, undoes=early.verdict_id, given_at=after(141))
+    assert store.verdicts.give(undo)
+
+
+def test_a_result_that_is_written_again_for_another_name_is_judged_until_images_come(
+    store: SqlStudyStore, verdict: Verdict
+) -> None:
+    store.reconcile_patients(adt("P1", patient_name="Roe^Jane", at=40), now=after(40))
+    version = VersionKey(study_instance_uid=STUDY, number=2)
+    assert store.complete(version, one_job(), priority=OrderPriority.ROUTINE, seen=2, now=after(60))
+    lease, job = lease_next(store, at=65)
+    assert job.reconciles is not None
+    rewritten, sha256s = a_result(lesions=(lesion(1), lesion(2)))
+    store.freeze(lease, rewritten, sha256s=sha256s, destinations=[PACS], now=after(70))
+    assert all(store.verdicts.give(another(verdict, **told)) for told in ANSWERS)
+    analyse(store, number=3, at=200, lesions=(lesion(1),))
+    with pytest.raises(VerdictRefused, match="newer result"):
+        store.verdicts.give(another(verdict, given_at=after(240)))
 
 
 def test_only_who_gave_a_verdict_takes_it_back_and_once(store: SqlStudyStore, verdict: Verdict) -> None:

@@ -160,6 +160,30 @@ def test_a_lesion_that_a_result_missed_is_reported_when_it_counts_no_more(client
     assert not any(one["stands"] for one in verdicts(client)["verdicts"])
 
 
+def look_again(ward: Ward) -> None:
+    """An image comes late, and what the model says then is urgent."""
+    ward.now += timedelta(minutes=5)
+    ward.arrive(1, series=(("CT", "Thorax 1.0 Br40", 1),), index_from=4)
+    ward.complete(1)
+    ward.freeze(1, found(Flag.URGENT, (0.97, 21.0)), content=b"newer")
+
+
+def test_a_page_that_was_open_when_a_newer_result_came_is_told_to_open_again(ward: Ward, client: TestClient) -> None:
+    before = asked(client, tracking_uid=None)
+    look_again(ward)
+    for told in ({}, {"answer": "not_my_question"}, {"answer": "add", "lesion": {"long_axis_mm": 4}}):
+        refused = give(client, before | told)
+        assert (refused.status_code, refused.json()["code"]) == (409, "superseded_result")
+        assert refused.json()["way_out"].startswith("Open the study again")
+    form = {name: str(value) for name, value in before.items() if value is not None}
+    french = {"Accept": "text/html", "Accept-Language": "fr"}
+    page = client.post(f"/studies/{Ward.uid(1)}/verdicts", data=form, headers=french)
+    assert page.status_code == 409
+    assert "Rouvrez l'examen" in page.text
+    assert client.get("/api/studies").json()["studies"][0]["reading"]["state"] == "unread"
+    assert give(client, asked(client, tracking_uid=None)).status_code == 201
+
+
 def test_two_readers_stand_side_by_side_and_neither_undoes_the_other(client: TestClient) -> None:
     mine = asked(client)
     give(client, mine)

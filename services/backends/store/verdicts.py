@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 from services.backends.store import audit_events, blind, history, verdict_documents
 from services.backends.store.engine import locked, reading, writing
 from services.backends.store.readings import settle
-from services.backends.store.tables import result, study, verdict
+from services.backends.store.tables import job, result, study, verdict
 from services.triage.errors import VerdictRefused
 from services.triage.verdict import OWN_ASSESSMENTS, Answer, Verdict
 
@@ -23,8 +23,8 @@ class Verdicts:
     def give(self, given: Verdict) -> bool:
         """Keep a verdict. False, and nothing changes: it is there already (`verdict_id`).
 
-        Raises VerdictRefused: unknown_study, unknown_result, unknown_lesion, unknown_verdict, not_yours,
-        already_undone, withheld, blind_stands.
+        Raises VerdictRefused: unknown_study, unknown_result, unknown_lesion, unknown_verdict, superseded_result,
+        not_yours, already_undone, withheld, blind_stands.
 
         An assessment of the reader's own ends what withholds the AI's result, in the same transaction; `shown.blind` is
         kept as it was: whether anything did.
@@ -73,7 +73,7 @@ def _check(connection: Connection, given: Verdict) -> None:
     if connection.scalar(sa.select(study.c.study_instance_uid).where(study.c.study_instance_uid == uid)) is None:
         raise VerdictRefused("unknown_study", "no instance of this study was kept")
     if given.result_id is not None:
-        _check_result(connection, given)
+        _check_result(connection, given, given.result_id)
     held = blind.held_now(connection, uid, now=given.given_at)
     # an assessment of one's own names the result that it comes before
     is_about_it = given.result_id is None or (given.result_id in held and given.answer not in OWN_ASSESSMENTS)
@@ -92,10 +92,10 @@ def _blind_or_not(connection: Connection, given: Verdict) -> Verdict:
     return replace(given, shown=replace(given.shown, blind=was_held))
 
 
-def _check_result(connection: Connection, given: Verdict) -> None:
+def _check_result(connection: Connection, given: Verdict, result_id: str) -> None:
     lesions = connection.scalar(
         sa.select(result.c.lesions).where(
-            result.c.result_id == given.result_id, result.c.study_instance_uid == given.study_instance_uid
+            result.c.result_id == result_id, result.c.study_instance_uid == given.study_instance_uid
         )
     )
     if lesions is None:
@@ -103,6 +103,25 @@ def _check_result(connection: Connection, given: Verdict) -> None:
     of_the_ai = given.tracking_uid is not None and given.answer not in (Answer.ADD, Answer.UNDO)
     if of_the_ai and given.tracking_uid not in {lesion.tracking_uid for lesion in lesions}:
         raise VerdictRefused("unknown_lesion", "this result has no such lesion")
+    # an assessment of one's own is of the images, whatever the AI says of them by now
+    is_about_it = given.answer not in (Answer.UNDO, *OWN_ASSESSMENTS)
+    if is_about_it and _is_superseded(connection, given.study_instance_uid, result_id):
+        raise VerdictRefused("superseded_result", "its model has a newer result: nobody is asked about this one")
+
+
+def _is_superseded(connection: Connection, study_instance_uid: str, result_id: str) -> bool:
+    """Whether its model has looked again since; the same result under corrected patient data is no new look."""
+    of_model = sa.select(result.c.model_name).where(result.c.result_id == result_id).scalar_subquery()
+    rows = connection.execute(
+        sa.select(result.c.result_id, job.c.reconciles)
+        .join(job, job.c.job_id == result.c.job_id)
+        .where(result.c.study_instance_uid == study_instance_uid, result.c.model_name == of_model)
+        .order_by(result.c.version, result.c.frozen_at)
+    ).all()
+    again = {row.reconciles: row.result_id for row in rows}
+    while result_id in again:
+        result_id = again[result_id]
+    return bool(rows[-1].result_id != result_id)
 
 
 def _check_undo(connection: Connection, given: Verdict, verdict_id: str) -> None:
