@@ -23,6 +23,7 @@ _STATUS = {
     "already_undone": 409,
     "recalled_result": 409,
     "superseded_result": 409,
+    "other_answer": 409,
     "model_switched_off": 409,
     "no_images": 409,
     "not_yours": 403,
@@ -33,6 +34,10 @@ _CAME_BETWEEN = {
     "superseded_result": (
         noted("The AI has looked at this study again since: this answers to its earlier result."),
         noted("Open the study again: it shows the newer result, and asks about that. This answer was not kept."),
+    ),
+    "other_answer": (
+        noted("Another answer was kept under this verdict_id, and stays; this one was not kept."),
+        noted("Open the study again: it shows what was kept. Then answer anew, under a new verdict_id."),
     ),
 }
 _KEPT_BACK = {
@@ -59,16 +64,16 @@ def give(desk: Desk, person: Person, uid: str, asked: VerdictIn) -> tuple[Verdic
     if detail is None:
         raise unknown_study()
     try:
-        _check(detail, asked)
+        # what was kept before is not refused for what came since
+        if asked.verdict_id not in _given(desk, uid):
+            _check(detail, asked)
         verdict = _verdict(desk, person, uid, asked, now=desk.clock())
         created = desk.store.verdicts.give(verdict)
     except VerdictRefused as refused:
         raise _problem(refused) from refused
     except ValueError as error:
         raise _problem(VerdictRefused("invalid_verdict", str(error))) from error
-    if created:
-        return verdict, True
-    return next(one for one in desk.store.verdicts.of_study(uid) if one.verdict_id == asked.verdict_id), False
+    return (verdict, True) if created else (_given(desk, uid)[asked.verdict_id], False)
 
 
 def finish(desk: Desk, person: Person, uid: str) -> bool:
@@ -82,6 +87,11 @@ def saved_by_viewers(desk: Desk, uid: str) -> Sequence[StoredInstance]:
     """The Segmentations and reports of a study that were sent here, and not made here."""
     stored = desk.store.archive.instances(uid)
     return [one for one in stored if not one.is_result and one.sop_class_uid in EVIDENCE]
+
+
+def _given(desk: Desk, uid: str) -> dict[str, Verdict]:
+    """All verdicts of a study, by verdict_id."""
+    return {one.verdict_id: one for one in desk.store.verdicts.of_study(uid)}
 
 
 def _check(detail: StudyDetail, asked: VerdictIn) -> None:

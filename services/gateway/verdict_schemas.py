@@ -32,7 +32,10 @@ class MarkedLesionIn(BaseModel):
 
 
 class VerdictIn(BaseModel):
-    """One answer. `verdict_id` is made by who asks, so that a request that is repeated is one verdict."""
+    """One answer. `verdict_id` is made by who asks, so that a request that is repeated is one verdict.
+
+    Another answer under the same `verdict_id` is refused: whoever answers anew makes a new one.
+    """
 
     model_config = ConfigDict(
         str_strip_whitespace=True,

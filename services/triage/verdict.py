@@ -1,7 +1,7 @@
 """What a reader answers to the AI: per lesion and per study, never changed, only undone by a later answer."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -122,6 +122,10 @@ class Verdict:
         for why, is_so in wrong.items():
             if is_so:
                 raise ValueError(why)
+
+    def says_the_same(self, other: "Verdict") -> bool:
+        """Whether all that was answered is equal; when, and what stood before the reader, may differ."""
+        return replace(self, given_at=other.given_at, shown=other.shown) == other
 
 
 class Truth(StrEnum):

@@ -63,8 +63,35 @@ def test_all_of_a_verdict_is_kept(store: SqlStudyStore, verdict: Verdict) -> Non
 
 def test_given_twice_it_is_kept_once(store: SqlStudyStore, verdict: Verdict) -> None:
     assert store.verdicts.give(verdict)
-    assert not store.verdicts.give(replace(verdict, answer=Answer.NOT_MY_QUESTION))
+    later = replace(verdict, given_at=after(130), shown=Shown(page="viewer", vigie_version="0.2.0"))
+    assert not store.verdicts.give(later)
     assert store.verdicts.of_study(STUDY) == (verdict,)
+
+
+def test_another_answer_under_a_known_id_is_refused_and_the_first_stays(store: SqlStudyStore, verdict: Verdict) -> None:
+    marked = MarkedLesion(finding="nodule", long_axis_mm=7.5, volume_ml=0.1)
+    first = replace(verdict, answer=Answer.MODIFY, lesion=marked, comment="hilum")
+    undo = another(verdict, answer=Answer.UNDO, undoes=first.verdict_id, given_at=after(101))
+    assert store.verdicts.give(first)
+    assert store.verdicts.give(undo)
+    assert not store.verdicts.give(first)
+    store.record(sent(image(1, study="1.7")), now=after(50))
+    rejected = {"answer": Answer.REJECT, "lesion": None}
+    for other in (
+        replace(first, lesion=replace(marked, volume_ml=0.2)),
+        replace(first, comment=""),
+        replace(first, tracking_uid="2.25.2"),
+        replace(first, **rejected, reason=RejectReason.VESSEL),
+        replace(first, **rejected, reason=RejectReason.ARTEFACT),
+        replace(first, reader="Dr B"),
+        replace(first, study_instance_uid="1.7"),
+        replace(first, answer=Answer.NOT_MY_QUESTION, lesion=None, result_id=None),
+        replace(undo, undoes=uuid4().hex),
+    ):
+        with pytest.raises(VerdictRefused) as refused:
+            store.verdicts.give(other)
+        assert refused.value.reason.code == "other_answer"
+    assert store.verdicts.of_study(STUDY) == (first, undo)
 
 
 def test_the_history_of_the_study_tells_of_it(store: SqlStudyStore, verdict: Verdict) -> None:

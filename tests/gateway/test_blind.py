@@ -172,7 +172,9 @@ def test_the_readers_assessment_is_kept_and_then_the_ai_is_shown(tmp_path: Path)
     assert told is not None
     assert (told.lesion_count, told.largest_mm, told.location, told.confidence) == (2, 7.5, "RUL", "high")
     assert client.post(f"/studies/{uid}/assessment", data=sent, follow_redirects=False).status_code == 303
-    assert len(ward.store.verdicts.of_study(uid)) == 1
+    other = client.post(f"/studies/{uid}/assessment", data={**sent, "lesion_count": "3"})
+    assert (other.status_code, other.json()["code"]) == (409, "other_answer")
+    assert ward.store.verdicts.of_study(uid) == (kept,)
     assert 'vigie_blind_holds{state="read"} 1.0' in client.get("/metrics").text
 
 

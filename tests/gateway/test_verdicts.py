@@ -70,6 +70,32 @@ def test_an_answer_is_kept_once_however_often_it_is_asked(client: TestClient) ->
     assert (kept["reader"], kept["stands"], kept["mine"]) == ("local", True, True)
 
 
+def test_another_answer_under_a_known_id_is_refused_and_not_told_as_saved(client: TestClient, ward: Ward) -> None:
+    ward.analysed(2, found(Flag.ROUTINE, (0.8, 9.0)))
+    body = asked(client, answer="reject", reason="vessel")
+    give(client, body)
+    form = {name: str(value) for name, value in body.items()} | {"answer": "reject:artefact"}
+    (of_another_study,) = verdicts(client, 2)["questions"]
+    for refused in (
+        give(client, body | {"reason": "artefact"}),
+        give(client, body | {"result_id": of_another_study["result_id"]}, 2),
+        client.post(f"/studies/{Ward.uid(1)}/verdicts", data=form),
+    ):
+        assert (refused.status_code, refused.json()["code"]) == (409, "other_answer")
+    (kept,) = verdicts(client)["verdicts"]
+    assert kept["reason"] == "vessel"
+    assert verdicts(client, 2)["verdicts"] == []
+
+
+def test_an_answer_that_was_kept_is_told_as_kept_whatever_came_since(client: TestClient, ward: Ward) -> None:
+    body = asked(client)
+    give(client, body)
+    look_again(ward)
+    assert give(client, body).status_code == 200
+    take_back(client, body["result_id"], "recalled_result")
+    assert give(client, body).status_code == 200
+
+
 def test_every_kind_of_answer_can_be_given_and_undone(client: TestClient) -> None:
     kinds = [
         {},

@@ -21,18 +21,20 @@ class Verdicts:
         self._engine = engine
 
     def give(self, given: Verdict) -> bool:
-        """Keep a verdict. False, and nothing changes: it is there already (`verdict_id`).
+        """Keep a verdict. False, and nothing changes: it is there already.
 
-        Raises VerdictRefused: unknown_study, unknown_result, unknown_lesion, unknown_verdict, superseded_result,
-        not_yours, already_undone, withheld, blind_stands.
+        Raises VerdictRefused: other_answer (its `verdict_id` is that of another), unknown_study, unknown_result,
+        unknown_lesion, unknown_verdict, superseded_result, not_yours, already_undone, withheld, blind_stands.
 
         An assessment of the reader's own ends what withholds the AI's result, in the same transaction; `shown.blind` is
         kept as it was: whether anything did.
         """
         with writing(self._engine) as connection:
             locked(connection, [given.study_instance_uid])
-            if _row(connection, given.verdict_id) is not None:
-                return False
+            if (row := _row(connection, given.verdict_id)) is not None:
+                if given.says_the_same(verdict_of(row)):
+                    return False
+                raise VerdictRefused("other_answer", "another answer was kept under this verdict_id")
             _check(connection, given)
             given = _blind_or_not(connection, given)
             connection.execute(sa.insert(verdict).values(**{c.name: getattr(given, c.name) for c in verdict.columns}))
