@@ -83,7 +83,9 @@ class ReadingOut(_Schema):
     state: ReadingState = Field(description="taken: somebody reads it; read: the reader's part is done.")
     reader: str = Field(description="Who has taken or read it; empty: nobody.")
     since: datetime | None
-    again: ReadAgain | None = Field(description="Why a study that was read is unread again.")
+    again: ReadAgain | None = Field(
+        description="Why a study that was read is unread again; null too while that is withheld."
+    )
 
 
 class ReadingIn(BaseModel):

@@ -16,6 +16,7 @@ from services.triage.blind import BlindPolicy, BlindRule, HoldEnd
 from services.triage.errors import Reason, VerdictRefused
 from services.triage.finding import Flag, Outcome
 from services.triage.job import OrderPriority
+from services.triage.reading import ReadAgain, ReadingAction, ReadingState, ReadingStep
 from services.triage.result import DeliveryState, Destination, Occasion, ReceiverKind
 from services.triage.verdict import Answer, Confidence, OwnAssessment, Shown, Verdict
 from services.triage.workitem import ProcedureStepState
@@ -130,6 +131,28 @@ def test_withheld_nothing_of_it_is_told_and_the_place_in_the_list_stays(store: S
     assert {one.cause for one in shown.events if one.what == "frozen"} == {""}
     counts = store.board.counts()
     assert (counts.outcomes, counts.deliveries, counts.oldest_pending_delivery_at) == ({}, {}, None)
+
+
+def test_that_it_flags_a_study_read_before_is_not_told_while_it_is_withheld(store: SqlStudyStore, clock: Clock) -> None:
+    freeze(store, clock)
+    store.readings.enter(STUDY, ReadingStep(action=ReadingAction.READ, reader="Dr A", at=after(FROZEN_AT - 1)))
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    for row in (detail.row, *store.board.work_list()):
+        assert (row.reading.state, row.reading.again) == (ReadingState.UNREAD, None)
+    clock.seconds = UNTIL
+    assert store.board.work_list()[0].reading.again is ReadAgain.FLAGGED
+
+
+def test_that_images_came_to_a_study_read_before_is_told_though_it_is_withheld(
+    store: SqlStudyStore, clock: Clock
+) -> None:
+    freeze(store, clock)
+    store.readings.enter(STUDY, ReadingStep(action=ReadingAction.READ, reader="Dr A", at=after(FROZEN_AT + 1)))
+    freeze(store, clock, number=2, at=100)
+    row = store.board.work_list()[0]
+    assert row.withheld_until is not None
+    assert row.reading.again is ReadAgain.NEW_IMAGES
 
 
 def test_withheld_it_is_in_no_archive_and_no_workitem_tells_of_it(store: SqlStudyStore, clock: Clock) -> None:

@@ -141,6 +141,21 @@ def test_a_study_keeps_its_place_while_its_result_is_withheld(tmp_path: Path) ->
     assert (listed[0]["score"], listed[0]["flag"], listed[0]["outcome"]) == (None, None, None)
 
 
+def test_neither_list_nor_page_tells_that_it_flags_a_study_read_before(tmp_path: Path) -> None:
+    ward = Ward(tmp_path, blind=ALL_BLIND)
+    uid = ward.arrive(1)
+    ward.complete(1)
+    client = ward.client()
+    assert client.post(f"/api/studies/{uid}/reading", json={"action": "read"}).status_code == 200
+    ward.now += timedelta(seconds=30)
+    ward.freeze(1, found(Flag.URGENT, (0.91, 14.0)))
+    pages = ("/", f"/studies/{uid}", "/api/studies", f"/api/studies/{uid}")
+    assert not [page for page in pages if re.search('"flagged"|AI flagged', client.get(page).text)]
+    ward.now += timedelta(hours=1)
+    assert "the AI flagged it since" in client.get("/").text
+    assert client.get("/api/studies").json()["studies"][0]["reading"]["again"] == "flagged"
+
+
 def test_that_an_analysis_failed_is_told_at_once(tmp_path: Path) -> None:
     ward = Ward(tmp_path, blind=ALL_BLIND)
     ward.analysed(1, failed())

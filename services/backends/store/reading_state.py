@@ -22,8 +22,10 @@ def reading_in(
 
 
 def reading_of_row(row: sa.Row[Any]) -> Reading:
-    """As the board has it, in the columns board_is_read, board_reader, ..."""
+    """As the line has it, in the columns board_is_read, board_reader, ...; no flag is told that is withheld."""
     again = ReadAgain(row.board_read_again) if row.board_read_again else None
+    if again is ReadAgain.FLAGGED and row.withheld_until is not None:
+        again = None
     state = state_of(is_read=row.board_is_read, reader=row.board_reader)
     return Reading(state=state, reader=row.board_reader or "", since=row.board_reader_since, again=again)
 
