@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from services.triage.errors import Reason
 from services.triage.finding import Flag
@@ -108,3 +108,21 @@ def test_what_was_not_saved_is_seen_beside_the_lesion_and_so_is_a_page_that_is_o
         expect(page.locator(alert)).to_be_visible(timeout=15_000)
         page.evaluate("scrollTo(0, document.body.scrollHeight)")
         expect(page.locator(alert)).to_be_in_viewport(ratio=1)
+
+
+def test_an_answer_that_arrives_leaves_the_panel_alone_that_was_opened_meanwhile(desk: Desk) -> None:
+    page, held = desk.open(1), list[Route]()
+    page.route("**/verdicts", lambda route: held.append(route))
+    page.keyboard.press("1")
+    page.keyboard.press("a")
+    page.keyboard.press("2")
+    page.keyboard.press("m")
+    comment = page.locator("details[open] input[name=comment]")
+    comment.fill("hilum")
+    held[0].continue_()
+    expect(page.locator("#said")).to_have_text("Saved: Accepted, Lesion 1")
+    page.keyboard.type("au")
+    expect(comment).to_have_value("hilumau")
+    page.keyboard.press("Escape")
+    expect(page.locator(".answer-accept")).to_be_visible(timeout=15_000)
+    assert [one.answer for one in desk.ward.store.verdicts.of_study(Ward.uid(1))] == ["accept"]

@@ -84,7 +84,7 @@ async function submit(event) {
     form.elements.verdict_id.value = newId();
     form.closest("details")?.toggleAttribute("open", false);
     form.reset();
-    await refresh({ force: true });
+    await refresh(form);
     // what was pressed may be gone
     if (document.activeElement === document.body) target()?.focus({ preventScroll: true });
     say(outcome(form, event.submitter.value.split(":")[0]));
@@ -153,19 +153,20 @@ function step(by) {
 
 const sameButForIds = html => html.replace(/name="verdict_id" value="[0-9a-f]*"/g, "");
 
-function isBusy() {
+// The form that was answered just now must show it; another that is open or on its way stays as it is.
+function isBusy(answered) {
+  if (openPanel() || [...live.querySelectorAll("form[data-busy]")].some(form => form !== answered)) return true;
   const selection = getSelection();
-  const selects = !selection.isCollapsed && live.contains(selection.anchorNode);
-  return document.hidden || selects || openPanel() !== null || live.querySelector("form[data-busy]") !== null;
+  return !answered && (document.hidden || (!selection.isCollapsed && live.contains(selection.anchorNode)));
 }
 
-async function refresh({ force = false } = {}) {
-  if (!force && isBusy()) return;
+async function refresh(answered = null) {
+  if (isBusy(answered)) return;
   try {
     const answer = await fetch(location.pathname, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
     if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    if (force || !isBusy()) replace(page.getElementById("live"));
+    if (!isBusy(answered)) replace(page.getElementById("live"));
     document.getElementById("asof").replaceChildren(...page.getElementById("asof").childNodes);
     refreshedAt = new Date();
     stale.hidden = true;
