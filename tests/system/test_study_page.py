@@ -126,3 +126,38 @@ def test_an_answer_that_arrives_leaves_the_panel_alone_that_was_opened_meanwhile
     page.keyboard.press("Escape")
     expect(page.locator(".answer-accept")).to_be_visible(timeout=15_000)
     assert [one.answer for one in desk.ward.store.verdicts.of_study(Ward.uid(1))] == ["accept"]
+
+
+def test_an_answer_that_was_lost_is_told_by_its_name_until_it_is_given_again_and_nobody_leaves_before(desk: Desk) -> None:
+    page, failed = desk.open(1), desk.page.locator("#failed")
+    page.route("**/verdicts", lambda route: route.abort())
+    for key in "1a":
+        page.keyboard.press(key)
+    expect(failed).to_contain_text("Lesion 1 (")
+    page.unroute("**/verdicts")
+    for key in "2a":
+        page.keyboard.press(key)
+    expect(page.locator("#said")).to_have_text("Saved: Accepted, Lesion 2", timeout=15_000)
+    expect(failed).to_contain_text("Lesion 1 (")
+    page.keyboard.press("f")
+    expect(page.locator("#said")).to_have_text("Not finished: an answer was not saved. Give it again first.")
+    for key in "1a":
+        page.keyboard.press(key)
+    expect(failed).to_be_hidden()
+    expect(page.locator("#said")).to_have_text("Saved: Accepted, Lesion 1", timeout=15_000)
+    page.keyboard.press("f")
+    page.wait_for_url(f"{desk.root}/")
+
+
+def test_finished_waits_for_the_answer_under_way(desk: Desk) -> None:
+    page, held, asked = desk.open(1), list[Route](), list[str]()
+    page.route("**/verdicts", lambda route: held.append(route))
+    page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]) if request.method == "POST" else None)
+    for key in "1af":
+        page.keyboard.press(key)
+    page.wait_for_timeout(1000)
+    assert asked == ["verdicts"]
+    held[0].continue_()
+    page.wait_for_url(f"{desk.root}/")
+    assert asked == ["verdicts", "finished"]
+    assert [one.answer for one in desk.ward.store.verdicts.of_study(Ward.uid(1))] == ["accept"]

@@ -9,6 +9,8 @@ const texts = document.getElementById("texts").dataset;
 const stale = document.getElementById("stale");
 const live = document.getElementById("live");
 let refreshedAt = new Date();
+const failures = new Map(); // id of what was asked -> its name, and why the answer could not be saved
+const underWay = new Map(); // form -> its answer, until the page shows it
 let chosen = "";
 
 const targets = () => [...live.querySelectorAll(".target[data-number]")];
@@ -21,7 +23,7 @@ function say(words) {
 function choose(one, { focus = true } = {}) {
   if (!one) return;
   for (const each of targets()) each.toggleAttribute("data-chosen", each === one);
-  if (chosen !== one.id && focus) say(`${texts.chosen}${texts.colon} ${wordsOf(one.querySelector("h4"))}`);
+  if (chosen !== one.id && focus) say(`${texts.chosen}${texts.colon} ${nameOf(one)}`);
   chosen = one.id;
   if (focus) one.focus();
 }
@@ -49,8 +51,8 @@ function asked(form, button) {
   return body;
 }
 
-async function send(path, body) {
-  const failed = document.getElementById("failed");
+async function send(form, path, body) {
+  const about = aboutOf(form);
   try {
     const answer = await fetch(`/api/studies/${texts.study}/${path}`, {
       method: "POST",
@@ -59,43 +61,62 @@ async function send(path, body) {
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
     if (!answer.ok) throw new Error((await answer.json()).detail ?? answer.status);
-    failed.hidden = true;
+    failures.delete(about.id);
     return true;
   } catch (error) {
-    failed.textContent = `${texts.notSaved} (${error.message})`;
-    failed.hidden = false;
+    failures.set(about.id, `${nameOf(about)} (${error.message})`);
     return false;
+  } finally {
+    const failed = document.getElementById("failed");
+    failed.textContent = [texts.notSaved, ...failures.values()].join(" ");
+    failed.hidden = failures.size === 0;
   }
 }
 
-async function submit(event) {
+function submit(event) {
   const form = event.target;
   if (!form.matches("form.answer, form.finish")) return;
   event.preventDefault();
-  if (form.dataset.busy) return;
-  form.dataset.busy = "yes";
-  if (form.matches(".finish")) {
-    if (await send("verdicts/finished", {})) {
-      say(texts.done);
-      location.assign("/");
-    }
-  } else if (await send("verdicts", asked(form, event.submitter))) {
-    // a repeated request is one verdict; the next one is another
-    form.elements.verdict_id.value = newId();
-    form.closest("details")?.toggleAttribute("open", false);
-    form.reset();
-    await refresh(form);
-    // what was pressed may be gone
-    if (document.activeElement === document.body) target()?.focus({ preventScroll: true });
-    say(outcome(form, event.submitter.value.split(":")[0]));
-  }
-  delete form.dataset.busy;
+  if (underWay.has(form)) return;
+  const sent = form.matches(".finish") ? finish(form) : give(form, event.submitter);
+  underWay.set(form, sent.finally(() => underWay.delete(form)));
+}
+
+async function give(form, button) {
+  if (!(await send(form, "verdicts", asked(form, button)))) return;
+  // a repeated request is one verdict; the next one is another
+  form.elements.verdict_id.value = newId();
+  form.closest("details")?.toggleAttribute("open", false);
+  form.reset();
+  await refresh(form);
+  // what was pressed may be gone
+  if (document.activeElement === document.body) target()?.focus({ preventScroll: true });
+  say(outcome(form, button.value.split(":")[0]));
+}
+
+// The document holds what is saved by then: nobody leaves before, nor with an answer that can be given again.
+async function finish(form) {
+  await Promise.all(underWay.values());
+  failures.delete(aboutOf(form).id);
+  if ([...failures.keys()].some(id => document.getElementById(id))) return say(texts.unfinished);
+  if (!(await send(form, "verdicts/finished", {}))) return;
+  say(texts.done);
+  location.assign("/");
+}
+
+// What a form asks about: a lesion or the study, a lesion that was missed, whether all is answered.
+function aboutOf(form) {
+  return form.closest(".target, .add, .bar");
+}
+
+function nameOf(about) {
+  return wordsOf(about.querySelector("h4, summary, button"));
 }
 
 // What was saved, and about what: "Saved: Rejected, Lesion 1".
 function outcome(form, answer) {
-  const about = form.closest(".target");
-  const name = about ? wordsOf(about.querySelector("h4")) : "";
+  const about = aboutOf(form);
+  const name = about.matches(".target") ? nameOf(about) : "";
   if (answer === "undo") return `${texts.undone}${texts.colon} ${name}`;
   return `${texts.saved}${texts.colon} ${[JSON.parse(texts.answers)[answer], name].filter(Boolean).join(", ")}`;
 }
@@ -155,7 +176,7 @@ const sameButForIds = html => html.replace(/name="verdict_id" value="[0-9a-f]*"/
 
 // The form that was answered just now must show it; another that is open or on its way stays as it is.
 function isBusy(answered) {
-  if (openPanel() || [...live.querySelectorAll("form[data-busy]")].some(form => form !== answered)) return true;
+  if (openPanel() || [...underWay.keys()].some(form => form !== answered)) return true;
   const selection = getSelection();
   return !answered && (document.hidden || (!selection.isCollapsed && live.contains(selection.anchorNode)));
 }
