@@ -161,3 +161,51 @@ def test_finished_waits_for_the_answer_under_way(desk: Desk) -> None:
     page.wait_for_url(f"{desk.root}/")
     assert asked == ["verdicts", "finished"]
     assert [one.answer for one in desk.ward.store.verdicts.of_study(Ward.uid(1))] == ["accept"]
+
+
+def test_where_the_chosen_lesion_is_gone_none_takes_its_place_and_the_page_says_so(desk: Desk) -> None:
+    page, store, uid = desk.open(1), desk.ward.store, Ward.uid(1)
+    page.keyboard.press("2")
+    desk.ward.arrive(1, index_from=10)
+    desk.ward.complete(1)
+    desk.ward.freeze(1, found(Flag.URGENT, (0.95, 20.0), (0.9, 14.0)))
+    expect(page.locator("#said")).to_have_text("What was chosen is no longer asked: choose again.", timeout=15_000)
+    expect(page.locator(".target[data-chosen]")).to_have_count(0)
+    page.keyboard.press("a")
+    expect(page.locator("#said")).to_have_text("That cannot be answered here")
+    page.keyboard.press("1")
+    page.keyboard.press("a")
+    expect(page.locator("#said")).to_have_text("Saved: Accepted, Lesion 1", timeout=15_000)
+    (given,) = store.verdicts.of_study(uid)
+    newest = store.board.study(uid)
+    assert newest is not None
+    assert given.result_id == newest.versions[0].jobs[0].result.result_id
+
+
+def test_of_two_missed_lesions_one_that_is_taken_back_does_not_hand_its_place_to_the_other(desk: Desk) -> None:
+    page = desk.open(1)
+    for millimetres in ("7", "9"):
+        page.keyboard.press("d")
+        page.keyboard.press("Tab")
+        page.keyboard.type(millimetres)
+        page.keyboard.press("Enter")
+        expect(page.get_by_text(f"Added, missed by the AI ({millimetres}.0 mm)").first).to_be_visible(timeout=15_000)
+    added = page.locator(".target", has_text="Added, missed by the AI")
+    added.first.focus()
+    page.keyboard.press("u")
+    expect(added).to_have_count(1, timeout=15_000)
+    expect(page.locator(".target[data-chosen]")).to_have_count(0)
+
+
+def test_a_key_that_is_held_down_answers_once(desk: Desk) -> None:
+    page, said = desk.open(1), desk.page.locator("#said")
+    page.keyboard.press("1")
+    for key, words in (("a", "Saved: Accepted, Lesion 1"), ("n", "Saved: Not my question, Lesion 1")):
+        page.keyboard.press(key)
+        expect(said).to_have_text(words, timeout=15_000)
+    page.keyboard.down("u")
+    expect(said).to_have_text("Taken back: Lesion 1", timeout=15_000)
+    page.keyboard.down("u")  # as a key repeats that is held down
+    page.wait_for_timeout(1000)
+    answers = [one.answer for one in desk.ward.store.verdicts.of_study(Ward.uid(1))]
+    assert answers == ["accept", "not_my_question", "undo"]

@@ -30,7 +30,14 @@ function choose(one, { focus = true } = {}) {
 
 function chooseFirst() {
   const all = targets();
-  choose(target() ?? all.find(one => Number(one.dataset.number) > 0) ?? all[0], { focus: false });
+  choose(all.find(one => Number(one.dataset.number) > 0) ?? all[0], { focus: false });
+}
+
+// No other takes the place of one that is gone: the next key would answer what nobody chose.
+function chooseAgain() {
+  if (target()) return choose(target(), { focus: false });
+  if (chosen) say(texts.gone);
+  chosen = "";
 }
 
 function newId() {
@@ -152,6 +159,8 @@ function onKey(event) {
     return choose(panel.closest(".target") ?? target());
   }
   if (event.target.matches("input, select, textarea") && event.target.type !== "checkbox") return;
+  // a key that is held down answers once
+  if (event.repeat && /^([0-9armnudfv]|Enter)$/.test(event.key)) return event.preventDefault();
   const reason = panel?.querySelector(`[data-reason="${CSS.escape(event.key)}"]`);
   if (reason) reason.click();
   else if (/^[0-9]$/.test(event.key)) choose(ofArticle(event.key));
@@ -208,7 +217,7 @@ function replace(next) {
   const at = focused?.id || focused?.closest(".target")?.id;
   live.replaceChildren(...next.childNodes);
   showKeys();
-  chooseFirst();
+  chooseAgain();
   if (at) (document.getElementById(at) ?? target())?.focus({ preventScroll: true });
 }
 
