@@ -96,6 +96,27 @@ def test_ops_see_a_pseudonym_and_no_way_to_switch(desk: Desk) -> None:
     page.get_by_role("button", name="Sign out").click()
 
 
+@pytest.mark.parametrize("path", ["/", "/studies/{uid}"])
+def test_a_page_that_outlives_its_session_says_so_and_is_whoevers_who_signs_in_next(desk: Desk, path: str) -> None:
+    sign_in(desk, "reader")
+    page = desk.page
+    page.goto(desk.root + path.format(uid=desk.ward.uid(2)))
+    title, asof = page.title(), page.locator("#asof").inner_text()
+    for key in "0r":  # on the study's page a panel is open: that must not hold it up
+        page.keyboard.press(key)
+    page.context.clear_cookies()
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#stale")).to_contain_text("Signed out: sign in again.", timeout=25_000)
+    assert (page.title(), page.locator("#asof").inner_text()) == (title, asof)
+    with page.expect_popup() as opened:
+        page.evaluate("void open('/login')")
+    sign_in(Desk(ward=desk.ward, root=desk.root, page=opened.value), "lead")
+    opened.value.close()
+    expect(page.locator("header")).to_contain_text("lead", timeout=25_000)
+    expect(page.locator("#stale")).to_be_hidden()
+    page.context.clear_cookies()
+
+
 def test_a_lead_switches_off_and_on_and_recalls_what_was_kept(desk: Desk) -> None:
     sign_in(desk, "lead")
     page = desk.page

@@ -207,5 +207,19 @@ def test_a_key_that_is_held_down_answers_once(desk: Desk) -> None:
     expect(said).to_have_text("Taken back: Lesion 1", timeout=15_000)
     page.keyboard.down("u")  # as a key repeats that is held down
     page.wait_for_timeout(1000)
-    answers = [one.answer for one in desk.ward.store.verdicts.of_study(Ward.uid(1))]
+    answers = sorted(one.answer for one in desk.ward.store.verdicts.of_study(Ward.uid(1)))
     assert answers == ["accept", "not_my_question", "undo"]
+
+
+def test_what_an_open_panel_holds_up_is_said(desk: Desk) -> None:
+    page, stale = desk.open(1), desk.page.locator("#stale")
+    for key in "1m":
+        page.keyboard.press(key)
+    comment = page.locator("details[open] input[name=comment]")
+    comment.fill("hilum")
+    desk.ward.arrive(1, index_from=10)
+    expect(stale).to_contain_text("New results wait while a form is open", timeout=25_000)
+    expect(comment).to_have_value("hilum")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("heading", name="Version 2")).to_be_visible(timeout=15_000)
+    expect(stale).to_be_hidden()

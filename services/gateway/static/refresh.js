@@ -10,7 +10,7 @@ const SILENT_MS = 15000;      // then the server is taken for lost: it says ever
 const LONGEST_HOLD_MS = 10000; // so long a selected text may hold up new results unsaid
 const TIMEOUT_MS = 10000;
 
-const address = location.href; // what stands in the address bar may be the viewer's
+const address = location.pathname + location.search; // what stands in the address bar may be the viewer's
 const stale = document.getElementById("stale");
 const told = new Map(); // id of a row -> its HTML as the server gave it last
 let refreshedAt = Date.now();
@@ -33,8 +33,11 @@ async function load() {
     cache: "no-store",
     signal: AbortSignal.timeout(TIMEOUT_MS),
   });
-  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-  return new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (!answer.ok && answer.status !== 401) throw new Error(`the server answered ${answer.status}`);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  // what is answered then, the form to sign in or no page at all, must not pass for a fresh one
+  if (!page.getElementById("live")) throw new Error("signed out", { cause: "signedOut" });
+  return page;
 }
 
 function isSelecting() {
@@ -131,12 +134,14 @@ async function refresh() {
   try {
     const page = await load();
     if (!isSeen()) return;
+    // a colleague has signed in elsewhere: what is open here is no longer theirs to act on
+    if (page.body.dataset.person !== document.body.dataset.person) return location.replace(address);
     if (isSelecting()) return plan(APART_MS);
     take(page);
     refreshedAt = Date.now();
     reassure();
   } catch (error) {
-    warn(stale.dataset.lost);
+    warn(stale.dataset[error.cause ?? "lost"]);
     console.warn(`refresh failed: ${error.message}`);
     plan(POLL_MS);
   }

@@ -4,14 +4,15 @@
 
 const PERIOD_MS = 5000;
 const TIMEOUT_MS = 10000;
+const LONGEST_HOLD_MS = 10000; // so long an open form or a selected text may hold up new results unsaid
 const areKeysOn = document.body.dataset.keys === "on";
 const texts = document.getElementById("texts").dataset;
 const stale = document.getElementById("stale");
 const live = document.getElementById("live");
-let refreshedAt = new Date();
+let refreshedAt = Date.now();
 const failures = new Map(); // id of what was asked -> its name, and why the answer could not be saved
 const underWay = new Map(); // form -> its answer, until the page shows it
-let chosen = "";
+let chosen = ""; // id; null where it is gone
 
 const targets = () => [...live.querySelectorAll(".target[data-number]")];
 const target = () => targets().find(one => one.id === chosen);
@@ -30,14 +31,14 @@ function choose(one, { focus = true } = {}) {
 
 function chooseFirst() {
   const all = targets();
-  choose(all.find(one => Number(one.dataset.number) > 0) ?? all[0], { focus: false });
+  choose(target() ?? all.find(one => Number(one.dataset.number) > 0) ?? all[0], { focus: false });
 }
 
 // No other takes the place of one that is gone: the next key would answer what nobody chose.
 function chooseAgain() {
-  if (target()) return choose(target(), { focus: false });
-  if (chosen) say(texts.gone);
-  chosen = "";
+  if (chosen === "" || target()) return chooseFirst();
+  if (chosen !== null) say(texts.gone);
+  chosen = null;
 }
 
 function newId() {
@@ -187,24 +188,43 @@ const sameButForIds = html => html.replace(/name="verdict_id" value="[0-9a-f]*"/
 function isBusy(answered) {
   if (openPanel() || [...underWay.keys()].some(form => form !== answered)) return true;
   const selection = getSelection();
-  return !answered && (document.hidden || (!selection.isCollapsed && live.contains(selection.anchorNode)));
+  return !answered && !selection.isCollapsed && live.contains(selection.anchorNode);
 }
 
+async function load() {
+  const answer = await fetch(location.pathname, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+  if (!answer.ok && answer.status !== 401) throw new Error(`the server answered ${answer.status}`);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  // what is answered then, the form to sign in or no page at all, must not pass for a fresh one
+  if (!page.getElementById("live")) throw new Error("signed out", { cause: "signedOut" });
+  return page;
+}
+
+// What is open holds up what is new, but neither who is signed in nor, for long, that nothing new is shown.
 async function refresh(answered = null) {
-  if (isBusy(answered)) return;
+  if (document.hidden) return;
   try {
-    const answer = await fetch(location.pathname, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
-    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    if (!isBusy(answered)) replace(page.getElementById("live"));
+    const page = await load();
+    // a colleague has signed in elsewhere: what is open here is no longer theirs to act on
+    if (page.body.dataset.person !== document.body.dataset.person) return location.replace(location.pathname);
+    if (isBusy(answered)) {
+      if (Date.now() - refreshedAt > LONGEST_HOLD_MS) warn(texts.held);
+      return;
+    }
+    replace(page.getElementById("live"));
     document.getElementById("asof").replaceChildren(...page.getElementById("asof").childNodes);
-    refreshedAt = new Date();
+    refreshedAt = Date.now();
     stale.hidden = true;
   } catch (error) {
-    stale.textContent = `${texts.notRefreshed} ${refreshedAt.toLocaleTimeString()}. ${texts.readAsUsual}`;
-    stale.hidden = false;
+    warn(stale.dataset[error.cause ?? "lost"]);
     console.warn(`refresh failed: ${error.message}`);
   }
+}
+
+function warn(words) {
+  const text = words.replace("{time}", new Date(refreshedAt).toLocaleTimeString());
+  if (stale.hidden || stale.textContent !== text) stale.textContent = text;
+  stale.hidden = false;
 }
 
 function replace(next) {
