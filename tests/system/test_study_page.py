@@ -1,5 +1,6 @@
 """The study's page as a reader sees it, on a phone too: in a real browser, against a running server."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -223,3 +224,26 @@ def test_what_an_open_panel_holds_up_is_said(desk: Desk) -> None:
     page.keyboard.press("Escape")
     expect(page.get_by_role("heading", name="Version 2")).to_be_visible(timeout=15_000)
     expect(stale).to_be_hidden()
+
+
+def test_where_an_earlier_answer_was_kept_the_page_says_so_and_another_try_is_a_verdict_of_its_own(desk: Desk) -> None:
+    page, asked = desk.open(1), list[str]()
+    other = json.dumps({"code": "other_answer", "detail": "this verdict_id came with another answer"})
+
+    def refuse_the_first(route: Route) -> None:
+        asked.append(route.request.post_data_json["verdict_id"])
+        if len(asked) > 1:
+            route.continue_()
+        else:
+            route.fulfill(status=409, content_type="application/problem+json", body=other)
+
+    page.route("**/verdicts", refuse_the_first)
+    for key in "1r2":
+        page.keyboard.press(key)
+    expect(page.locator("#failed")).to_contain_text("Lesion 1 (an earlier answer to it was kept; answer again to change it)")
+    page.keyboard.press("4")
+    expect(page.locator("#said")).to_have_text("Saved: Rejected, Lesion 1", timeout=15_000)
+    expect(page.locator("#failed")).to_be_hidden()
+    assert asked[0] != asked[1]
+    (given,) = desk.ward.store.verdicts.of_study(Ward.uid(1))
+    assert (given.verdict_id, given.reason) == (asked[1], "artefact")

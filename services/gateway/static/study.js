@@ -68,7 +68,7 @@ async function send(form, path, body) {
       body: JSON.stringify(body),
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
-    if (!answer.ok) throw new Error((await answer.json()).detail ?? answer.status);
+    if (!answer.ok) throw new Error(refusal(form, await answer.json()) ?? answer.status);
     failures.delete(about.id);
     return true;
   } catch (error) {
@@ -79,6 +79,13 @@ async function send(form, path, body) {
     failed.textContent = [texts.notSaved, ...failures.values()].join(" ");
     failed.hidden = failures.size === 0;
   }
+}
+
+// What was taken for lost may have been kept: to answer again is then a verdict of its own.
+function refusal(form, problem) {
+  if (problem.code !== "other_answer") return problem.detail;
+  form.elements.verdict_id.value = newId();
+  return texts.earlierKept;
 }
 
 function submit(event) {
