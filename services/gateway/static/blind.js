@@ -1,12 +1,13 @@
 // The keys of the assessment form (p, b, s, then Enter), and the end of its time.
 "use strict";
 
-const forms = [...document.querySelectorAll(".blind")];
-
 document.addEventListener("keydown", event => {
+  if (document.body.dataset.keys !== "on") return;
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input:not([type=radio]), select, textarea")) return;
-  const here = event.target.closest(".blind") || forms[0];
-  const answer = here && here.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
+  // of several, the one that one is in
+  const forms = document.querySelectorAll(".blind");
+  const here = event.target.closest(".blind") ?? (forms.length === 1 ? forms[0] : null);
+  const answer = here?.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
   if (!answer) return;
   answer.checked = true;
   answer.closest("form").querySelector("button").focus();
@@ -14,7 +15,7 @@ document.addEventListener("keydown", event => {
 });
 
 // a case of training has no end of its time
-for (const each of forms.filter(one => one.dataset.until)) {
+for (const each of document.querySelectorAll(".blind[data-until]")) {
   const left = new Date(each.dataset.until) - Date.now();
   setTimeout(() => (each.querySelector(".over").hidden = false), Math.max(0, left));
 }
