@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -47,3 +48,22 @@ def test_with_single_keys_off_no_letter_answers(desk: Desk) -> None:
         page.keyboard.press(key)
         expect(answer).to_have_count(checked)
         expect(page.locator(".blind label kbd").first).to_be_visible(visible=bool(checked))
+
+
+def test_a_hold_that_begins_or_ends_while_the_page_is_open_is_told_there_and_what_is_typed_stays(desk: Desk) -> None:
+    ward, page = desk.ward, desk.page
+    desk.ward.freeze(1, found(Flag.URGENT, (0.93, 17.2)))
+    expect(page.get_by_role("heading", name="Your assessment first")).to_be_visible(timeout=SOON_MS)
+    page.keyboard.press("p")
+    page.get_by_label("Location").fill("right upper lobe")
+    over = page.get_by_text("This is no longer asked")
+    page.wait_for_timeout(6000)  # a refresh
+    expect(over).to_be_hidden()
+    result_id = page.locator(".blind input[name=result_id]").input_value()
+    given = {"result_id": result_id, "verdict_id": uuid4().hex, "answer": "absent"}
+    answer = ward.client().post(f"/studies/{ward.uid(1)}/assessment", data=given, follow_redirects=False)
+    assert answer.status_code == 303
+    expect(over).to_be_visible(timeout=SOON_MS)
+    expect(page.locator("#live")).to_contain_text("had given an assessment of their own")
+    expect(page.get_by_label("Location")).to_have_value("right upper lobe")
+    expect(page.get_by_label("Lesion present")).to_be_checked()

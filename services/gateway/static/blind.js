@@ -1,4 +1,4 @@
-// The keys of the assessment form (p, b, s, then Enter), and the end of its time.
+// The keys of the assessment form (p, b, s, then Enter). When its time is over, study.js says.
 "use strict";
 
 document.addEventListener("keydown", event => {
@@ -13,9 +13,3 @@ document.addEventListener("keydown", event => {
   answer.closest("form").querySelector("button").focus();
   event.preventDefault();
 });
-
-// a case of training has no end of its time
-for (const each of document.querySelectorAll(".blind[data-until]")) {
-  const left = new Date(each.dataset.until) - Date.now();
-  setTimeout(() => (each.querySelector(".over").hidden = false), Math.max(0, left));
-}

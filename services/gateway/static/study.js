@@ -218,6 +218,7 @@ async function refresh(answered = null) {
       if (Date.now() - refreshedAt > LONGEST_HOLD_MS) warn(texts.held);
       return;
     }
+    compareForms(page);
     replace(page.getElementById("live"));
     document.getElementById("asof").replaceChildren(...page.getElementById("asof").childNodes);
     refreshedAt = Date.now();
@@ -246,6 +247,12 @@ function replace(next) {
   showKeys();
   chooseAgain();
   if (at) (document.getElementById(at) ?? target())?.focus({ preventScroll: true });
+}
+
+// They stand outside of #live, for what is half filled in stays: one that is no longer asked says so.
+function compareForms(page) {
+  for (const form of document.querySelectorAll(".blind")) form.querySelector(".over").hidden = page.getElementById(form.id) !== null;
+  for (const form of page.querySelectorAll(".blind")) if (!document.getElementById(form.id)) live.before(form);
 }
 
 function showKeys() {
