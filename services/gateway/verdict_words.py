@@ -93,6 +93,7 @@ def viewer_texts() -> dict[str, Any]:
         "not_answered": _("Not answered yet"),
         "nothing": _("That cannot be answered here"),
         "nothing_asked": _("No AI result is asked about"),
+        "newer": _("A newer AI result has come: open the study again"),
         "done": _("Finished"),
         "finished": _("your answers become a DICOM document"),
         "away": _("Vigie does not answer: nothing can be saved now"),

@@ -22,7 +22,9 @@ const TIMEOUT_MS = 10000;
 
 class VerdictBar {
   constructor(study, services) {
-    Object.assign(this, { study, services, texts: window.vigieTexts, state: null, seen: null, saved: [], unsent: [], lesion: 1 });
+    // as the viewer goes to it (viewer.js)
+    const lesion = Number(new URLSearchParams(location.search).get('segment') || 1);
+    Object.assign(this, { study, services, texts: window.vigieTexts, state: null, seen: null, saved: [], unsent: [], lesion });
     this.root = document.createElement('section');
     this.root.id = 'vigie-bar';
     this.root.setAttribute('aria-label', this.texts.bar);
@@ -50,16 +52,25 @@ class VerdictBar {
     this.root.remove();
   }
 
-  // What is asked: the result that the viewer was opened on; never another model's, if its own is switched off.
+  // What is asked: the result that the viewer was opened on, or one after it that tells of the same lesions by the same numbers,
+  // as one written again for the right patient does. Never another model's, and of no other lesions than those on the screen.
   get question() {
+    const all = this.state?.questions ?? [];
+    this.opened ??= this.openedOn(all);
+    return all.find(one => one.result_id === this.opened?.result_id) ?? all.find(one => isSame(one, this.opened));
+  }
+
+  openedOn(all) {
     const asked = new URLSearchParams(location.search);
-    const all = (this.state?.questions ?? []).filter(one => !this.model || one.model.name === this.model);
     const by = (name, value) => value && all.find(one => one[name] === value);
-    const named = by('seg_series_instance_uid', asked.get('seg'));
-    const isGone = !named && asked.has('seg') && !this.model;
-    const found = named ?? (isGone ? undefined : by('series_instance_uid', asked.get('initialSeriesInstanceUID')) ?? all[0]);
-    this.model ??= found?.model.name;
-    return found;
+    if (asked.has('seg')) return by('seg_series_instance_uid', asked.get('seg'));
+    return by('series_instance_uid', asked.get('initialSeriesInstanceUID')) ?? all[0];
+  }
+
+  // Why nothing is asked.
+  get unasked() {
+    const isNewer = (this.state?.questions ?? []).some(one => one.model.name === this.opened?.model.name);
+    return isNewer ? this.texts.newer : this.texts.nothing_asked;
   }
 
   get target() {
@@ -112,6 +123,8 @@ class VerdictBar {
   }
 
   give(answer, more = {}) {
+    // a panel can stay open for longer than its question
+    if (!this.question && !['add', 'undo'].includes(answer)) return this.say(this.texts.nothing, true);
     const uid = answer === 'add' ? null : this.target?.tracking_uid ?? null;
     const id = [...crypto.getRandomValues(new Uint8Array(16))].map(byte => byte.toString(16).padStart(2, '0')).join('');
     const body = { verdict_id: id, answer, result_id: this.question?.result_id ?? null, tracking_uid: uid, page: 'viewer', ...more };
@@ -143,11 +156,13 @@ class VerdictBar {
     }
   }
 
-  // The lesion whose segment is active: by our keys, or by a click in OHIF's own panel.
+  // The lesion whose segment is active: by our keys, or by a click in OHIF's own panel. Segments of another segmentation have the
+  // same numbers and are none of ours, and an open panel is about the lesion that it was opened for.
   follow() {
     const { viewportGridService, segmentationService } = this.services;
     const id = viewportGridService.getActiveViewportId();
-    const active = id && vigieResult.segmentationId && segmentationService.getActiveSegment(id);
+    const isOurs = id && segmentationService.getActiveSegmentation(id)?.segmentationId === vigieResult.segmentationId;
+    const active = isOurs && !this.panel && segmentationService.getActiveSegment(id);
     if (!active || active.segmentIndex === this.active) return;
     this.active = active.segmentIndex;
     if (this.question && !this.question.lesions.some(one => one.number === this.active)) return;
@@ -161,11 +176,16 @@ class VerdictBar {
     const at = all.findIndex(one => one.number === this.lesion);
     const next = all[(at < 0 ? 0 : at + by + all.length) % all.length].number;
     const { segmentationService, viewportGridService } = this.services;
-    this.lesion = next;
+    this.choose(next);
     if (vigieResult.segmentationId) {
       segmentationService.setActiveSegment(vigieResult.segmentationId, next);
       segmentationService.jumpToSegmentCenter(vigieResult.segmentationId, next, viewportGridService.getActiveViewportId());
     }
+  }
+
+  choose(lesion) {
+    this.lesion = lesion;
+    this.open(null);
     this.show();
   }
 
@@ -181,10 +201,12 @@ class VerdictBar {
   }
 
   act(key) {
+    // what was clicked just now in OHIF's own panel
+    this.follow();
     // the lesion that was added last is none of the AI's, but can be taken back as well
     const last = this.standing(true).at(-1) ?? this.state?.verdicts.find(one => one.verdict_id === this.added && one.stands);
     if (key === 'j' || key === 'k') this.step(key === 'j' ? 1 : -1);
-    else if (key === '0') [this.lesion] = [0, this.show()];
+    else if (key === '0') this.choose(0);
     else if (key === 'q') leave();
     else if (key === 'u' && last) this.give('undo', { undoes: last.verdict_id, tracking_uid: last.tracking_uid });
     else if (key === 'f') this.finish();
@@ -254,7 +276,7 @@ class VerdictBar {
     const { question, target, texts } = this;
     const all = question?.lesions ?? [];
     // no score: the segment's label has it, with what it means
-    const where = target ? `${target.label} (${all.indexOf(target) + 1}/${all.length}) ${decimal(target.long_axis_mm, 1)} mm` : question ? texts.study : texts.nothing_asked;
+    const where = target ? `${target.label} (${all.indexOf(target) + 1}/${all.length}) ${decimal(target.long_axis_mm, 1)} mm` : question ? texts.study : this.unasked;
     const stands = this.standing(false).map(one => this.verdictWords(one));
     const keys = texts.keys.map(([key, words]) => button(words, () => this.act(key), { key }));
     const shown = JSON.stringify([where, stands]);
@@ -269,6 +291,12 @@ class VerdictBar {
     const reason = one.reason ? ` (${this.texts.reasons[one.reason]})` : '';
     return `${one.mine ? this.texts.you : one.reader}${this.texts.colon} ${this.texts.answers[one.answer] ?? one.answer}${reason}`;
   }
+}
+
+// Whether two results of a model tell of the same lesions by the same numbers. Of two without a lesion nothing says so.
+function isSame(one, other) {
+  const lesions = of => JSON.stringify(of.lesions.map(each => [each.number, each.tracking_uid]));
+  return one.model.name === other?.model.name && one.lesions.length > 0 && lesions(one) === lesions(other);
 }
 
 function leave() {

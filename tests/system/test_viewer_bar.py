@@ -1,0 +1,154 @@
+"""That the bar in the viewer answers for what is on the screen, and for who answered; in a real browser, in OHIF."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pydicom
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
+
+from services.backends.senders import CStoreSender
+from tests.support.chromium import new_page
+from tests.support.ct import write_series
+from tests.support.peers import wait_until
+from tests.support.viewed_site import ORIGIN_MM, SHAPE, SPACING_MM, Site, viewed_site
+
+pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(600)]
+
+# as a reader's own segmentation comes to the viewport, which then is the one whose segments are chosen
+DRAW = """async () => {
+  const { displaySetService, segmentationService, viewportGridService } = window.services;
+  const images = displaySetService.getActiveDisplaySets().find(one => one.Modality === 'CT');
+  const segments = { 1: { label: 'Drawn', active: true } };
+  const segmentationId = await segmentationService.createLabelmapForDisplaySet(images, { label: 'Drawn', segments });
+  const viewport = viewportGridService.getActiveViewportId();
+  await segmentationService.addSegmentationRepresentation(viewport, { segmentationId, type: 'Labelmap' });
+  segmentationService.setActiveSegmentation(viewport, segmentationId);
+  return segmentationService.getActiveSegment(viewport).segmentIndex;
+}"""
+REMOVE = """() => {
+  const { segmentationService, viewportGridService } = window.services;
+  const viewport = viewportGridService.getActiveViewportId();
+  segmentationService.remove(segmentationService.getActiveSegmentation(viewport).segmentationId);
+  const [ours] = segmentationService.getSegmentationRepresentations(viewport);
+  segmentationService.setActiveSegmentation(viewport, ours.segmentationId);
+}"""
+TWO_LOOKS_MS = 1000
+
+
+@dataclass
+class Desk:
+    site: Site
+    page: Page
+    folder: Path
+
+    @property
+    def api(self) -> str:
+        return f"{self.site.root}/api/studies/{self.site.study}"
+
+    @property
+    def where(self) -> Locator:
+        return self.page.locator("#vigie-bar .where")
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def says(self, words: str) -> None:
+        expect(self.page.locator("#vigie-bar .said")).to_contain_text(words, timeout=30_000)
+
+    def is_at(self, words: str) -> None:
+        expect(self.where).to_contain_text(words, timeout=30_000)
+
+    def told(self) -> dict[str, Any]:
+        return dict(httpx.get(f"{self.api}/verdicts", timeout=30).json())
+
+    def given(self) -> list[tuple[str, str]]:
+        """Of each verdict the answer and the lesion, by the labels of the results."""
+        labels = {one["tracking_uid"]: one["label"] for asked in self.told()["questions"] for one in asked["lesions"]}
+        return [(one["answer"], labels.get(one["tracking_uid"], "")) for one in self.told()["verdicts"]]
+
+    def images(self) -> list[Dataset]:
+        found = [pydicom.dcmread(path) for path in (self.folder / "study").iterdir()]
+        return sorted(found, key=lambda image: float(image.ImagePositionPatient[2]))
+
+    def send(self, images: Sequence[Dataset], name: str) -> None:
+        """Send images, and wait for the result of it."""
+        before = self.told()["questions"][0]["result_id"]
+        paths = write_series(images, self.folder / name)
+        files = [(each.SOPClassUID, each.SOPInstanceUID, path) for each, path in zip(images, paths, strict=True)]
+        CStoreSender(self.site.vigie.address, "CT1").send(files)
+        wait_until(lambda: self.told()["questions"][0]["result_id"] != before, timeout_s=120, what="a newer result")
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    folder = tmp_path_factory.mktemp("site")
+    with viewed_site(folder, verdict_quiet_s=3600) as site, new_page(width=1400, height=800) as (page, _):
+        desk = Desk(site, page, folder)
+        page.goto(f"{site.root}/studies/{site.study}")
+        page.get_by_role("link", name="Open in the viewer").click()
+        page.wait_for_function("document.documentElement.dataset.vigieResult === 'shown'", timeout=120_000)
+        page.get_by_text("Confirm and hide").click()
+        desk.is_at("Lesion 1 (1/3)")
+        yield desk
+
+
+def test_a_segment_of_another_segmentation_is_not_taken_for_a_lesion(desk: Desk) -> None:
+    desk.press("j")
+    desk.is_at("Lesion 2")
+    desk.page.wait_for_timeout(TWO_LOOKS_MS)
+    assert desk.page.evaluate(DRAW) == 1
+    desk.page.wait_for_timeout(TWO_LOOKS_MS)
+    desk.press("a")
+    desk.says("Accepted: Lesion 2")
+    assert desk.given() == [("accept", "Lesion 2")]
+    desk.page.evaluate(REMOVE)
+
+
+def test_an_open_panel_answers_for_the_lesion_that_it_was_opened_for(desk: Desk) -> None:
+    desk.press("r")
+    desk.page.get_by_text("Lesion 3 (score").click()
+    desk.page.wait_for_timeout(TWO_LOOKS_MS)
+    desk.is_at("Lesion 2")
+    desk.press("4")
+    desk.says("Rejected: Lesion 2")
+    desk.is_at("Lesion 3")
+    assert desk.given()[-1] == ("reject", "Lesion 2")
+
+
+def test_a_lesion_that_was_clicked_just_now_is_the_one_that_is_answered(desk: Desk) -> None:
+    desk.page.get_by_text("Lesion 1 (score").click()
+    desk.press("n")
+    desk.says("Not my question: Lesion 1")
+
+
+def test_of_a_newer_result_only_the_same_lesions_are_asked_about(desk: Desk) -> None:
+    images = desk.images()
+    for image in images:
+        image.PatientID = "CORRECTED"
+    desk.send(images, "corrected")
+    desk.page.locator("#vigie-bar .stands", has_text="Not answered yet").wait_for(timeout=30_000)
+    desk.press("a")
+    desk.says("Accepted: Lesion 1")
+    before = desk.told()
+    assert before["verdicts"][-1]["result_id"] == before["questions"][0]["result_id"]
+
+    desk.press("r")
+    late = images[: SHAPE[0] // 2]
+    for number, image in enumerate(late, start=SHAPE[0]):
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid(prefix=None)
+        image.InstanceNumber = number + 1
+        image.ImagePositionPatient = [*image.ImagePositionPatient[:2], ORIGIN_MM[2] + number * SPACING_MM[0]]
+    desk.send(late, "late")
+    desk.is_at("A newer AI result has come: open the study again")
+    desk.press("4")
+    desk.says("That cannot be answered here")
+    desk.press("Escape", "a", "n", "j")
+    desk.page.wait_for_timeout(TWO_LOOKS_MS)
+    assert desk.told()["verdicts"] == before["verdicts"]
