@@ -99,6 +99,7 @@ def viewer_texts() -> dict[str, Any]:
         "away": _("Vigie does not answer: nothing can be saved now"),
         "back": _("Vigie answers again"),
         "unsent": _("Not saved yet, will be sent again"),
+        "sign_in": _("Sign in again, in another tab"),
         "leave": _("Not all of your answers are saved yet. Leave all the same, and lose them?"),
         "refused": _("Not saved"),
         "saved_object": _("Saved in the viewer"),

@@ -183,7 +183,7 @@ def test_what_the_server_does_not_take_is_kept_and_said_and_sent_again(desk: Des
     page, before = desk.page, len(desk.verdicts())
     page.route("**/api/**", lambda route: route.abort())
     desk.press("a")
-    desk.says("Vigie does not answer")
+    desk.says("Not saved yet, will be sent again: 1")
     page.unroute("**/api/**")
     wait_until(lambda: len(desk.verdicts()) == before + 1, timeout_s=20, what="the answer sent again")
     desk.says("Vigie answers again")

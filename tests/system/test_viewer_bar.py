@@ -1,6 +1,8 @@
 """That the bar in the viewer answers for what is on the screen, and for who answered; in a real browser, in OHIF."""
 
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import httpx
 import pydicom
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
@@ -39,6 +41,7 @@ REMOVE = """() => {
   segmentationService.setActiveSegmentation(viewport, ours.segmentationId);
 }"""
 TWO_LOOKS_MS = 1000
+THREE_ASKS_MS = 9500
 
 
 @dataclass
@@ -99,25 +102,35 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         yield desk
 
 
+@contextmanager
+def drawn(page: Page) -> Iterator[None]:
+    """With a segmentation of the reader's own, of one segment."""
+    assert page.evaluate(DRAW) == 1
+    try:
+        yield
+    finally:
+        page.evaluate(REMOVE)
+
+
 def test_a_segment_of_another_segmentation_is_not_taken_for_a_lesion(desk: Desk) -> None:
     desk.press("j")
     desk.is_at("Lesion 2")
     desk.page.wait_for_timeout(TWO_LOOKS_MS)
-    assert desk.page.evaluate(DRAW) == 1
-    desk.page.wait_for_timeout(TWO_LOOKS_MS)
-    desk.press("a")
-    desk.says("Accepted: Lesion 2")
+    with drawn(desk.page):
+        desk.page.wait_for_timeout(TWO_LOOKS_MS)
+        desk.press("a")
+        desk.says("Accepted: Lesion")
     assert desk.given() == [("accept", "Lesion 2")]
-    desk.page.evaluate(REMOVE)
 
 
 def test_an_open_panel_answers_for_the_lesion_that_it_was_opened_for(desk: Desk) -> None:
+    desk.page.get_by_text("Lesion 2 (score").click()
+    desk.is_at("Lesion 2")
     desk.press("r")
     desk.page.get_by_text("Lesion 3 (score").click()
     desk.page.wait_for_timeout(TWO_LOOKS_MS)
-    desk.is_at("Lesion 2")
     desk.press("4")
-    desk.says("Rejected: Lesion 2")
+    desk.says("Rejected: Lesion")
     desk.is_at("Lesion 3")
     assert desk.given()[-1] == ("reject", "Lesion 2")
 
@@ -125,7 +138,69 @@ def test_an_open_panel_answers_for_the_lesion_that_it_was_opened_for(desk: Desk)
 def test_a_lesion_that_was_clicked_just_now_is_the_one_that_is_answered(desk: Desk) -> None:
     desk.page.get_by_text("Lesion 1 (score").click()
     desk.press("n")
-    desk.says("Not my question: Lesion 1")
+    desk.says("Not my question: Lesion")
+    assert desk.given()[-1] == ("not_my_question", "Lesion 1")
+
+
+def refuse(desk: Desk, status: int, code: str) -> None:
+    """Let the next answers be refused."""
+    problem = {"title": "No", "status": status, "code": code, "detail": f"refused as {code}"}
+    body = json.dumps(problem)
+
+    def answer(route: Route) -> None:
+        if route.request.method == "POST":
+            route.fulfill(status=status, content_type="application/problem+json", body=body)
+        else:
+            route.continue_()
+
+    desk.page.route("**/api/**", answer)
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "not_signed_in"), (403, "not_your_part"), (429, "too_many")])
+def test_an_answer_that_can_be_taken_later_is_kept_and_sent_again(desk: Desk, status: int, code: str) -> None:
+    before = len(desk.given())
+    refuse(desk, status, code)
+    desk.press("n")
+    why = "Sign in again, in another tab" if status == 401 else f"refused as {code}"
+    desk.says(f"Not saved yet, will be sent again: 1 ({why})")
+    assert desk.page.evaluate("!dispatchEvent(new Event('beforeunload', { cancelable: true }))")
+    desk.page.unroute("**/api/**")
+    desk.says("Not my question: Lesion")
+    assert len(desk.given()) == before + 1
+
+
+def test_what_is_kept_is_not_sent_in_the_name_of_who_signed_in_since(desk: Desk) -> None:
+    def in_the_name_of_another(route: Route) -> None:
+        if route.request.method == "POST":
+            posted.append(route.request.url)
+        told = route.fetch()
+        route.fulfill(response=told, json={**told.json(), "reader": "Dr B"})
+
+    before, posted = len(desk.given()), list[str]()
+    desk.page.route("**/api/studies/*/verdicts", lambda route: route.fulfill(status=401, json={}))
+    desk.press("n")
+    desk.says("Not saved yet, will be sent again: 1 (Sign in again, in another tab)")
+    with desk.page.expect_response(lambda answer: answer.status == 401 and answer.request.method == "GET"):
+        pass
+    desk.page.unroute("**/api/studies/*/verdicts")
+    desk.page.route("**/api/studies/*/verdicts", in_the_name_of_another)
+    desk.page.wait_for_timeout(THREE_ASKS_MS)
+    assert not posted
+    desk.says("Not saved yet, will be sent again: 1 (Sign in again, in another tab)")
+    desk.page.unroute("**/api/studies/*/verdicts")
+    desk.says("Vigie answers again")
+    assert len(desk.given()) == before + 1
+
+
+def test_what_was_refused_is_still_said_and_nobody_is_sent_back_to_the_list(desk: Desk) -> None:
+    refuse(desk, 409, "recalled_result")
+    desk.press("n", "f")
+    desk.says("Not saved: Lesion")
+    desk.page.unroute("**/api/**")
+    desk.page.wait_for_timeout(THREE_ASKS_MS)
+    desk.says("refused as recalled_result")
+    assert "/ohif/viewer" in desk.page.url
+    assert not desk.told()["documents"]
 
 
 def test_of_a_newer_result_only_the_same_lesions_are_asked_about(desk: Desk) -> None:
@@ -134,6 +209,7 @@ def test_of_a_newer_result_only_the_same_lesions_are_asked_about(desk: Desk) -> 
         image.PatientID = "CORRECTED"
     desk.send(images, "corrected")
     desk.page.locator("#vigie-bar .stands", has_text="Not answered yet").wait_for(timeout=30_000)
+    desk.page.get_by_text("Lesion 1 (score").click()
     desk.press("a")
     desk.says("Accepted: Lesion 1")
     before = desk.told()

@@ -19,12 +19,15 @@ const FINDINGS = ['lesion', 'nodule', 'mass', 'cyst', 'lymph_node', 'metastasis'
 const LOOK_MS = 300;
 const ASK_MS = 3000;
 const TIMEOUT_MS = 10000;
+// Refusals that may pass: signed out, not let through, too slow, too early, too often.
+const PASSING = [401, 403, 408, 425, 429];
 
 class VerdictBar {
   constructor(study, services) {
     // as the viewer goes to it (viewer.js)
     const lesion = Number(new URLSearchParams(location.search).get('segment') || 1);
-    Object.assign(this, { study, services, texts: window.vigieTexts, state: null, seen: null, saved: [], unsent: [], lesion });
+    Object.assign(this, { study, services, texts: window.vigieTexts, state: null, seen: null, lesion });
+    Object.assign(this, { saved: [], unsent: [], refused: [] });
     this.root = document.createElement('section');
     this.root.id = 'vigie-bar';
     this.root.setAttribute('aria-label', this.texts.bar);
@@ -86,15 +89,23 @@ class VerdictBar {
   async ask() {
     await this.sendAll();
     try {
-      this.state = await this.call('verdicts');
+      this.state = await this.look();
       await this.lookForSaved();
-      if (this.away) this.say(this.texts.back);
+      if (this.away && this.unsent.length === 0) this.say(this.refused.join(' ') || this.texts.back, this.refused.length > 0);
       this.away = false;
     } catch (error) {
       this.away = true;
-      this.say(`${this.texts.away} (${error.message})`, true);
+      if (this.unsent.length === 0) this.say(`${this.texts.away} (${error.message})`, true);
     }
     this.show();
+  }
+
+  // What is asked and answered. In another tab a colleague may have signed in since: nothing is sent or shown in their name.
+  async look() {
+    const state = await this.call('verdicts');
+    this.reader ??= state.reader;
+    if (state.reader !== this.reader) throw new Error(this.texts.sign_in);
+    return state;
   }
 
   // Objects that came after the viewer was opened: measurements (SR) and segmentations (SEG) that OHIF saved.
@@ -119,7 +130,10 @@ class VerdictBar {
     });
     const told = await answer.json().catch(() => ({}));
     if (answer.ok) return told;
-    throw Object.assign(new Error(told.detail ?? answer.status), { refused: answer.status < 500 });
+    const words = answer.status === 401 ? this.texts.sign_in : told.detail ?? answer.status;
+    // whose verdict it is never changes
+    const passes = answer.status >= 500 || (PASSING.includes(answer.status) && told.code !== 'not_yours');
+    throw Object.assign(new Error(words), { refused: !passes });
   }
 
   give(answer, more = {}) {
@@ -142,18 +156,28 @@ class VerdictBar {
   }
 
   async sendEach() {
+    if (this.unsent.length) this.refused = [];
     while (this.unsent.length) {
       const { path, body, name } = this.unsent[0];
-      const error = await this.call(path, body).then(() => null, one => one);
+      const error = await this.send(path, body).then(() => null, one => one);
       if (error && !error.refused) return this.say(`${this.texts.unsent}${this.texts.colon} ${this.unsent.length} (${error.message})`, true);
       this.unsent.shift();
-      if (error) this.say(`${this.texts.refused}${this.texts.colon} ${name}. ${error.message}`, true);
-      else {
-        // what is said to be given can be undone at once
-        this.state = await this.call('verdicts').catch(() => this.state);
-        this.say(`${this.texts.answers[body.answer] ?? this.texts.done}${this.texts.colon} ${name}`);
+      if (error) {
+        this.refused.push(`${this.texts.refused}${this.texts.colon} ${name}. ${error.message}`);
+        // nothing is finished without it
+        this.unsent = this.unsent.filter(one => one.path === 'verdicts');
       }
+      // what is said to be given can be undone at once
+      else this.state = await this.look().catch(() => this.state);
+      // a later answer that is taken does not hide that
+      if (this.refused.length) this.say(this.refused.join(' '), true);
+      else this.say(`${this.texts.answers[body.answer] ?? this.texts.done}${this.texts.colon} ${name}`);
     }
+  }
+
+  async send(path, body) {
+    if (this.away) await this.look();
+    return this.call(path, body);
   }
 
   // The lesion whose segment is active: by our keys, or by a click in OHIF's own panel. Segments of another segmentation have the
@@ -222,7 +246,7 @@ class VerdictBar {
   async finish() {
     this.unsent.push({ path: 'verdicts/finished', body: {}, name: this.texts.finished });
     await this.sendAll();
-    if (this.unsent.length === 0) leave();
+    if (this.unsent.length + this.refused.length === 0) leave();
   }
 
   open(key) {
