@@ -203,6 +203,39 @@ def test_what_was_refused_is_still_said_and_nobody_is_sent_back_to_the_list(desk
     assert not desk.told()["documents"]
 
 
+def test_a_key_that_is_held_down_answers_once_and_still_goes_through_the_lesions(desk: Desk) -> None:
+    before = len(desk.given())
+    for _ in range(5):
+        desk.page.keyboard.down("n")
+    desk.page.keyboard.up("n")
+    wait_until(lambda: len(desk.given()) > before, what="the answer")
+    desk.page.wait_for_timeout(TWO_LOOKS_MS)
+    assert len(desk.given()) == before + 1
+    desk.page.get_by_text("Lesion 1 (score").click()
+    desk.is_at("Lesion 1")
+    desk.page.keyboard.down("j")
+    desk.page.keyboard.down("j")
+    desk.page.keyboard.up("j")
+    desk.is_at("Lesion 3")
+
+
+def test_the_focus_stays_in_the_bar_and_the_lesion_is_read_out(desk: Desk) -> None:
+    bar = desk.page.locator("#vigie-bar")
+    desk.page.get_by_text("Lesion 3 (score").click()
+    desk.is_at("Lesion 3")
+    bar.get_by_role("button", name="Next").focus()
+    desk.page.keyboard.press("Enter")
+    desk.is_at("Lesion 1")
+    expect(bar.get_by_role("button", name="Next")).to_be_focused()
+    expect(bar.get_by_role("status").filter(has_text="Lesion 1 (1/3)")).to_be_visible()
+    bar.get_by_role("button", name="Reject").click()
+    bar.get_by_role("button", name="2 Normal anatomy").click()
+    desk.says("Rejected: Lesion 1")
+    expect(bar.get_by_role("button", name="Reject")).to_be_focused()
+    desk.press("m", "Escape")
+    expect(bar.get_by_role("button", name="Modify")).to_be_focused()
+
+
 def test_of_a_newer_result_only_the_same_lesions_are_asked_about(desk: Desk) -> None:
     images = desk.images()
     for image in images:

@@ -32,8 +32,11 @@ class VerdictBar {
     this.root.id = 'vigie-bar';
     this.root.setAttribute('aria-label', this.texts.bar);
     this.root.innerHTML =
-      '<span class="where"></span><span class="stands"></span><span class="keys"></span><span class="panel" role="group" hidden></span>' +
+      '<span class="where" role="status" aria-live="polite"></span><span class="stands"></span>' +
+      '<span class="keys"></span><span class="panel" role="group" hidden></span>' +
       '<span class="said" role="status" aria-live="polite"></span>';
+    const keys = this.texts.keys.map(([key, words]) => button(words, () => this.act(key), { key }));
+    this.root.querySelector('.keys').replaceChildren(...keys);
     document.body.append(this.root);
     document.documentElement.classList.add('vigie-has-bar');
     this.onKey = event => this.press(event);
@@ -214,11 +217,16 @@ class VerdictBar {
   }
 
   press(event) {
+    // OHIF has keys of its own there, which would keep them from the bar's buttons
+    const isOfButton = event.key === 'Enter' || event.key === ' ';
+    if (isOfButton && this.root.contains(event.target)) return event.stopImmediatePropagation();
     if (event.ctrlKey || event.altKey || event.metaKey || !window.vigieKeys) return;
+    // who holds a key down answers once
+    const isHeld = event.repeat && event.key !== 'j' && event.key !== 'k';
     if (event.key === 'Escape' && this.panel) this.open(null);
     else if (event.target.closest?.('input, select, textarea, [contenteditable=true]')) return;
-    else if (this.panel && /^[1-9]$/.test(event.key)) this.root.querySelector(`.panel [data-number="${event.key}"]`)?.click();
-    else if (this.root.querySelector(`[data-key="${CSS.escape(event.key)}"]`)) this.act(event.key);
+    else if (this.panel && /^[1-9]$/.test(event.key)) isHeld || this.root.querySelector(`.panel [data-number="${event.key}"]`)?.click();
+    else if (this.root.querySelector(`[data-key="${CSS.escape(event.key)}"]`)) isHeld || this.act(event.key);
     else return;
     event.preventDefault();
     event.stopImmediatePropagation();
@@ -250,8 +258,10 @@ class VerdictBar {
   }
 
   open(key) {
-    this.panel = key;
     const panel = this.root.querySelector('.panel');
+    // a focus that goes with the panel is back where it was opened
+    if (!key && panel.contains(document.activeElement)) this.root.querySelector(`[data-key="${this.panel}"]`).focus();
+    this.panel = key;
     panel.hidden = !key;
     if (!key) return panel.replaceChildren();
     panel.replaceChildren(...(key === 'r' ? this.reasons() : this.lesionFields(key === 'm' ? 'modify' : 'add')));
@@ -291,9 +301,8 @@ class VerdictBar {
   }
 
   say(words, isBad = false) {
-    const said = this.root.querySelector('.said');
-    said.classList.toggle('bad', isBad);
-    if (said.textContent !== words) said.textContent = words;
+    this.root.querySelector('.said').classList.toggle('bad', isBad);
+    this.tell('.said', words);
   }
 
   show() {
@@ -302,13 +311,14 @@ class VerdictBar {
     // no score: the segment's label has it, with what it means
     const where = target ? `${target.label} (${all.indexOf(target) + 1}/${all.length}) ${decimal(target.long_axis_mm, 1)} mm` : question ? texts.study : this.unasked;
     const stands = this.standing(false).map(one => this.verdictWords(one));
-    const keys = texts.keys.map(([key, words]) => button(words, () => this.act(key), { key }));
-    const shown = JSON.stringify([where, stands]);
-    if (shown === this.shown) return;
-    this.shown = shown;
-    this.root.querySelector('.where').textContent = where;
-    this.root.querySelector('.stands').textContent = stands.join('; ') || texts.not_answered;
-    this.root.querySelector('.keys').replaceChildren(...keys);
+    this.tell('.where', where);
+    this.tell('.stands', stands.join('; ') || texts.not_answered);
+  }
+
+  // What is the same is not read out again.
+  tell(part, words) {
+    const told = this.root.querySelector(part);
+    if (told.textContent !== words) told.textContent = words;
   }
 
   verdictWords(one) {
