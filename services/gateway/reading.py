@@ -29,6 +29,7 @@ _REFUSED = {
     "taken": noted("Another reader has taken it meanwhile."),
     "read": noted("Another reader has read it meanwhile: open it again first."),
     "not_yours": noted("A study is given back by who has it."),
+    "changed": noted("Newer images or a newer AI result came meanwhile: look at them first."),
 }
 
 
@@ -39,18 +40,25 @@ def read_from_page(
     uid: UidInPath,
     action: Annotated[ActionWord, Form()],
     seen: Annotated[str, Form(max_length=200)] = "",
+    shown: Annotated[str, Form(max_length=100)] = "",
     back: Annotated[str, Form(max_length=2000)] = "",
 ) -> Response:
-    """Do it, and go back to the list. seen: who had the study on the page; back: the filters of the list."""
-    enter(desk, person, uid, action, seen=seen)
+    """Do it, and go back to the list. seen, shown: who had the study, and what it told of it; back: its filters."""
+    enter(desk, person, uid, action, seen=seen, shown=shown)
     query = parsed(back).query()
     return RedirectResponse(f"/?{query}" if query else "/", status_code=303)
 
 
-def enter(desk: Desk, person: Person, uid: str, action: ActionWord, *, seen: str | None) -> bool:
-    """Do it in the name of this person; False: it was so already. Raises ProblemError (404, 409)."""
+def enter(desk: Desk, person: Person, uid: str, action: ActionWord, *, seen: str | None, shown: str = "") -> bool:
+    """Do it in the name of this person; False: it was so already. Raises ProblemError (404, 409).
+
+    shown: `StudyRow.shown` as the reader saw it, to mark as read; '': whatever is there.
+    """
+    # the time first: what comes after the look below is newer than the step, and then the study is unread again
     step = ReadingStep(action=_ACTIONS[action], reader=person.name, at=desk.clock())
     try:
+        if step.action is ReadingAction.READ and shown:
+            _require_shown(desk, uid, shown)
         return desk.store.readings.enter(uid, step, seen=seen)
     except ReadingRefused as refused:
         if refused.reason.code == "unknown_study":
@@ -60,5 +68,11 @@ def enter(desk: Desk, person: Person, uid: str, action: ActionWord, *, seen: str
             f"reading_{refused.reason.code}",
             _("The study is not as the list showed it"),
             detail=_(_REFUSED[refused.reason.code]),
-            way_out=_("Go back to the list: it shows who has the study now. Take it over there if that is agreed."),
+            way_out=_("Go back to the list: it shows the study as it is now. Take it over there if that is agreed."),
         ) from refused
+
+
+def _require_shown(desk: Desk, uid: str, shown: str) -> None:
+    detail = desk.store.board.study(uid)
+    if detail is not None and detail.row.shown != shown:
+        raise ReadingRefused("changed", "newer images or a newer result came meanwhile")

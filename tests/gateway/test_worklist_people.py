@@ -54,6 +54,30 @@ def test_one_whom_a_colleague_was_quicker_than_is_told_so(ward: Ward) -> None:
     assert over.status_code == 303
 
 
+def test_what_came_since_the_list_was_shown_is_not_marked_as_read_unseen(ward: Ward) -> None:
+    client = client_of(ward, READER)
+
+    def shown() -> str:
+        row = client.get("/").text.partition(f'id="row-{ward.uid(1)}"')[2]
+        told = re.search('name="shown" value="([^"]+)"', row)
+        assert told is not None
+        return told[1]
+
+    def mark_read(as_shown: str) -> tuple[int, bool]:
+        answer = act(client, ward, "read", shown=as_shown)
+        return answer.status_code, "look at them first" in answer.text
+
+    before_images = shown()
+    ward.arrive(1, at=ward.now + timedelta(minutes=1), index_from=4)
+    assert mark_read(before_images) == (409, True)
+    before_result = shown()
+    ward.now += timedelta(minutes=2)
+    ward.complete(1)
+    ward.freeze(1, found(Flag.URGENT, (0.97, 21.0)))
+    assert mark_read(before_result) == (409, True)
+    assert mark_read(shown()) == (303, False)
+
+
 def test_read_studies_leave_the_list_and_are_found_by_filter_and_search(ward: Ward) -> None:
     client = client_of(ward, READER)
     body = {"action": "read", "seen": ""}
@@ -112,7 +136,7 @@ def test_language_theme_and_keys_are_remembered_and_lead_nowhere_else(ward: Ward
         assert client.post("/preferences", data={**choice, "back": "/?ai=urgent"}).headers["location"] == "/?ai=urgent"
     page = client.get("/").text
     assert '<html lang="fr" data-theme="dark">' in page
-    assert '<body data-keys="off">' in page
+    assert '<body data-keys="off"' in page
     assert "Liste de travail" in page
     for wrong in ({"language": "xx"}, {"theme": "pink"}, {"back": "//evil.example"}, {"back": "https://evil.example"}):
         assert client.post("/preferences", data=wrong).status_code == 422

@@ -162,6 +162,11 @@ class StudyRow:
     pseudonym: str | None = None
 
     @property
+    def shown(self) -> str:
+        """What is told of here: another one as soon as newer images or a newer result are."""
+        return " ".join(str(at.timestamp()) for at in (self.last_instance_at, self.frozen_at) if at is not None)
+
+    @property
     def ai_says(self) -> AiSays:
         """For the AI, in one word."""
         if self.withheld_until is not None:

@@ -54,13 +54,13 @@ function say(text, { onUndo = null } = {}) {
   toastTimer = setTimeout(() => { toast.hidden = true; undo = null; }, TOAST_MS);
 }
 
-async function act(uid, action, seen, { onUndo = null, said = null } = {}) {
+async function act(uid, action, seen, { shown = "", onUndo = null, said = null } = {}) {
   const row = rowOf(uid), name = row ? `${nameOf(row)}${list.dataset.colon} ` : "";
   const words = { take: "taken", release: "released", read: "read", reopen: "reopened" };
   try {
     const answer = await fetch(`/studies/${uid}/reading`, {
       method: "POST",
-      body: new URLSearchParams({ action, seen }),
+      body: new URLSearchParams({ action, seen, shown }),
       headers: { Accept: "application/json" },
       redirect: "manual",
     });
@@ -97,8 +97,8 @@ async function takeStudy(row) {
 }
 
 async function markRead(row) {
-  const { uid, holder } = row.dataset;
-  if (await mayTouch(row, "read")) act(uid, "read", holder, { onUndo: () => act(uid, "reopen", "") });
+  const { uid, holder } = row.dataset, shown = row.querySelector("[name=shown]").value;
+  if (await mayTouch(row, "read")) act(uid, "read", holder, { shown, onUndo: () => act(uid, "reopen", "") });
 }
 
 // Nobody can take a study for a colleague: whose it was is told instead.
