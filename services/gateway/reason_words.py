@@ -106,6 +106,7 @@ _OF_WORK = {
 _OF_BUNDLES = {
     "unreadable": noted("a file of the model's bundle cannot be read"),
     "bad_metadata": noted("the metadata of the model's bundle are not as they must be"),
+    "old_monai": noted("this MONAI would run code that lies in a bundle: a newer one must be installed"),
     "no_metadata": noted("the model's bundle has no metadata"),
     "not_described": noted("the model's bundle does not say what its classes mean"),
     "bad_registration": noted("what Vigie noted of the model's bundle when it was added cannot be read"),
