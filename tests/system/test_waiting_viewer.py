@@ -102,7 +102,7 @@ def test_what_is_not_saved_yet_is_not_left_unasked(two: TwoStudies, page: Page):
     page.route("**/api/**", lambda route: route.abort())
     with page.expect_request(lambda request: request.method == "POST"):
         page.keyboard.press("a")
-    expect(bar.locator(".said")).to_contain_text("Vigie does not answer", timeout=15_000)
+    expect(bar.locator(".said")).to_contain_text("Not saved yet, will be sent again: 1", timeout=15_000)
     page.keyboard.press("q")
     wait_until(lambda: page.evaluate("1") and len(asked) == 1, what="the question")
     expect(page.locator("html")).to_have_class("is-viewing")
