@@ -33,12 +33,12 @@ CONSTANTS: dict[str, Constant] = {
     "worker_s": Constant(
         value=1.0,
         unit="s of a worker for a study of 134 slices, without its model",
-        source="docs/measurements/pipeline.md: 0.69 s (headers, load, find, report)",
+        source="docs/measurements/pipeline.md: 0.61 s (headers, load, find, report)",
     ),
     "model_s": Constant(
         value=15.0,
         unit="s of the model for a study of 134 slices, on one Triton replica",
-        source="docs/measurements/pipeline.md: 7.3 s on 2 CPU threads. Measure yours on your GPU: docs/triton.md",
+        source="docs/measurements/pipeline.md: 7.8 s on 2 CPU threads. Measure yours on your GPU: docs/triton.md",
     ),
     "flips_times": Constant(
         value=3.9,
