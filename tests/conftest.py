@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from services.backends import store
 from services.backends.store import migrate
 from tests.support.certificates import Authority
+from tests.support.load_file import LoadFile
 from tests.support.postgres import Postgres, postgres
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
 
@@ -24,7 +25,14 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+
     from tests.support.triton import Triton
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> LoadFile | None:
+    """Whichever worker dies, the run comes to its end."""
+    return LoadFile(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
