@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import structlog
 
+from services.lifetime import beside
 from services.triage.errors import StoreUnavailable
 
 log = structlog.get_logger(__name__)
@@ -23,10 +24,5 @@ def keeping(renew: Callable[[], None], *, claim_s: float, what: str) -> Iterator
             except StoreUnavailable:
                 log.warning("claim_not_renewed", of=what)
 
-    thread = threading.Thread(target=go_on, daemon=True)
-    thread.start()
-    try:
+    with beside(go_on, stop=done):
         yield
-    finally:
-        done.set()
-        thread.join()

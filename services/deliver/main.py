@@ -6,7 +6,6 @@ audit trail to those who keep it elsewhere.
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
 from services.backends.files import FolderStudyFiles
@@ -29,7 +28,7 @@ from services.deliver.lane import Lane
 from services.deliver.promising import Promising
 from services.deliver.sending import Sending, Telling
 from services.exposition import expose
-from services.lifetime import stop_on_signals
+from services.lifetime import beside, stop_on_signals
 from services.patience import wait_for
 from services.settings import Settings
 from services.triage.ports import StudyFiles, StudyStore
@@ -57,12 +56,8 @@ def run_deliver(settings: Settings) -> None:
     lanes += [lane for route in ways for lane in _lanes(route, settings, store, files, stop)]
     lanes += [_telling(receiver, settings, store, files, stop) for receiver in told]
     lanes += [_promises(requester, settings, store, files, stop) for requester in asking.values()]
-    with ThreadPoolExecutor(len(lanes)) as pool:
-        running = [pool.submit(lane.run) for lane in lanes]
-        wait(running, return_when=FIRST_EXCEPTION)
-        stop.set()
-    for each in running:
-        each.result()
+    with beside(*(lane.run for lane in lanes), stop=stop):
+        stop.wait()
 
 
 def _lanes(

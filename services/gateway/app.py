@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import structlog
 from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -58,10 +59,14 @@ from services.gateway.serve import serve
 from services.gateway.stow import stow_router
 from services.gateway.tenant_paths import PREFIX, known, sending, stow_without_tenant
 from services.gateway.ups import ups_router
+from services.lifetime import beside
 from services.patience import wait_for
 from services.settings import Settings
+from services.triage.errors import SchemaRefused
 from services.triage.ports import StudyFiles
 from services.triage.tenant import Tenants
+
+log = structlog.get_logger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 
@@ -194,15 +199,28 @@ def _serve_dicomweb(
 
 
 def run_http(settings: Settings, role: Role = Role.ALL) -> None:
-    """Serve until SIGTERM or SIGINT, from the first moment: while the database is not there, /readyz says so."""
+    """Serve until SIGTERM or SIGINT, from the first moment: while the database is not there, /readyz says so.
+
+    Raises SchemaRefused where there is a desk.
+    """
     settings.data.mkdir(parents=True, exist_ok=True)
     url = settings.store_url()
-    threading.Thread(
-        target=wait_for, args=("database", lambda: open_store(url).close()), name="upgrade", daemon=True
-    ).start()
     store = SqlStudyStore(connect(url), same_pixels=never_the_same)
     files = FolderStudyFiles(settings.data, min_free_mb=settings.min_free_mb)
-    serve(create_app(settings, store=store, files=files, role=role), settings)
+    stop = threading.Event()
+    # a database that is still waited for does not hold up the end
+    with beside(partial(_upgrade, url, role), stop=stop, patience_s=0):
+        serve(create_app(settings, store=store, files=files, role=role), settings, stop)
+
+
+def _upgrade(url: str, role: Role) -> None:
+    try:
+        wait_for("database", lambda: open_store(url).close())
+    except SchemaRefused as error:
+        if role.is_desk:
+            raise
+        # the door keeps what comes, whatever the database is
+        log.error("schema_refused", error=str(error))  # noqa: TRY400 - our own text
 
 
 def _allowed_hosts(http: str) -> list[str]:

@@ -7,8 +7,8 @@ answers. Several such processes share the questions by claims.
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -20,7 +20,7 @@ from services.backends.store.inquiries import Inquiry
 from services.gateway.daily import Daily
 from services.gateway.intake import Intake
 from services.gateway.reconciliation import Reconciliation
-from services.lifetime import stop_on_signals
+from services.lifetime import beside, stop_on_signals
 from services.logs import Conditions, where
 from services.patience import pause_after, wait_for
 from services.settings import Settings
@@ -49,20 +49,11 @@ def run_asking(settings: Settings) -> None:
     stop = stop_on_signals()
     asking = Asking(store, among, settings)
     asks = [asking.run] * THREADS if any(each.completeness for each in among) else []
-    turns = [*asks, *(each.run for each in _daily(store, among, settings, stop)), _until_stopped]
+    turns = [*asks, *(each.run for each in _daily(store, among, settings, stop))]
     log.info("asking_started", pacs=[each.name for each in among])
-    with ThreadPoolExecutor(len(turns)) as pool:
-        running = [pool.submit(turn, stop) for turn in turns]
-        wait(running, return_when=FIRST_EXCEPTION)
-        stop.set()
+    with beside(*(partial(turn, stop) for turn in turns), stop=stop):
+        stop.wait()
     log.info("asking_stopped")
-    for each in running:
-        each.result()
-
-
-def _until_stopped(stop: threading.Event) -> None:
-    """Keeps a process that has nothing else to do."""
-    stop.wait()
 
 
 def _daily(store: SqlStudyStore, among: Sequence[Pacs], settings: Settings, stop: threading.Event) -> list[Daily]:

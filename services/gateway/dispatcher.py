@@ -4,7 +4,6 @@ It is the only place where these happen, and it can die between any two steps: e
 queue has it, and repeating changes nothing.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -28,7 +27,7 @@ from services.backends.store import open_store
 from services.gateway.audit.settling import settling
 from services.gateway.recalling import Recalling
 from services.gateway.scrubbing import Scrubbing
-from services.lifetime import stop_on_signals
+from services.lifetime import beside, stop_on_signals
 from services.logs import Conditions, where
 from services.patience import wait_for
 from services.settings import Settings
@@ -71,19 +70,11 @@ def run_dispatcher(settings: Settings) -> None:
     stop = stop_on_signals()
     recalling = Recalling(store, files, notes=settings.recall_notes, stop=stop)
     scrubbing = Scrubbing(store, files, files_per_s=settings.scrub_files_per_s, stop=stop)
-    beside = [threading.Thread(target=each.run, name=type(each).__name__) for each in (recalling, scrubbing)]
-    try:
-        for thread in beside:
-            thread.start()
+    with beside(recalling.run, scrubbing.run, stop=stop):
         log.info("dispatcher_started")
         while not stop.is_set():
             dispatcher.turn(datetime.now(UTC))
             stop.wait(TICK_S)
-    finally:
-        # whatever broke: a process ends with its last thread, and only one that has ended is started again
-        stop.set()
-        for thread in beside:
-            thread.join()
     queue.close()
     log.info("dispatcher_stopped")
 

@@ -43,12 +43,10 @@ class Changes:
         """The newest number: now, whenever it changes, and as a sign of life; None while the store is away."""
         bell: asyncio.Queue[None] = asyncio.Queue(maxsize=1)
         self._listeners.add(bell)
-        if self._looking is None:  # nothing is awaited between this and the task: two who come at once are one watch
-            self._has_looked = asyncio.Event()
-            self._looking = asyncio.create_task(self._keep_looking(self._has_looked))
         try:
-            await self._has_looked.wait()
             while True:
+                self._watch()
+                await self._has_looked.wait()
                 yield self._number if time.monotonic() - self._seen_at < AWAY_AFTER_S else None
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(bell.get(), BEAT_S)
@@ -57,6 +55,12 @@ class Changes:
             if not self._listeners and self._looking is not None:
                 self._looking.cancel()
                 self._looking = None
+
+    def _watch(self) -> None:
+        """One that broke, which the log tells, is begun again."""
+        if self._looking is None or self._looking.done():
+            self._has_looked = asyncio.Event()
+            self._looking = asyncio.create_task(self._keep_looking(self._has_looked))
 
     async def _keep_looking(self, has_looked: asyncio.Event) -> None:
         while True:

@@ -3,6 +3,7 @@
 import contextlib
 import resource
 import signal
+import threading
 from collections.abc import Generator
 
 import structlog
@@ -20,6 +21,14 @@ _FILES = 512
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, stop: threading.Event) -> None:
+        super().__init__(config)
+        self._stop = stop
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to end; uvicorn asks ten times a second."""
+        return await super().on_tick(counter) or self._stop.is_set()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Stop on a signal, but unlike uvicorn do not raise it again: a clean stop is exit code 0, not 143."""
@@ -40,9 +49,10 @@ def _allow_files(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
-def serve(app: FastAPI, settings: Settings) -> None:
-    """Serve until a signal. The access log is off: it would hold query strings, which may be patient data.
+def serve(app: FastAPI, settings: Settings, stop: threading.Event) -> None:
+    """Serve until a signal, or until `stop` is set.
 
+    The access log is off: it would hold query strings, which may be patient data.
     Raises SystemExit (not 0) when the address cannot be bound, CertificatesRefused.
     """
     host, _, port = settings.http.rpartition(":")
@@ -62,5 +72,5 @@ def serve(app: FastAPI, settings: Settings) -> None:
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
     )
     log.info("desk_open", address=settings.http)
-    _Server(config).run()
+    _Server(config, stop).run()
     log.info("desk_closed")

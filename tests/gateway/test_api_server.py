@@ -18,10 +18,22 @@ from tests.support.worklist import Ward
 
 RUN = """
 from services.gateway.app import run_http
+from services.gateway.role import Role
 from services.logs import configure_logging
 from services.settings import Settings
+from services.supervisor import run_part
 configure_logging("INFO")  # as every command does
-run_http(Settings())
+def part(settings):
+    run_http(settings, Role.{role})
+run_part(part, Settings())
+"""
+
+UPGRADE_BREAKS = """
+from services.gateway import app
+from services.triage.errors import SchemaRefused
+def open_store(url):
+    raise {error}
+app.open_store = open_store
 """
 
 BREAK = """
@@ -33,10 +45,10 @@ Board.study = study
 
 
 @contextmanager
-def desk(folder: Path, port: int, *, first: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
+def desk(folder: Path, port: int, *, first: str = "", role: str = "ALL") -> Iterator[tuple[subprocess.Popen[str], str]]:
     environment = {**os.environ, "VIGIE_DATA": str(folder), "VIGIE_HTTP": f"127.0.0.1:{port}"}
     process = subprocess.Popen(
-        [sys.executable, "-c", f"{first}\n{RUN}"],
+        [sys.executable, "-c", f"{first}\n{RUN.format(role=role)}"],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -50,11 +62,15 @@ def desk(folder: Path, port: int, *, first: str = "") -> Iterator[tuple[subproce
 
 
 def wait_until_ready(process: subprocess.Popen[str], base: str) -> None:
+    wait_until_answers(process, f"{base}/readyz")
+
+
+def wait_until_answers(process: subprocess.Popen[str], url: str) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, process.stdout.read()
         try:
-            if httpx.get(f"{base}/readyz").status_code == 200:
+            if httpx.get(url).status_code == 200:
                 return
         except httpx.TransportError:
             pass
@@ -95,3 +111,22 @@ def test_a_fault_is_logged_by_type_and_place_without_its_text(tmp_path: Path) ->
     assert process.returncode == 0
     assert "RuntimeError" in log
     assert "FAMILY1" not in log
+
+
+@pytest.mark.parametrize("error", ['RuntimeError("FAMILY1^Given")', 'SchemaRefused("schema_too_new", "update it")'])
+def test_a_desk_whose_upgrade_breaks_ends_so_that_it_is_started_again(tmp_path: Path, error: str) -> None:
+    with desk(tmp_path, free_port(), first=UPGRADE_BREAKS.format(error=error)) as (process, _):
+        log, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "part_broke" in log or "part_failed" in log
+    assert "FAMILY1" not in log
+
+
+def test_the_doors_side_goes_on_without_a_database_that_it_can_use(tmp_path: Path) -> None:
+    first = UPGRADE_BREAKS.format(error='SchemaRefused("schema_too_new", "update it")')
+    with desk(tmp_path, free_port(), first=first, role="DOOR") as (process, base):
+        wait_until_answers(process, f"{base}/healthz")
+        process.send_signal(signal.SIGTERM)
+        log, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "schema_refused" in log

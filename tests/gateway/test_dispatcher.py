@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from services.backends.routing_file import load_rules
 from services.backends.store import SqlStudyStore, open_store
 from services.gateway import dispatcher as dispatching
 from services.gateway.dispatcher import OUTAGE_PAUSE, PAUSE, Dispatcher, run_dispatcher
+from services.gateway.recalling import Recalling
+from services.gateway.scrubbing import Scrubbing
 from services.settings import Settings
 from services.supervisor import run_part
 from services.triage.errors import InstanceRefused, StoreUnavailable, TransientError
@@ -27,7 +30,7 @@ from services.triage.tenant import NO_TENANT, NO_TENANTS, Tenant, Tenants
 from tests.support.ct import ct_series, write_series
 from tests.support.pacs import pacs_file
 from tests.support.records import NOON, after
-from tests.support.warm import FORKED
+from tests.support.warm import exit_code
 
 QUIET_S = 15.0
 WORKER = "worker-1"
@@ -416,13 +419,13 @@ def test_a_damaged_file_that_is_gone_before_it_is_put_into_quarantine_holds_up_n
     assert len(house.store.instances(VersionKey(study_instance_uid=uid, number=1))) == 29
 
 
-def breaking(settings: Settings) -> None:
-    """A dispatcher's process in which nobody foresaw what a turn raises."""
+def breaking(settings: Settings, what: type) -> None:
+    """A dispatcher's process in which nobody foresaw what a turn raises: its own, or one beside it."""
 
-    def breaks(_dispatcher: Dispatcher, _now: datetime) -> None:
+    def breaks(*_: object) -> None:
         raise RuntimeError("nobody foresaw it")
 
-    Dispatcher.turn = breaks  # type: ignore[method-assign]
+    what.turn = breaks  # type: ignore[attr-defined]
     run_part(run_dispatcher, settings)
 
 
@@ -431,15 +434,12 @@ def unroutable(settings: Settings) -> None:
     run_part(run_dispatcher, settings.model_copy(update={"routing": settings.data / "gone.toml"}))
 
 
-@pytest.mark.parametrize("part", [breaking, unroutable])
+@pytest.mark.parametrize(
+    "part",
+    [unroutable, *(partial(breaking, what=what) for what in (Dispatcher, Recalling, Scrubbing))],
+    ids=["routing", "dispatcher", "recalling", "scrubbing"],
+)
 def test_a_dispatcher_that_breaks_ends_its_process_so_that_it_is_started_again(
     house: House, part: Callable[[Settings], None]
 ) -> None:
-    process = FORKED.Process(target=part, args=(house.settings,))
-    process.start()
-    process.join(20)
-    try:
-        assert process.exitcode == 1
-    finally:
-        process.kill()
-        process.join()
+    assert exit_code(part, house.settings) == 1

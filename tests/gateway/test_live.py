@@ -99,3 +99,15 @@ def test_who_comes_later_hears_at_once_where_it_stands() -> None:
             assert await anext(second) >= 1
 
     asyncio.run(scene())
+
+
+def test_a_watch_that_breaks_is_begun_again() -> None:
+    async def scene() -> None:
+        store = Store()
+        changes = Changes(lambda: store.newest_event() // (store.asked - 2))
+        listener = changes.listen()
+        await until(listener, -1)
+        await until(listener, 1)
+        await listener.aclose()
+
+    asyncio.run(scene())

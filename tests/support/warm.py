@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO
+
+from services.settings import Settings
 
 IMPORTS = (
     "services.cli",
@@ -73,6 +75,17 @@ class Program:
 
     def __exit__(self, *_: object) -> None:
         self.wait()
+
+
+def exit_code(part: Callable[[Settings], None], settings: Settings, *, within_s: float = 20) -> int | None:
+    """Of a part in a process of its own; None: it went on, and was killed."""
+    process = FORKED.Process(target=part, args=(settings,))
+    process.start()
+    process.join(within_s)
+    code = process.exitcode
+    process.kill()
+    process.join()
+    return code
 
 
 def _run(code: str, env: dict[str, str], stderr: str | None, arguments: list[str], new_session: bool) -> None:
