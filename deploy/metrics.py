@@ -40,7 +40,7 @@ LABELS = {
     "in_time": "2",
     "kind": "3: flag_rate, drift, disparity",
     "le": "the bucket's bound, fixed",
-    "listener": "3: dicom, http, hl7",
+    "listener": "3: dicom, http, hl7; empty where it is a peer",
     "measure": "fixed, told in observatory.md",
     "method": "the HTTP methods, `other` for the rest",
     "model": "the models of VIGIE_MODELS, and those that were taken out since",
@@ -49,6 +49,8 @@ LABELS = {
     "outcome": "fixed, 5 at most",
     "pacs": "the tables of the file of VIGIE_PACS",
     "part": "5: door, desk, all, worker, deliver",
+    "peer": "4: broker, oidc, stow_rs, syslog; and `destination NAME`, `receiver NAME`, `requester NAME`, `PACS NAME` "
+    "of the tables of the settings' files; empty where it is a listener",
     "quantile": "2: 0.5, 0.95",
     "reason": "9, those of `RefusedFor`",
     "receiver": "2: syslog, anchor",
@@ -74,7 +76,8 @@ a name, or a word that a sender chose, so the number of series is bounded by the
 - `/metrics` of door and desk: the whole service, counted in the database at each scrape. Every desk and door tells the
   same, so take `max`, never `sum`; a restart loses nothing.
 - `VIGIE_METRICS=HOST:PORT` of `vigie worker` and `vigie deliver`: what this one process has done since it started. Take
-  `sum`.
+  `sum`. Clocks (`vigie_clock_*`) and the ends of TLS (`vigie_tls_*`) are told here, too: each process has its own, so
+  take `min` or `max`.
 
 `process_*` (CPU, memory, open files) comes from the Prometheus client in all of them. Triton, PostgreSQL and RabbitMQ
 have their own (`nv_*` and so on). The DICOM listener forks for each association and exports nothing itself: the HTTP

@@ -4,6 +4,8 @@ What holds for the whole service (studies, jobs, deliveries by state) is told by
 it survives restarts. Here is what only the process knows: how long stages take, what it tried, its memory and CPU.
 """
 
+from collections.abc import Sequence
+
 import structlog
 from prometheus_client import CollectorRegistry, Info, ProcessCollector, start_http_server
 
@@ -11,6 +13,7 @@ from services import __version__
 from services.backends.store import SqlStudyStore
 from services.clocks import ClockCollector
 from services.settings import Settings
+from services.tls_gauges import TlsCollector, TlsFiles
 
 log = structlog.get_logger(__name__)
 
@@ -18,8 +21,8 @@ REGISTRY = CollectorRegistry()
 """Of this process; `services.worker.metrics` and `services.deliver.metrics` fill it."""
 
 
-def expose(settings: Settings, store: SqlStudyStore, *, part: str) -> None:
-    """Answer GET /metrics at VIGIE_METRICS from now on; without it nowhere.
+def expose(settings: Settings, store: SqlStudyStore, *, part: str, tls: Sequence[TlsFiles] = ()) -> None:
+    """Answer GET /metrics at VIGIE_METRICS from now on; without it nowhere. tls: by which this process speaks TLS.
 
     A port that cannot be had is said in the log and stops nobody: the work is worth more than its figures.
     """
@@ -29,6 +32,7 @@ def expose(settings: Settings, store: SqlStudyStore, *, part: str) -> None:
     build_info(REGISTRY, part)
     ProcessCollector(registry=REGISTRY)
     REGISTRY.register(ClockCollector(store, settings.ntp))
+    REGISTRY.register(TlsCollector(tls))
     try:
         start_http_server(int(port), addr=host.strip("[]"), registry=REGISTRY)
     except OSError as error:

@@ -27,6 +27,7 @@ from services.deliver.documenting import Documenting
 from services.deliver.lane import Lane
 from services.deliver.promising import Promising
 from services.deliver.sending import Sending, Telling
+from services.deliver.tls_files import tls_files
 from services.exposition import expose
 from services.lifetime import beside, stop_on_signals
 from services.patience import wait_for
@@ -39,7 +40,7 @@ def run_deliver(settings: Settings) -> None:
     """Deliver, tell, and answer for what is kept, until SIGTERM or SIGINT; what is in hand is brought to its end."""
     ways, told, asking = routes(settings), receivers(settings), requesters(settings)
     store = wait_for("database", lambda: open_store(settings.store_url()))
-    expose(settings, store, part="deliver")
+    expose(settings, store, part="deliver", tls=tuple(tls_files(settings, ways, told, asking.values())))
     stop = stop_on_signals()
     files = FolderStudyFiles(settings.data)
     lanes: list[Lane | Documenting | Auditing] = [

@@ -28,7 +28,8 @@ from services.gateway.readiness import checks
 from services.gateway.refusals import RefusedFor
 from services.gateway.retention_gauges import RetentionCollector
 from services.gateway.service_levels import DoorCollector, ServiceLevelCollector
-from services.gateway.tls_gauges import TlsCollector
+from services.gateway.tls_files import tls_files
+from services.tls_gauges import TlsCollector
 from services.triage.errors import StoreUnavailable
 from services.triage.job import JobState
 from services.triage.patient import AdtOutcome
@@ -77,7 +78,7 @@ def new_registry(desk: Desk) -> CollectorRegistry:
     registry.register(RetentionCollector(desk.store.retaining, is_on=desk.settings.retention().is_on))
     registry.register(ServiceLevelCollector(desk.store, desk.settings, desk.clock))
     registry.register(ClockCollector(desk.store, desk.settings.ntp))
-    registry.register(TlsCollector(desk.settings, desk.role))
+    registry.register(TlsCollector(tuple(tls_files(desk.settings, desk.role))))
     if desk.role.is_door:
         registry.register(DoorCollector(desk.settings))
     return registry

@@ -26,6 +26,7 @@ from services.lifetime import stop_on_signals
 from services.logs import Conditions
 from services.memory import give_back
 from services.settings import Settings
+from services.tls_gauges import of_broker
 from services.triage.errors import TransientError
 from services.triage.job import Job, Lease
 from services.triage.ports import JobQueue, ReceivedMessage, Segmenter, StudyFiles, StudyStore
@@ -44,7 +45,7 @@ def run_worker(settings: Settings, segmenter: Segmenter) -> None:
     """Work on jobs until SIGTERM or SIGINT. A job in hand is finished, or given back after a grace."""
     stop = stop_on_signals()
     store, files = open_store(settings.store_url()), FolderStudyFiles(settings.data)
-    expose(settings, store, part="worker")
+    expose(settings, store, part="worker", tls=[of_broker(settings)])
     gc.freeze()  # a collection in the midst of a job would walk all that was imported: a third of a second
     if not work(store, files, open_queue(settings), segmenter, settings, stop):
         # The pipeline's thread still computes, and an ordinary exit would wait for it. All that counts is committed.

@@ -1,4 +1,4 @@
-"""When certificates and revocation lists of our listeners end, as /metrics tells it."""
+"""When certificates, authorities and revocation lists end, of listeners and of peers, as /metrics tells it."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from tests.support.scraped import Samples, scrape
 from tests.support.worklist import Ward
 
 CERTIFICATE = "vigie_tls_certificate_not_after_timestamp_seconds"
+AUTHORITY = "vigie_tls_authority_not_after_timestamp_seconds"
 LIST = "vigie_tls_revocation_list_next_update_timestamp_seconds"
 DAY = timedelta(days=1)
 
@@ -28,7 +29,7 @@ def ours(authority: Authority) -> Certificate:
 
 def told(tmp_path: Path, *, role: Role = Role.ALL, **settings: object) -> Samples:
     client = Ward(tmp_path / "ward").client(role=role, **{name: str(value) for name, value in settings.items()})
-    return {key: value for key, value in scrape(client)[0].items() if key[0] in (CERTIFICATE, LIST)}
+    return {key: value for key, value in scrape(client)[0].items() if key[0] in (CERTIFICATE, AUTHORITY, LIST)}
 
 
 def dicom(ours: Certificate, ca: Path) -> dict[str, object]:
@@ -36,8 +37,13 @@ def dicom(ours: Certificate, ca: Path) -> dict[str, object]:
     return {"dicom_tls": "127.0.0.1:2762", **files}
 
 
-def of(listener: str) -> tuple[tuple[str, str], ...]:
-    return (("listener", listener),)
+def of(listener: str = "", *, peer: str = "") -> tuple[tuple[str, str], ...]:
+    return (("listener", listener), ("peer", peer))
+
+
+def end_of(path: Path) -> float:
+    """Of the first certificate in the file."""
+    return x509.load_pem_x509_certificates(path.read_bytes())[0].not_valid_after_utc.timestamp()
 
 
 def test_each_listener_that_speaks_tls_tells_the_end_of_its_certificate(
@@ -47,8 +53,9 @@ def test_each_listener_that_speaks_tls_tells_the_end_of_its_certificate(
     http = {"http_certificate": ours.certificate, "http_key": ours.key}
     hl7 = {"hl7": "127.0.0.1:2575", "hl7_certificate": ours.certificate, "hl7_key": ours.key}
     every = {**dicom(ours, authority.ca), **http, **hl7}
-    end = x509.load_pem_x509_certificate(ours.certificate.read_bytes()).not_valid_after_utc.timestamp()
-    assert told(tmp_path, **every) == {(CERTIFICATE, of(name)): end for name in ("dicom", "http", "hl7")}
+    end, last = end_of(ours.certificate), end_of(authority.ca)
+    certificates = {(CERTIFICATE, of(name)): end for name in ("dicom", "http", "hl7")}
+    assert told(tmp_path, **every) == {**certificates, (AUTHORITY, of("dicom")): last}
     # a desk has no DICOM port, and not its files either
     assert told(tmp_path, role=Role.DESK, **every) == {(CERTIFICATE, of("http")): end}
 
@@ -80,6 +87,47 @@ def test_a_file_that_cannot_be_read_is_long_over_and_no_error_of_metrics(
     )
     settings = dicom(ours, ca)
     ours.certificate.write_text("")
-    assert told(tmp_path, **settings) == {(CERTIFICATE, of("dicom")): 0, (LIST, of("dicom")): 0}
+    last = end_of(authority.ca)
+    shut = {(CERTIFICATE, of("dicom")): 0, (AUTHORITY, of("dicom")): last, (LIST, of("dicom")): 0}
+    assert told(tmp_path, **settings) == shut
     ours.certificate.unlink()
     assert told(tmp_path, **settings)[CERTIFICATE, of("dicom")] == 0
+
+
+def test_each_peer_that_door_and_desk_ask_by_tls_is_told(
+    tmp_path: Path, authority: Authority, ours: Certificate
+) -> None:
+    pacs, oidc = tmp_path / "pacs.toml", tmp_path / "oidc.toml"
+    # paths are relative to the file's folder, or whole
+    pacs.write_text(
+        f'''[archive]
+address = "PACS@pacs.example:2762"
+tls = {{ ca = "authority/{authority.ca.name}", certificate = "{ours.certificate}", key = "{ours.key}" }}
+[plain]
+address = "OLD@old.example:104"
+[web]
+address = "https://pacs.example/dicomweb"
+'''
+    )
+    lines = ['issuer = "https://login.example"', 'url = "https://vigie.example"', 'client_id = "vigie"']
+    oidc.write_text("\n".join([*lines, f'ca = "{authority.ca}"', "[roles]", 'reader = ["it"]']))
+    broker = {"broker_ca": authority.ca, "broker_certificate": ours.certificate, "broker_key": ours.key}
+    settings = {"pacs": pacs, "oidc": oidc, "stow_ca": authority.ca, **broker}
+    end, last = end_of(ours.certificate), end_of(authority.ca)
+    of_desk = {(AUTHORITY, of(peer="oidc")): last}
+    of_door = {(AUTHORITY, of(peer=name)): last for name in ("PACS archive", "broker", "stow_rs")}
+    of_door |= {(CERTIFICATE, of(peer=name)): end for name in ("PACS archive", "broker")}
+    assert told(tmp_path, **settings) == of_desk | of_door
+    assert told(tmp_path, role=Role.DESK, **settings) == of_desk
+    # the door goes on, whatever becomes of the parts that ask
+    pacs.write_text("[archive]")
+    assert (CERTIFICATE, of(peer="broker")) in told(tmp_path, role=Role.DOOR, **settings)
+
+
+def test_of_authorities_the_last_to_end_counts_for_an_old_one_may_stand_beside_its_successor(
+    tmp_path: Path, authority: Authority, ours: Certificate
+) -> None:
+    short = authority.certificate("an.old.one", until=datetime.now(UTC) + DAY)
+    ca = tmp_path / "both.pem"
+    ca.write_bytes(short.certificate.read_bytes() + authority.ca.read_bytes())
+    assert told(tmp_path, **dicom(ours, ca))[AUTHORITY, of("dicom")] == end_of(authority.ca)

@@ -27,6 +27,7 @@ from services.gateway.role import Role
 from services.gateway.scrubbing import Scrubbing
 from services.settings import Settings
 from services.sizing.estimate import CONSTANTS, Question, estimate
+from services.tls_gauges import of_broker
 from services.triage.commitment import CommitmentRequest
 from services.triage.errors import Reason
 from services.triage.finding import Flag
@@ -123,7 +124,7 @@ def work_and_deliver(folder: Path) -> str:
     """One study analysed and delivered; answers what desk, worker and deliver then export of it."""
     house = House(data=folder / "data", send_to=(str(folder / "out"),))
     settings = house.settings.model_copy(update={"metrics": f"127.0.0.1:{free_port()}"})
-    expose(settings, house.store, part="worker")
+    expose(settings, house.store, part="worker", tls=[of_broker(settings)])
     house.freeze(chest_with_ball())
     energy_read_from({"cpu": "rapl", "gpu": "nvml"})
     (route,) = routes(settings)

@@ -200,17 +200,20 @@ DAY = 86400
         (7 * DAY, 0, {"VigieCertificateEnds", "VigieTlsShuts"}),
     ],
 )
-def test_what_shuts_the_door_is_said_days_before(
+def test_what_shuts_the_door_or_the_way_to_a_peer_is_said_days_before(
     rules: Path, revocation_list: int, certificate: int, sound: set[str]
 ) -> None:
     """The clock of the rules begins at 0."""
-    labels = f'{{{NS}, listener="dicom"}}'
-    series = {
-        f"vigie_tls_revocation_list_next_update_timestamp_seconds{labels}": f"{revocation_list}x200",
-        f"vigie_tls_certificate_not_after_timestamp_seconds{labels}": f"{certificate}x200",
-    }
     alerts = ("VigieRevocationListEnds", "VigieCertificateEnds", "VigieTlsShuts")
-    fires(rules, "2h", series, {alert: alert in sound for alert in alerts})
+    for labels in (f'{{{NS}, listener="dicom", peer=""}}', f'{{{NS}, listener="", peer="destination pacs"}}'):
+        # of the two that end alike one has time left
+        for ending, lasting in (("certificate", "authority"), ("authority", "certificate")):
+            series = {
+                f"vigie_tls_revocation_list_next_update_timestamp_seconds{labels}": f"{revocation_list}x200",
+                f"vigie_tls_{ending}_not_after_timestamp_seconds{labels}": f"{certificate}x200",
+                f"vigie_tls_{lasting}_not_after_timestamp_seconds{labels}": f"{90 * DAY}x200",
+            }
+            fires(rules, "2h", series, {alert: alert in sound for alert in alerts})
 
 
 def test_a_gpu_that_cannot_be_read_sounds_and_one_that_nobody_asks_does_not(rules: Path) -> None:

@@ -28,9 +28,9 @@ class Authority:
         self.ca = folder / "ca.pem"
         self._authority.cert_pem.write_to_path(self.ca)
 
-    def certificate(self, name: str) -> Certificate:
+    def certificate(self, name: str, *, until: datetime | None = None) -> Certificate:
         """For a host name or an IP address."""
-        given = self._authority.issue_cert(name, key_type=trustme.KeyType.RSA)
+        given = self._authority.issue_cert(name, key_type=trustme.KeyType.RSA, not_after=until)
         files = Certificate(certificate=self._folder / f"{name}.pem", key=self._folder / f"{name}.key")
         given.cert_chain_pems[0].write_to_path(files.certificate)
         given.private_key_pem.write_to_path(files.key)
