@@ -41,7 +41,7 @@ class Criteria:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeftOut:
-    """A study that is in no figure, and why."""
+    """A study, or one of its references, that is in no figure, and why."""
 
     study_instance_uid: str
     reason: Reason

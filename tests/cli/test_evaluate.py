@@ -86,6 +86,27 @@ def test_a_reference_that_cannot_be_used_costs_its_own_study_alone(site: Path) -
     assert [one["reason"]["code"] for one in document["left_out"]] == ["reference_off_grid"] * 2
 
 
+def test_studies_that_are_left_out_are_counted_and_not_their_references(site: Path) -> None:
+    """Of one study both references cannot be used, of another one of two."""
+    sheared = np.eye(4)
+    sheared[0, 1] = 0.2
+    for study, usable in (("lost", 0), ("halved", 1)):
+        uid = generate_uid()
+        for number in range(2):
+            folder = site / "studies" / study / str(number)
+            a_study(folder, 1, 1, study_uid=uid, series_number=number)
+            if number >= usable:
+                image = nibabel.Nifti1Image(np.ones(SHAPE, dtype=np.uint8), None)
+                image.set_sform(sheared, code=1)
+                nibabel.save(image, folder / "reference.nii.gz")
+    shutil.rmtree(site / "studies" / "unknown")
+    code, stdout, stderr = vigie(site, "evaluate", str(site / "studies"), "--output", str(site / "out"))
+    assert (code, "3 series judged, 2 studies left out, whole or in part" in stderr) == (3, True), stderr
+    html, told = (Path(line).read_text() for line in stdout.split())
+    assert "3 series of\n3 studies were judged, 2 studies were left out, whole or in part." in html
+    assert len(json.loads(told)["left_out"]) == 3
+
+
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
     """A model that takes an image before contrast off one after, and a study of both: of two spots one is new."""
