@@ -73,6 +73,5 @@ def enter(desk: Desk, person: Person, uid: str, action: ActionWord, *, seen: str
 
 
 def _require_shown(desk: Desk, uid: str, shown: str) -> None:
-    detail = desk.store.board.study(uid)
-    if detail is not None and detail.row.shown != shown:
+    if desk.store.board.as_shown(uid) not in (None, shown):  # unknown: refused when it is entered
         raise ReadingRefused("changed", "newer images or a newer result came meanwhile")

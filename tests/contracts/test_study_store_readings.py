@@ -95,6 +95,17 @@ def test_of_two_who_take_it_at_once_one_has_it(store: SqlStudyStore) -> None:
     assert sorted(map(str, outcomes)) == ["True", "taken"]
 
 
+def test_what_a_line_tells_of_is_asked_without_the_study_around_it(store: SqlStudyStore) -> None:
+    told = []
+    for step in (lambda: store.record(sent(image(1)), now=after(0)), lambda: analyse(store, at=50)):
+        step()
+        told.append(store.board.as_shown(STUDY))
+        assert told[-1] == store.board.study(STUDY).row.shown == store.board.work_list()[0].shown
+    assert len(set(told)) == 2
+    assert store.board.as_shown("1.2.3") is None
+    assert store.seen_by(Sight(tenants=frozenset({"north"}))).board.as_shown(STUDY) is None
+
+
 def test_a_verdict_on_the_study_is_its_reading_until_it_is_undone(store: SqlStudyStore) -> None:
     analyse(store)
     result_id = store.board.study(STUDY).row.result_id

@@ -100,6 +100,11 @@ class FlagTimes:
     from_last_instance_s: Mapping[int, float] = field(default_factory=dict)
 
 
+def shown_of(last_instance_at: datetime, frozen_at: datetime | None) -> str:
+    """What a line of the work list tells of: another one as soon as newer images or a newer result are."""
+    return " ".join(str(at.timestamp()) for at in (last_instance_at, frozen_at) if at is not None)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyRow:
     """One line of the work list.
@@ -163,8 +168,8 @@ class StudyRow:
 
     @property
     def shown(self) -> str:
-        """What is told of here: another one as soon as newer images or a newer result are."""
-        return " ".join(str(at.timestamp()) for at in (self.last_instance_at, self.frozen_at) if at is not None)
+        """As `shown_of` has it."""
+        return shown_of(self.last_instance_at, self.frozen_at)
 
     @property
     def ai_says(self) -> AiSays:

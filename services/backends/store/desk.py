@@ -84,6 +84,18 @@ class Board:
             seen = self._sight.row(work_list.study_row(row))
             return self._sight.detail(study_detail(connection, seen, now=now))
 
+    def as_shown(self, study_instance_uid: str) -> str | None:
+        """What the study's line tells of (`StudyRow.shown`), None if it is unknown."""
+        found = (
+            sa.select(board.c.last_instance_at, result.c.frozen_at)
+            .join_from(board, study, board.c.study_instance_uid == study.c.study_instance_uid)
+            .outerjoin(result, board.c.result_id == result.c.result_id)
+            .where(study.c.study_instance_uid == study_instance_uid, *self._sight.conditions())
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(found).first()
+        return None if row is None else shown.shown_of(row.last_instance_at, row.frozen_at)
+
     def result_object(self, sop_instance_uid: str) -> str | None:
         """The SHA-256 of a frozen object, its name in `StudyFiles.result_path`; None while its result is withheld."""
         with reading(self._engine) as connection:
