@@ -45,9 +45,11 @@ from services.backends.store.tables import (
 from services.gateway.app import create_app
 from services.gateway.filters import written
 from services.settings import Settings
+from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.job import JobPlan, JobState, OrderPriority
 from services.triage.job import rank as job_rank
+from services.triage.organ import NO_TUMOUR_CLASS
 from services.triage.reading import ReadingAction, rank
 from services.triage.study import InstanceHeader, StudyState
 from services.triage.workitem import ProcedureStepState, asks_for_review
@@ -70,6 +72,7 @@ OUTCOMES = {
     (Outcome.NOT_ANALYSED, Flag.ROUTINE): 0.05,
     (Outcome.FAILED, Flag.ROUTINE): 0.01,
 }
+TOO_FEW_SLICES = Reason(code="too_few_slices", text="9 slices; the model needs 16")
 MODELS = ("ct_lung_lesion", "ct_liver_lesion", "mr_brain_lesion")
 MODALITY = {"ct_lung_lesion": "CT", "ct_liver_lesion": "CT", "mr_brain_lesion": "MR"}
 READERS = ("local", "Dr A", "Dr B", "Dr C")
@@ -92,7 +95,11 @@ def one_study(number: int, dice: random.Random) -> Rows:
     state = {Outcome.NOT_ANALYSED: ShownState.NOT_ANALYSED, Outcome.FAILED: ShownState.FAILED}.get(
         outcome, ShownState.ANALYSED
     )
-    reason = ("too_few_slices", "9 slices; the model needs 16") if not outcome.analysed else (None, None)
+    reasons = {
+        Outcome.NOT_ANALYSED: TOO_FEW_SLICES if number % 5 else NO_TUMOUR_CLASS,
+        Outcome.FAILED: TOO_FEW_SLICES,
+    }
+    reason = reasons.get(outcome)
     chance = dice.random()
     is_read, is_taken = chance < READ_SHARE, READ_SHARE <= chance < READ_SHARE + TAKEN_SHARE
     reader, at = dice.choice(READERS), frozen + timedelta(seconds=30)
@@ -173,8 +180,8 @@ def one_study(number: int, dice: random.Random) -> Rows:
                 "flag": flag,
                 "score": dice.random() if outcome.analysed else None,
                 "calibrated": False,
-                "reason_code": reason[0],
-                "reason_text": reason[1],
+                "reason_code": reason and reason.code,
+                "reason_text": reason and reason.text,
                 "lesions": lesions,
                 "timings_s": {"load": 0.6, "segment": 24.1, "report": 0.9},
                 "frozen_at": frozen,
@@ -200,14 +207,14 @@ def one_study(number: int, dice: random.Random) -> Rows:
                 "series_count": 1,
                 "instance_count": 1,
                 "completed_at": came,
-                "reason_code": reason[0],
-                "reason_text": reason[1],
+                "reason_code": reason and reason.code,
+                "reason_text": reason and reason.text,
                 "result_id": result_id,
                 "flagged_at": frozen if outcome.analysed else None,
                 "first_image_at": came if outcome.analysed else None,
                 "last_image_at": came if outcome.analysed else None,
                 "rank": rank(priority, URGENCY[flag], came),
-                "ai_says": ai_says(state, outcome, flag, recalled=False),
+                "ai_says": ai_says(state, outcome, flag, reason, recalled=False),
                 "model_name": model,
                 "is_read": is_read,
                 "reader": reader if is_read or is_taken else None,

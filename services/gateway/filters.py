@@ -50,7 +50,7 @@ class ListQuery(BaseModel):
     priority: list[PriorityWord] = Field(default_factory=list, description="Of the order.", json_schema_extra=_or_empty)
     ai: list[AiSays] = Field(
         default_factory=list,
-        description="What the list shows for the AI, in one word.",
+        description="What the list shows for the AI, in one word: `ai_says` of a study.",
         json_schema_extra=_or_empty,
     )
     modality: list[str] = Field(default_factory=list, description="The study has a series of one of these.")

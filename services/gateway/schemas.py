@@ -135,7 +135,11 @@ class StudyOut(_Schema):
     largest_long_axis_mm: float | None
     reason: ReasonOut | None = Field(description="Why out of scope, not analysed or failed.")
     priority_from: str = Field(description="What gave the priority: 'order', 'rule NAME', 'ae TITLE', 'asked', or ''.")
-    ai_says: AiSays = Field(description="What the list shows for the AI, in one word.")
+    ai_says: AiSays = Field(
+        description="What the list shows for the AI, in one word. found: below the flags; nothing: it looked and found "
+        "nothing; organs: it measured organs and looked for no lesions; unseen: it did not look, or what it said does "
+        "not count; waiting: no result yet; withheld: told once a reader has assessed the study."
+    )
     result_id: str | None = Field(description="The leading result.")
     reading: ReadingOut
     tenant: str = Field(description="Whose study it is (VIGIE_TENANTS); empty where there are no tenants.")

@@ -62,6 +62,7 @@ AI_WORDS = Words(
         AiSays.FOUND: noted("Found, below the flags"),
         AiSays.EQUIVOCAL: noted("Equivocal"),
         AiSays.NOTHING: noted("Nothing found"),
+        AiSays.ORGANS: noted("AI measured organs only"),
         AiSays.UNSEEN: noted("AI did not look"),
         AiSays.WAITING: noted("No AI result yet"),
         AiSays.WITHHELD: noted("AI result withheld"),
@@ -78,7 +79,8 @@ class Saying:
     """What the AI has to say, for a person.
 
     kind: the CSS class and the sign before the title. Those of a model that looked (urgent, elevated, found,
-    equivocal, nothing) and of one that did not (unseen, waiting) share no colour, no sign and no word.
+    equivocal, nothing), of one that looked for no lesions (organs) and of one that did not look (unseen, waiting) share
+    no colour, no sign and no title.
     """
 
     kind: AiSays
@@ -92,14 +94,13 @@ _LOOKED = {
     AiSays.FOUND: (noted("Found"), noted("Lesions found, score below the flags.")),
     AiSays.EQUIVOCAL: (noted("Equivocal"), noted("Candidates between the model's thresholds.")),
     AiSays.NOTHING: (noted("Nothing found"), noted("The model looked. It can miss lesions.")),
+    AiSays.ORGANS: (noted("AI measured organs only"), noted("It did not look for tumours. Read as usual.")),
 }
 
 _UNSEEN = {
     Outcome.NOT_ANALYSED: (noted("AI did not look"), _READ_AS_USUAL),
     Outcome.FAILED: (noted("AI failed"), _READ_AS_USUAL),
 }
-
-_ORGANS_ONLY = (noted("AI measured organs only"), noted("It did not look for tumours. Read as usual."))
 
 _WITHOUT_RESULT = {
     ShownState.RECEIVING: (noted("No AI result yet"), noted("Images still arrive.")),
@@ -135,10 +136,8 @@ def saying_of_row(row: ResultRow) -> Saying:
 
 def saying_of_result(outcome: Outcome, flag: Flag, reason: Reason | None) -> Saying:
     """What one result said when it was frozen. reason: why no model looked for lesions, where none did."""
-    kind = ai_says(ShownState.ANALYSED, outcome, flag, recalled=False)
-    if outcome.analysed:
-        return _saying(kind, _LOOKED[kind])
-    return _saying(kind, _ORGANS_ONLY if organs_only(reason) else _UNSEEN[outcome])
+    kind = ai_says(ShownState.ANALYSED, outcome, flag, reason, recalled=False)
+    return _saying(kind, _LOOKED[kind] if kind in _LOOKED else _UNSEEN[outcome])
 
 
 def saying(row: StudyRow) -> Saying:
@@ -149,9 +148,9 @@ def saying(row: StudyRow) -> Saying:
         return _saying(row.ai_says, _RECALLED)
     if row.outcome is None or row.flag is None:
         return _saying(row.ai_says, _WITHOUT_RESULT.get(row.state, _NO_RESULT))
-    if row.switched_off and row.outcome.analysed:
-        return _saying(row.ai_says, _SWITCHED_OFF)
-    return saying_of_result(row.outcome, row.flag, row.result_reason)
+    said = saying_of_result(row.outcome, row.flag, row.result_reason)
+    # another word: it was said by a model that is switched off
+    return said if said.kind is row.ai_says else _saying(row.ai_says, _SWITCHED_OFF)
 
 
 def had_said(outcome: Outcome, flag: Flag) -> str:
@@ -177,13 +176,11 @@ def caveats(row: StudyRow) -> list[str]:
 
 def _of_another_model(row: StudyRow) -> list[str]:
     """That beside the leading result another model failed, refused the study, or looks for no lesions."""
-    if row.outcome is None or row.state not in (ShownState.FAILED, ShownState.NOT_ANALYSED):
+    if row.outcome is None or not row.outcome.analysed or row.state not in (ShownState.FAILED, ShownState.NOT_ANALYSED):
         return []
-    if row.outcome.analysed and organs_only(row.reason):
+    if organs_only(row.reason):
         return [_("Another model measured organs only.")]
-    if row.outcome.analysed or (organs_only(row.result_reason) and not organs_only(row.reason)):
-        return [_("Another model gave no result: see the state.")]
-    return []
+    return [_("Another model gave no result: see the state.")]
 
 
 _AGAIN = {

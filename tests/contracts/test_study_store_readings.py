@@ -6,16 +6,19 @@ import pytest
 
 from services.backends.store import ShownState, SqlStudyStore
 from services.backends.store.board import AiSays
+from services.backends.store.migrate import downgrade, upgrade
 from services.backends.store.sight import Sight
 from services.backends.store.views import SavedView
 from services.backends.store.work_list import NOBODY, Waiting, WorkListFilter
-from services.triage.errors import ReadingRefused
+from services.triage.errors import ReadingRefused, Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.job import OrderPriority
+from services.triage.organ import NO_TUMOUR_CLASS
 from services.triage.reading import ReadAgain, ReadingAction, ReadingState, ReadingStep
+from services.triage.switch import Kept, ModelScope
 from services.triage.verdict import Answer, Shown, Verdict
 from services.triage.workitem import ProcedureStepState
-from tests.support.records import STUDY, after, analyse, complete_study, image, lesion, sent
+from tests.support.records import MODEL, STUDY, after, analyse, complete_study, image, lesion, sent
 
 OPEN = {ReadingState.UNREAD, ReadingState.TAKEN}
 
@@ -162,9 +165,43 @@ def test_each_filter_narrows_the_list(store: SqlStudyStore) -> None:
     assert listed(store, states=[ShownState.QUEUED], priorities=[OrderPriority.STAT]) == ["1.3"]
     assert listed(store, search="doe")
     assert listed(store.seen_by(Sight(pseudonyms=b"key")), search="doe") == []
-    assert store.board.waiting() == Waiting(everything=3, stat=1, urgent=0, unseen=0)
-    assert store.board.waiting(tenant="north") == Waiting(everything=0, stat=0, urgent=0, unseen=0)
+    assert store.board.waiting() == Waiting(everything=3, stat=1, urgent=0, unseen=0, organs=0)
+    assert store.board.waiting(tenant="north") == Waiting(everything=0, stat=0, urgent=0, unseen=0, organs=0)
     assert store.board.model_names() == ("lung",)
+
+
+def test_what_measured_organs_only_is_neither_what_did_not_look_nor_what_saw_nothing(store: SqlStudyStore) -> None:
+    def told() -> dict[str, list[str]]:
+        """By what the filter asks for: what it finds, each as its row says."""
+        kinds = (AiSays.NOTHING, AiSays.UNSEEN, AiSays.ORGANS)
+        found = {kind: listed(store, ai_says=[kind]) for kind in kinds}
+        assert all(row.ai_says is kind for kind in kinds for row in store.board.work_list(ai_says=[kind]))
+        waiting = store.board.waiting()
+        assert (waiting.unseen, waiting.organs) == (len(found[AiSays.UNSEEN]), len(found[AiSays.ORGANS]))
+        return found
+
+    none = {"outcome": Outcome.NOT_ANALYSED, "score": None}
+    analyse(store, study="1.1", outcome=Outcome.NOTHING_FOUND)
+    analyse(store, study="1.2", at=10, **none, reason=Reason(code="too_few_slices", text="9 slices"))
+    analyse(store, study="1.3", at=20, **none, reason=NO_TUMOUR_CLASS)
+    first = {"nothing": ["1.1"], "unseen": ["1.2"], "organs": ["1.3"]}
+    assert told() == first
+    assert listed(store, ai_says=[AiSays.UNSEEN, AiSays.ORGANS]) == ["1.2", "1.3"]
+    downgrade(store._engine, "0032")
+    assert store.board.waiting().unseen == 2
+    upgrade(store._engine)
+    assert told() == first
+    scope = ModelScope(model_name=MODEL.name)
+    store.switches.switch_off(scope, reason="it is wrong", actor="A", now=after(100))
+    assert told() == {"nothing": [], "unseen": ["1.1", "1.2", "1.3"], "organs": []}
+    store.switches.switch_on(scope, kept=Kept.SEND, reason="mended", actor="A", now=after(110))
+    assert told() == first
+    measured = store.board.study("1.3").row.result_id
+    store.recall(measured, reason="it is wrong", actor="A", now=after(120))
+    assert told() == {"nothing": ["1.1"], "unseen": ["1.2", "1.3"], "organs": []}
+    downgrade(store._engine, "0032")
+    upgrade(store._engine)
+    assert told()["organs"] == []
 
 
 def test_pages_join_both_ways(store: SqlStudyStore) -> None:

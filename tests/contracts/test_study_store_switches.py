@@ -7,8 +7,10 @@ import pytest
 
 from services.backends.store import ShownState, SqlStudyStore
 from services.backends.store.archive import StudyFilter
+from services.backends.store.board import AiSays
 from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
+from services.triage.organ import NO_TUMOUR_CLASS
 from services.triage.result import DeliveryState, Destination
 from services.triage.study import VersionKey
 from services.triage.switch import EVERY, MODEL_SWITCHED_OFF, Kept, ModelScope, Period
@@ -147,6 +149,21 @@ def test_another_models_flag_goes_on_to_count_and_leads(store: SqlStudyStore) ->
     on(store)
     row, _ = store.board.work_list()
     assert (row.model and row.model.name, row.flag) == (MODEL.name, Flag.URGENT)
+
+
+def test_what_measured_organs_leads_where_nothing_else_counts_and_the_filter_says_so(store: SqlStudyStore) -> None:
+    """The bulk statement tells of the result that it has lead, as `refresh` does."""
+    complete_study(store, plan=replace(one_job(), jobs=(*one_job().jobs, *one_job(model="organs").jobs)))
+    measured = {"outcome": Outcome.NOT_ANALYSED, "score": None, "reason": NO_TUMOUR_CLASS}
+    said = {MODEL.name: {"flag": Flag.URGENT}, "organs": measured}
+    for _ in said:
+        lease, job = lease_next(store)
+        result, sha256s = a_result(**said[job.plan.model_name])
+        result = replace(result, model=replace(result.model, name=job.plan.model_name))
+        store.freeze(lease, result, sha256s=sha256s, destinations=[], now=after(30))
+    for switch, kind in ((off, AiSays.ORGANS), (on, AiSays.URGENT)):
+        switch(store)
+        assert [row.ai_says for row in store.board.work_list(ai_says=[kind])] == [kind]
 
 
 def test_places_counted_for_all_studies_are_those_counted_for_one(store: SqlStudyStore) -> None:

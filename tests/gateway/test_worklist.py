@@ -14,7 +14,8 @@ from services.triage.errors import Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.job import SeriesRefusal
 from services.triage.organ import NO_TUMOUR_CLASS
-from tests.support.worklist import NOW, PACS, Ward, failed, found, not_analysed, nothing_found
+from services.triage.switch import ModelScope
+from tests.support.worklist import MODEL, NOW, PACS, Ward, failed, found, not_analysed, nothing_found
 
 
 class Rows(HTMLParser):
@@ -106,7 +107,7 @@ def test_a_model_that_measures_organs_only_looked_and_saw_no_lesions_nor_none(wa
     ward.analysed(3, ORGANS_ONLY, at=NOW - timedelta(minutes=2))
     page = client.get("/").text
     (urgent, _), (_, unseen), (kind, text) = Rows(page).rows
-    assert (urgent, kind) == ("row-urgent", "row-unseen"), "below the flags, and by arrival"
+    assert (urgent, kind) == ("row-urgent", "row-organs"), "below the flags, and by arrival"
     assert "AI measured organs only It did not look for tumours. Read as usual." in text
     for words in ("AI did not look", "Nothing found", "The model looked", "0 lesions", "score"):
         assert words not in text
@@ -115,6 +116,28 @@ def test_a_model_that_measures_organs_only_looked_and_saw_no_lesions_nor_none(wa
     in_french = client.get("/", headers={"Accept-Language": "fr"}).text
     french = "L'IA n'a mesuré que des organes Elle n'a pas cherché de tumeur. Lire comme d'habitude."
     assert french in Rows(in_french).rows[2][1]
+    for query, number in (("?ai=organs", 3), ("?ai=unseen", 2), ("?ai=nothing", None)):
+        studies = client.get(f"/api/studies{query}").json()["studies"]
+        assert [one["ai_says"] for one in studies] == ([query.partition("=")[2]] if number else [])
+        assert [one["study"]["study_instance_uid"] for one in studies] == ([ward.uid(number)] if number else [])
+    tally = " ".join(re.sub(r"<[^>]*>", " ", page.partition('class="tally"')[2].partition("</ul>")[0]).split())
+    assert tally.endswith("1 the AI did not look at 1 with organs measured only")
+    assert '<option value="organs">AI measured organs only</option>' in page
+    assert 'href="/?ai=organs"' in page
+
+
+def test_a_ward_without_a_model_that_measures_organs_only_is_told_of_none(ward: Ward, client: TestClient) -> None:
+    ward.analysed(1, not_analysed())
+    assert 'href="/?ai=organs"' not in client.get("/").text
+
+
+def test_organs_that_a_model_measured_that_is_switched_off_do_not_count(ward: Ward, client: TestClient) -> None:
+    ward.analysed(1, ORGANS_ONLY)
+    scope = ModelScope(model_name=MODEL.name)
+    ward.store.switches.switch_off(scope, reason="it is wrong", actor="Dr Lead", now=ward.now)
+    kind, text = only_row(client, "?ai=unseen")
+    assert (kind, "Model switched off Read as usual." in text) == ("row-unseen", True)
+    assert "AI measured organs only" not in text
 
 
 def test_a_model_that_measures_organs_only_gave_no_result_but_did_not_fail(ward: Ward, client: TestClient) -> None:
@@ -139,9 +162,8 @@ def test_organs_do_not_hide_that_a_model_refused_the_study(
         ward.now += timedelta(seconds=1)
     text = only_row(client)[1]
     assert "Not analysed 9 slices; the model needs 16" in text
-    if not refused_first:
-        assert "AI measured organs only" in text
-        assert "Another model gave no result: see the state." in text
+    assert "AI did not look" in text
+    assert only_row(client, "?ai=unseen")[1] == text
 
 
 def test_a_study_on_its_way_shows_no_result_yet(ward: Ward, client: TestClient) -> None:

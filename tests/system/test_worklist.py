@@ -233,6 +233,7 @@ def test_single_keys_can_be_switched_off_and_all_is_there_by_tab(desk: Desk):
 def test_nobody_is_shut_out(desk: Desk, theme: str, locale: str, title: str):
     ward = desk.ward
     ward.freeze(6, found(Flag.URGENT, (0.97, 21.0)))
+    ward.analysed(7, not_analysed(NO_TUMOUR_CLASS.code, NO_TUMOUR_CLASS.text))
     ward.store.readings.enter(ward.uid(1), ReadingStep(action=ReadingAction.TAKEN, reader="Dr B", at=ward.now))
     page = desk.page(color_scheme=theme, locale=locale)
     expect(page.get_by_role("heading", level=1)).to_have_text(title)

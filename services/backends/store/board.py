@@ -12,7 +12,7 @@ from services.triage.inference import Inference
 from services.triage.job import JobKind, JobState, OrderPriority, SeriesRefusal
 from services.triage.lesion import Lesion
 from services.triage.model import ModelIdentity
-from services.triage.organ import Organ
+from services.triage.organ import Organ, organs_only
 from services.triage.reading import UNREAD, Reading
 from services.triage.result import DeliveryState, EnergySource, ObjectKind, Recall
 from services.triage.study import Event, StudyAttributes, StudyState
@@ -40,9 +40,9 @@ class ShownState(StrEnum):
 class AiSays(StrEnum):
     """What the work list shows for the AI of a study, in one word.
 
-    The model looked: urgent, elevated, found (below the flags), equivocal, nothing. It did not, or
-    for organs only: unseen (not analysed, failed, recalled, switched off, out of scope), waiting. withheld: that is
-    told once a reader has looked.
+    The model looked: urgent, elevated, found (below the flags), equivocal, nothing. It looked, but for no lesions:
+    organs. It did not: unseen (not analysed, failed, recalled, switched off, out of scope), waiting. withheld: that
+    is told once a reader has looked.
     """
 
     URGENT = "urgent"
@@ -50,6 +50,7 @@ class AiSays(StrEnum):
     FOUND = "found"
     EQUIVOCAL = "equivocal"
     NOTHING = "nothing"
+    ORGANS = "organs"
     UNSEEN = "unseen"
     WAITING = "waiting"
     WITHHELD = "withheld"
@@ -60,12 +61,16 @@ FLAGGED = {Flag.URGENT: AiSays.URGENT, Flag.ELEVATED: AiSays.ELEVATED, Flag.ROUT
 OUTCOMES = {Outcome.EQUIVOCAL: AiSays.EQUIVOCAL, Outcome.NOTHING_FOUND: AiSays.NOTHING}
 
 
-def ai_says(state: ShownState, outcome: Outcome | None, flag: Flag | None, *, recalled: bool) -> AiSays:
-    """Of a study in this state, by its leading result; outcome, flag: None where it has none."""
+def ai_says(
+    state: ShownState, outcome: Outcome | None, flag: Flag | None, reason: Reason | None, *, recalled: bool
+) -> AiSays:
+    """Of a study in this state, by its leading result and why it was not analysed; outcome, flag: None: it has none."""
     if recalled:
         return AiSays.UNSEEN
     if outcome is None or flag is None:
         return AiSays.WAITING if state in _ON_ITS_WAY else AiSays.UNSEEN
+    if organs_only(reason):
+        return AiSays.ORGANS
     return FLAGGED[flag] if outcome is Outcome.FOUND else OUTCOMES.get(outcome, AiSays.UNSEEN)
 
 
@@ -178,7 +183,7 @@ class StudyRow:
             return AiSays.WITHHELD
         if self.switched_off and self.outcome is not None:
             return AiSays.UNSEEN
-        return ai_says(self.state, self.outcome, self.flag, recalled=self.recalled)
+        return ai_says(self.state, self.outcome, self.flag, self.result_reason, recalled=self.recalled)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

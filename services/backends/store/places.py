@@ -18,6 +18,7 @@ from services.backends.store.engine import places_held
 from services.backends.store.tables import board, recall, result, study
 from services.backends.store.withheld import LOOKED, switched_off
 from services.triage.finding import Flag
+from services.triage.organ import NO_TUMOUR_CLASS
 from services.triage.reading import AGEING
 from services.triage.switch import EVERY, ModelScope
 
@@ -103,6 +104,11 @@ def _rank(one: Any) -> sa.ColumnElement[int]:
     return sa.case({flag.value: rank for flag, rank in summary.URGENCY.items()}, value=one.c.flag)
 
 
+def _organs_only(one: Any) -> sa.ColumnElement[bool]:
+    found: sa.ColumnElement[bool] = one.c.reason_code == NO_TUMOUR_CLASS.code
+    return found
+
+
 _says = sa.case(
     {outcome.value: says.value for outcome, says in OUTCOMES.items()},
     value=result.c.outcome,
@@ -110,7 +116,9 @@ _says = sa.case(
 )
 _TOLD: dict[str, sa.ColumnElement[str]] = {
     "model_name": result.c.model_name,
-    "ai_says": sa.case((result.c.outcome.in_(LOOKED), _says), else_=AiSays.UNSEEN.value),
+    "ai_says": sa.case(
+        (result.c.outcome.in_(LOOKED), _says), (_organs_only(result), AiSays.ORGANS.value), else_=AiSays.UNSEEN.value
+    ),
 }
 """As `board.ai_says` has it, of a result that was not recalled."""
 
@@ -132,7 +140,7 @@ def _leading() -> sa.ScalarSelect[str]:
     order = (
         sa.case((switched_off(one), 1), else_=0),
         _rank(one),
-        sa.func.coalesce(-one.c.score, 1.0),
+        sa.func.coalesce(-one.c.score, sa.case((_organs_only(one), summary.ORGANS_LAST), else_=summary.NO_SCORE)),
         one.c.frozen_at,
         one.c.result_id,
     )

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from services.backends.store.board import ShownState, ai_says
+from services.backends.store.detail import reason_of
 from services.backends.store.engine import places_held
 from services.backends.store.flagging import flagged
 from services.backends.store.notifications import IS_NOTIFICATION
@@ -22,6 +23,8 @@ from services.triage.reading import ReadingState, rank
 from services.triage.result import RECALLED, DeliveryState
 from services.triage.study import StudyState
 
+# in the place of a score: that a model measured organs does not hide that another did not look
+NO_SCORE, ORGANS_LAST = 1.0, 2.0
 URGENCY = {Flag.URGENT: 0, Flag.ELEVATED: 1, Flag.ROUTINE: 2}
 _NO_IMAGES = ("no_images", "no image that can be analysed has arrived")
 # As in `ShownState`: the first of these that any result has stands for the study.
@@ -80,10 +83,11 @@ def refresh(connection: Connection, study_instance_uid: str) -> None:
 def _leading(leading: sa.Row[Any] | None, state: ShownState, *, recalled: bool) -> dict[str, Any]:
     """The board's columns of the result that stands for the study."""
     outcome, flag = (Outcome(leading.outcome), Flag(leading.flag)) if leading else (None, None)
+    reason = reason_of(leading.reason_code, leading.reason_text) if leading else None
     return {
         "result_id": leading.result_id if leading else None,
         "model_name": leading.model_name if leading else None,
-        "ai_says": ai_says(state, outcome, flag, recalled=recalled),
+        "ai_says": ai_says(state, outcome, flag, reason, recalled=recalled),
     }
 
 
@@ -197,8 +201,9 @@ def _results(connection: Connection, study_instance_uid: str, *where: sa.ColumnE
 
 
 def leading_first(row: sa.Row[Any]) -> tuple[bool, int, float]:
-    """Highest flag first, then highest score; what was not analysed last, and after it all of a model switched off."""
-    return row.switched_off, URGENCY[Flag(row.flag)], -row.score if row.score is not None else 1.0
+    """Highest flag first, then highest score, then what was not analysed, organs alone; last what is switched off."""
+    no_score = ORGANS_LAST if row.reason_code == NO_TUMOUR_CLASS.code else NO_SCORE
+    return row.switched_off, URGENCY[Flag(row.flag)], no_score if row.score is None else -row.score
 
 
 def _refusal_rank(row: sa.Row[Any]) -> tuple[bool, bool]:

@@ -146,12 +146,16 @@ class Page:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Waiting:
-    """How many studies of the list are not read yet: all, STAT, urgent by the AI, and such that the AI did not see."""
+    """How many studies of the list are not read yet.
+
+    All, STAT, urgent by the AI, such that the AI did not see, and such that it measured organs of, and no more.
+    """
 
     everything: int
     stat: int
     urgent: int
     unseen: int
+    organs: int
 
 
 def page(
@@ -201,6 +205,7 @@ def waiting(connection: Connection, tenant: str | None, *, now: datetime, sight:
         stat=sum(count for (priority, _), count in lines.items() if priority == OrderPriority.STAT),
         urgent=said(told, AiSays.URGENT),
         unseen=said(told, AiSays.UNSEEN) + off.total(),
+        organs=said(told, AiSays.ORGANS),
     )
 
 
