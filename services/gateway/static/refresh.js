@@ -7,13 +7,9 @@ const AFTER_MS = 150;         // several changes at once are one refresh
 const APART_MS = 1000;        // two refreshes are so far apart, at least
 const POLL_MS = 5000;         // without word from the server
 const SILENT_MS = 15000;      // then the server is taken for lost: it says every 5 s that it is there
-const LONGEST_HOLD_MS = 10000; // so long a selected text may hold up new results unsaid
-const TIMEOUT_MS = 10000;
 
 const address = location.pathname + location.search; // what stands in the address bar may be the viewer's
-const stale = document.getElementById("stale");
 const told = new Map(); // id of a row -> its HTML as the server gave it last
-let refreshedAt = Date.now();
 let heardAt = 0;            // when the server spoke last
 let newest = document.querySelector("[data-newest]")?.dataset.newest ?? null;
 let planned = null;
@@ -23,22 +19,6 @@ let isCovered = false; // by the viewer
 
 const isSeen = () => !document.hidden && !isCovered;
 const regions = (page) => [...page.querySelectorAll("[data-live], #live")];
-
-async function load() {
-  const search = document.getElementById("live").dataset.search;
-  const answer = await fetch(address, {
-    method: search ? "POST" : "GET",
-    body: search ? new URLSearchParams({ search }) : undefined,
-    headers: { Accept: "text/html" },
-    cache: "no-store",
-    signal: AbortSignal.timeout(TIMEOUT_MS),
-  });
-  if (!answer.ok && answer.status !== 401) throw new Error(`the server answered ${answer.status}`);
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  // what is answered then, the form to sign in or no page at all, must not pass for a fresh one
-  if (!page.getElementById("live")) throw new Error("signed out", { cause: "signedOut" });
-  return page;
-}
 
 function isSelecting() {
   const selection = getSelection();
@@ -109,18 +89,6 @@ function take(page) {
   dispatchEvent(new CustomEvent("vigie:refreshed", { detail: { known } }));
 }
 
-function warn(words) {
-  const text = words.replace("{time}", new Date(refreshedAt).toLocaleTimeString());
-  if (stale.hidden || stale.textContent !== text) stale.textContent = text;
-  stale.hidden = false;
-  document.documentElement.classList.add("is-stale");
-}
-
-function reassure() {
-  stale.hidden = true;
-  document.documentElement.classList.remove("is-stale");
-}
-
 async function refresh() {
   planned = null;
   if (!isSeen()) return;
@@ -132,14 +100,14 @@ async function refresh() {
   }
   heldSince = null;
   try {
-    const page = await load();
+    const page = await load(address);
     if (!isSeen()) return;
     // a colleague has signed in elsewhere: what is open here is no longer theirs to act on
     if (page.body.dataset.person !== document.body.dataset.person) return location.replace(address);
     if (isSelecting()) return plan(APART_MS);
     take(page);
     refreshedAt = Date.now();
-    reassure();
+    stale.hidden = true;
   } catch (error) {
     warn(stale.dataset[error.cause ?? "lost"]);
     console.warn(`refresh failed: ${error.message}`);

@@ -3,13 +3,9 @@
 "use strict";
 
 const PERIOD_MS = 5000;
-const TIMEOUT_MS = 10000;
-const LONGEST_HOLD_MS = 10000; // so long an open form or a selected text may hold up new results unsaid
 const areKeysOn = document.body.dataset.keys === "on";
 const texts = document.getElementById("texts").dataset;
-const stale = document.getElementById("stale");
 const live = document.getElementById("live");
-let refreshedAt = Date.now();
 const failures = new Map(); // id of what was asked -> its name, and why the answer could not be saved
 const underWay = new Map(); // form -> its answer, until the page shows it
 let chosen = ""; // id; null where it is gone
@@ -198,20 +194,11 @@ function isBusy(answered) {
   return !answered && !selection.isCollapsed && live.contains(selection.anchorNode);
 }
 
-async function load() {
-  const answer = await fetch(location.pathname, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
-  if (!answer.ok && answer.status !== 401) throw new Error(`the server answered ${answer.status}`);
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  // what is answered then, the form to sign in or no page at all, must not pass for a fresh one
-  if (!page.getElementById("live")) throw new Error("signed out", { cause: "signedOut" });
-  return page;
-}
-
 // What is open holds up what is new, but neither who is signed in nor, for long, that nothing new is shown.
 async function refresh(answered = null) {
   if (document.hidden) return;
   try {
-    const page = await load();
+    const page = await load(location.pathname);
     // a colleague has signed in elsewhere: what is open here is no longer theirs to act on
     if (page.body.dataset.person !== document.body.dataset.person) return location.replace(location.pathname);
     if (isBusy(answered)) {
@@ -227,12 +214,6 @@ async function refresh(answered = null) {
     warn(stale.dataset[error.cause ?? "lost"]);
     console.warn(`refresh failed: ${error.message}`);
   }
-}
-
-function warn(words) {
-  const text = words.replace("{time}", new Date(refreshedAt).toLocaleTimeString());
-  if (stale.hidden || stale.textContent !== text) stale.textContent = text;
-  stale.hidden = false;
 }
 
 function replace(next) {
