@@ -1,16 +1,21 @@
 """The contract of `StudyStore.verdicts`: what readers answered is kept, in full and for good."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 
-from services.backends.store import SqlStudyStore
+from services.backends.store import SqlStudyStore, open_store
 from services.triage.errors import VerdictRefused
 from services.triage.finding import Flag
 from services.triage.job import OrderPriority
 from services.triage.study import VersionKey
 from services.triage.verdict import Answer, MarkedLesion, RejectReason, Shown, Verdict
+from tests.support.postgres import Postgres
 from tests.support.records import (
     PACS,
     STUDY,
@@ -92,6 +97,41 @@ def test_another_answer_under_a_known_id_is_refused_and_the_first_stays(store: S
             store.verdicts.give(other)
         assert refused.value.reason.code == "other_answer"
     assert store.verdicts.of_study(STUDY) == (first, undo)
+
+
+def test_of_two_studies_answered_under_one_id_at_once_one_is_refused(postgresql: Postgres) -> None:
+    both_insert = threading.Barrier(2)
+
+    def wait_for_the_other(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        if statement.startswith("INSERT INTO verdict "):
+            both_insert.wait(30)
+
+    def give(study: str) -> bool | str:
+        try:
+            return store.verdicts.give(replace(of_no_result, study_instance_uid=study))
+        except VerdictRefused as refused:
+            return refused.reason.code
+
+    # on SQLite writers are alone
+    with postgresql.database() as url, closing(open_store(url)) as store, ThreadPoolExecutor(2) as both:
+        of_no_result = Verdict(
+            verdict_id=uuid4().hex,
+            study_instance_uid="",
+            result_id=None,
+            answer=Answer.NOT_MY_QUESTION,
+            reader="Dr A",
+            given_at=after(100),
+            shown=Shown(page="study"),
+        )
+        studies = ("1.7", "1.8")
+        for study in studies:
+            store.record(sent(image(1, study=study)), now=after(50))
+        sa.event.listen(store._engine, "before_cursor_execute", wait_for_the_other)
+        told = list(both.map(give, studies))
+        assert sorted(map(str, told)) == ["True", "other_answer"]
+        assert [len(store.verdicts.of_study(study)) for study in studies] == [one is True for one in told]
+        refused = studies[told.index("other_answer")]
+        assert [one.what for one in store.board.study(refused).events if one.what.startswith("verdict")] == []
 
 
 def test_the_history_of_the_study_tells_of_it(store: SqlStudyStore, verdict: Verdict) -> None:

@@ -95,6 +95,13 @@ def insert_new(connection: Connection, table: sa.Table, rows: Sequence[dict[str,
     connection.execute(_insert(connection)(table).on_conflict_do_nothing(), list(rows))
 
 
+def insert_one(connection: Connection, table: sa.Table, row: dict[str, Any]) -> bool:
+    """Insert a row; False: its primary key is there already, if only since another transaction ended meanwhile."""
+    keys = list(table.primary_key)
+    insert = _insert(connection)(table).values(row).on_conflict_do_nothing(index_elements=keys)
+    return connection.execute(insert.returning(*keys)).first() is not None
+
+
 def put(connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
     """Insert rows; where the primary key is there already, its row gets these values."""
     insert = _insert(connection)(table)

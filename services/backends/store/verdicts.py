@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from services.backends.store import audit_events, blind, history, verdict_documents
-from services.backends.store.engine import locked, reading, writing
+from services.backends.store.engine import insert_one, locked, reading, writing
 from services.backends.store.readings import settle
 from services.backends.store.tables import job, result, study, verdict
 from services.triage.errors import VerdictRefused
@@ -34,10 +34,12 @@ class Verdicts:
             if (row := _row(connection, given.verdict_id)) is not None:
                 if given.says_the_same(verdict_of(row)):
                     return False
-                raise VerdictRefused("other_answer", "another answer was kept under this verdict_id")
+                raise _other_answer()
             _check(connection, given)
             given = _blind_or_not(connection, given)
-            connection.execute(sa.insert(verdict).values(**{c.name: getattr(given, c.name) for c in verdict.columns}))
+            if not insert_one(connection, verdict, {c.name: getattr(given, c.name) for c in verdict.columns}):
+                # of another study, which our lock does not hold
+                raise _other_answer()
             line = history.line(
                 given.study_instance_uid,
                 "study",
@@ -68,6 +70,10 @@ def verdict_of(row: sa.Row[Any]) -> Verdict:
 
 def _row(connection: Connection, verdict_id: str) -> sa.Row[Any] | None:
     return connection.execute(sa.select(verdict).where(verdict.c.verdict_id == verdict_id)).first()
+
+
+def _other_answer() -> VerdictRefused:
+    return VerdictRefused("other_answer", "another answer was kept under this verdict_id")
 
 
 def _check(connection: Connection, given: Verdict) -> None:
