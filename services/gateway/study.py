@@ -84,6 +84,7 @@ def show_study(request: Request, desk: TheDesk, person: ThePerson, uid: UidInPat
         "delivery_words": _translated(DELIVERY_WORDS),
         "reasons": _translated(verdict_words.REASONS),
         "findings": _translated(verdict_words.FINDINGS),
+        "newer_images": translated(verdict_words.NEWER_IMAGES),
         "said": verdict_words.verdict_words,
         "new_id": lambda: uuid4().hex,
         "trace_url": desk.settings.trace_url,

@@ -150,6 +150,9 @@ class QuestionOut(BaseModel):
     outcome: Outcome
     series_instance_uid: str | None
     seg_series_instance_uid: str | None
+    newer_images: bool = Field(
+        description="Images came that it is not of: an answer for the study is kept, and does not mark it as read."
+    )
     lesions: list[AskedLesionOut]
 
 

@@ -39,6 +39,8 @@ ANSWERS = {
     Answer.UNDO: noted("Taken back"),
 }
 
+NEWER_IMAGES = noted("Images came that this result is not of: an answer for the whole study does not mark it as read.")
+
 
 def answer_words(answer: Answer) -> str:
     """What was answered."""
@@ -93,6 +95,7 @@ def viewer_texts() -> dict[str, Any]:
         "not_answered": _("Not answered yet"),
         "nothing": _("That cannot be answered here"),
         "nothing_asked": _("No AI result is asked about"),
+        "newer_images": _(NEWER_IMAGES),
         "newer": _("A newer AI result has come: open the study again"),
         "done": _("Finished"),
         "finished": _("your answers become a DICOM document"),

@@ -119,6 +119,7 @@ def _question(result: ResultRow) -> QuestionOut:
         outcome=result.outcome,
         series_instance_uid=result.series_instance_uid,
         seg_series_instance_uid=next((one.series_instance_uid for one in objects if one.modality == "SEG"), None),
+        newer_images=result.newer_images,
         lesions=[AskedLesionOut.model_validate(one) for one in result.lesions],
     )
 

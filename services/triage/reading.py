@@ -52,7 +52,7 @@ class ReadAgain(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadingStep:
-    """One thing that one person did. A verdict on the study that stands counts as READ."""
+    """One thing that one person did. A verdict on the study that stands counts as READ, of the images of its result."""
 
     action: ReadingAction
     reader: str

@@ -1,6 +1,7 @@
 """Who takes and reads which study, the filters of the work list, and saved views, over every implementation."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -12,13 +13,25 @@ from services.backends.store.views import SavedView
 from services.backends.store.work_list import NOBODY, Waiting, WorkListFilter
 from services.triage.errors import ReadingRefused, Reason
 from services.triage.finding import Flag, Outcome
-from services.triage.job import OrderPriority
+from services.triage.job import JobPlan, OrderPriority, Plan
 from services.triage.organ import NO_TUMOUR_CLASS
 from services.triage.reading import ReadAgain, ReadingAction, ReadingState, ReadingStep
 from services.triage.switch import Kept, ModelScope
 from services.triage.verdict import Answer, Shown, Verdict
 from services.triage.workitem import ProcedureStepState
-from tests.support.records import MODEL, STUDY, after, analyse, complete_study, image, lesion, sent
+from tests.support.records import (
+    MODEL,
+    PACS,
+    STUDY,
+    a_result,
+    after,
+    analyse,
+    complete_study,
+    image,
+    lease_next,
+    lesion,
+    sent,
+)
 
 OPEN = {ReadingState.UNREAD, ReadingState.TAKEN}
 
@@ -48,6 +61,12 @@ def give(store: SqlStudyStore, answer: Answer, *, at: float = 200, verdict_id: s
             **told,
         )
     )
+
+
+def freeze_next(store: SqlStudyStore, *, at: float) -> None:
+    lease, job = lease_next(store, at=at)
+    result, sha256s = a_result(model=replace(MODEL, name=job.plan.model_name))
+    store.freeze(lease, result, sha256s=sha256s, destinations=[PACS], now=after(at))
 
 
 def test_a_study_is_taken_released_read_and_opened_again_with_a_history(store: SqlStudyStore) -> None:
@@ -129,6 +148,38 @@ def test_new_images_and_a_late_flag_bring_a_study_back(store: SqlStudyStore) -> 
     analyse(store, study="1.3", at=300, flag=Flag.URGENT, lesions=(lesion(),))
     do(store, ReadingAction.READ, at=301, study="1.3")  # before its result was frozen
     assert reading(store, "1.3").again is ReadAgain.FLAGGED
+
+
+def test_an_answer_to_the_result_of_earlier_images_reads_none_that_came_since(store: SqlStudyStore) -> None:
+    analyse(store)
+    first = store.board.study(STUDY).row.result_id
+    complete_study(store, number=2, at=100)  # and its analysis is under way
+    give(store, Answer.ACCEPT, result_id=first)
+    assert reading(store).again is ReadAgain.NEW_IMAGES
+    assert listed(store, readings=OPEN) == [STUDY]
+    do(store, ReadingAction.TAKEN, at=210)
+    give(store, Answer.NOT_MY_QUESTION, at=220, verdict_id="2" * 32, result_id=first)
+    assert reading(store).state is ReadingState.TAKEN
+    freeze_next(store, at=230)
+    assert reading(store).state is ReadingState.TAKEN
+    give(store, Answer.ACCEPT, at=250, verdict_id="3" * 32, result_id=store.board.study(STUDY).row.result_id)
+    assert reading(store).state is ReadingState.READ
+
+
+def test_an_answer_to_a_model_that_still_looks_at_new_images_takes_back_no_reading(
+    store: SqlStudyStore,
+) -> None:
+    plan = Plan(jobs=tuple(JobPlan(model_name=name, series_instance_uid=f"{STUDY}.1") for name in ("lung", "liver")))
+    complete_study(store, plan=plan)
+    freeze_next(store, at=20)
+    freeze_next(store, at=30)
+    complete_study(store, plan=plan, number=2, at=100)
+    freeze_next(store, at=130)
+    newer, *earlier = store.board.study(STUDY).results
+    give(store, Answer.ACCEPT, result_id=newer.result_id)
+    late = next(one.result_id for one in earlier if one.model.name != newer.model.name)
+    give(store, Answer.ACCEPT, at=210, verdict_id="2" * 32, result_id=late)
+    assert reading(store).state is ReadingState.READ
 
 
 def test_a_rerun_of_what_was_read_does_not_bring_it_back(store: SqlStudyStore) -> None:

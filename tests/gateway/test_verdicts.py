@@ -210,6 +210,27 @@ def test_a_page_that_was_open_when_a_newer_result_came_is_told_to_open_again(war
     assert give(client, asked(client, tracking_uid=None)).status_code == 201
 
 
+def test_an_answer_while_the_ai_looks_at_newer_images_is_kept_and_the_study_stays_unread(
+    ward: Ward, client: TestClient
+) -> None:
+    of_study = asked(client, tracking_uid=None)
+    assert not verdicts(client)["questions"][0]["newer_images"]
+    ward.now += timedelta(minutes=5)
+    ward.arrive(1, series=(("CT", "Thorax 1.0 Br40", 1),), index_from=4)
+    ward.complete(1)
+    assert give(client, of_study).status_code == 201
+    assert verdicts(client)["questions"][0]["newer_images"]
+    (row,) = client.get("/api/studies").json()["studies"]
+    assert (row["reading"]["state"], row["reading"]["again"]) == ("unread", "new_images")
+    for language, words in (("en", "does not mark it as read"), ("fr", "ne le marque pas comme lu")):
+        page = client.get(f"/studies/{Ward.uid(1)}", headers={"Accept-Language": language}).text
+        assert words in page
+    ward.freeze(1, found(Flag.ROUTINE, (0.6, 9.0)), content=b"newer")
+    assert give(client, asked(client, tracking_uid=None)).status_code == 201
+    assert "does not mark it as read" not in client.get(f"/studies/{Ward.uid(1)}").text
+    assert client.get("/api/studies").json()["studies"] == []
+
+
 def test_two_readers_stand_side_by_side_and_neither_undoes_the_other(client: TestClient) -> None:
     mine = asked(client)
     give(client, mine)

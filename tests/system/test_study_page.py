@@ -166,6 +166,16 @@ def test_finished_waits_for_the_answer_under_way(desk: Desk) -> None:
     assert [one.answer for one in desk.ward.store.verdicts.of_study(Ward.uid(1))] == ["accept"]
 
 
+def test_who_answers_to_the_result_of_earlier_images_is_told_that_the_study_stays_unread(desk: Desk) -> None:
+    page, words = desk.open(1), "an answer for the whole study does not mark it as read."
+    desk.ward.arrive(1, index_from=10)
+    expect(page.locator("article .caveat", has_text=words)).to_be_visible(timeout=15_000)
+    for key, said in (("1", "Lesion 1"), ("0", f"Whole study. Images came that this result is not of: {words}")):
+        page.keyboard.press(key)
+        page.keyboard.press("a")
+        expect(page.locator("#said")).to_have_text(f"Saved: Accepted, {said}", timeout=15_000)
+
+
 def test_where_the_chosen_lesion_is_gone_none_takes_its_place_and_the_page_says_so(desk: Desk) -> None:
     page, store, uid = desk.open(1), desk.ward.store, Ward.uid(1)
     page.keyboard.press("2")

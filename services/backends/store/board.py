@@ -251,6 +251,7 @@ class DeliveryRow:
 class ResultRow:
     """One frozen result. superseded_by: the next result of the same model. rewrites: the result that it is again.
 
+    newer_images: images came that it is not of: to answer to it does not mark the study as read.
     energy_j: of the analysis. switched_off: its model is. kept_back: that is why, or a recall is, what has not gone out
     does not.
     """
@@ -272,6 +273,7 @@ class ResultRow:
     superseded_by: str | None
     recall: Recall | None
     rewrites: str | None = None
+    newer_images: bool = False
     energy_j: float | None = None
     energy_source: EnergySource | None = None
     switched_off: bool = False

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from services.backends.store import blind, history, verdict_documents, versions
 from services.backends.store import board as shown
 from services.backends.store.deliveries import kinds
+from services.backends.store.reading_state import newer_images_at
 from services.backends.store.tables import (
     delivery,
     instance,
@@ -165,6 +166,7 @@ def _results(connection: Connection, uid: str, deliveries: _Deliveries) -> dict[
             job.c.reconciles,
             switched_off().label("switched_off"),
             kept_back(result.c.result_id).label("kept_back"),
+            newer_images_at().label("newer_images_at"),
         )
         .join(job, job.c.job_id == result.c.job_id)
         .where(result.c.study_instance_uid == uid)
@@ -202,6 +204,7 @@ def _results(connection: Connection, uid: str, deliveries: _Deliveries) -> dict[
             superseded_by=following.get(row.result_id),
             recall=recalls.get(row.result_id),
             rewrites=row.reconciles,
+            newer_images=row.newer_images_at is not None,
             energy_j=row.energy_j,
             energy_source=EnergySource(row.energy_source) if row.energy_source else None,
             switched_off=bool(row.switched_off),

@@ -1,14 +1,16 @@
 """Where the reading of a study stands, derived from what people did and answered."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.backends.store.tables import assignment, study_version, verdict
+from services.backends.store.tables import assignment, result, study_version, verdict
 from services.triage.reading import ReadAgain, Reading, ReadingAction, ReadingState, ReadingStep, reading_of
 from services.triage.verdict import OWN_ASSESSMENTS, Answer
+
+_A_MOMENT = timedelta(microseconds=1)
 
 
 def reading_in(
@@ -37,6 +39,21 @@ def state_of(*, is_read: bool, reader: str | None) -> ReadingState:
     return ReadingState.TAKEN if reader else ReadingState.UNREAD
 
 
+def newer_images_at() -> sa.ScalarSelect[datetime]:
+    """When the first images came that a row of `result` is not of; None: none did."""
+    version = study_version.alias()
+    return (
+        sa.select(sa.func.min(version.c.opened_at))
+        .where(
+            version.c.study_instance_uid == result.c.study_instance_uid,
+            version.c.number > result.c.version,
+            sa.func.coalesce(version.c.images_since, version.c.number) == version.c.number,
+        )
+        .correlate(result)
+        .scalar_subquery()
+    )
+
+
 def _assignments(connection: Connection, study_instance_uid: str) -> list[ReadingStep]:
     rows = connection.execute(
         sa.select(assignment)
@@ -47,10 +64,15 @@ def _assignments(connection: Connection, study_instance_uid: str) -> list[Readin
 
 
 def _verdicts(connection: Connection, study_instance_uid: str) -> list[ReadingStep]:
-    """The verdicts on the study as a whole that were not undone; a reader who assessed it blind is not done yet."""
+    """The verdicts on the study as a whole that were not undone; a reader who assessed it blind is not done yet.
+
+    One that was given to the result of earlier images, while later ones wait for theirs, is no reading of those: it
+    counts as given before they came.
+    """
     undoing = verdict.alias()
     rows = connection.execute(
-        sa.select(verdict.c.reader, verdict.c.given_at)
+        sa.select(verdict.c.reader, verdict.c.given_at, newer_images_at().label("newer_images_at"))
+        .outerjoin(result, result.c.result_id == verdict.c.result_id)
         .outerjoin(undoing, undoing.c.undoes == verdict.c.verdict_id)
         .where(
             verdict.c.study_instance_uid == study_instance_uid,
@@ -60,7 +82,12 @@ def _verdicts(connection: Connection, study_instance_uid: str) -> list[ReadingSt
         )
         .order_by(verdict.c.given_at, verdict.c.verdict_id)
     )
-    return [ReadingStep(action=ReadingAction.READ, reader=row.reader, at=row.given_at) for row in rows]
+    return [ReadingStep(action=ReadingAction.READ, reader=row.reader, at=_counts_at(row)) for row in rows]
+
+
+def _counts_at(row: sa.Row[Any]) -> datetime:
+    given_at: datetime = row.given_at
+    return given_at if row.newer_images_at is None else min(given_at, row.newer_images_at - _A_MOMENT)
 
 
 def _last_image_at(connection: Connection, newest: sa.Row[Any] | None) -> datetime | None:

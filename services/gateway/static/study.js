@@ -129,7 +129,10 @@ function outcome(form, answer) {
   const about = aboutOf(form);
   const name = about.matches(".target") ? nameOf(about) : "";
   if (answer === "undo") return `${texts.undone}${texts.colon} ${name}`;
-  return `${texts.saved}${texts.colon} ${[JSON.parse(texts.answers)[answer], name].filter(Boolean).join(", ")}`;
+  const saved = `${texts.saved}${texts.colon} ${[JSON.parse(texts.answers)[answer], name].filter(Boolean).join(", ")}`;
+  const shown = document.getElementById(about.id) ?? about;
+  const unread = shown.dataset.number === "0" && shown.closest("article").querySelector(".newer-images");
+  return unread ? `${saved}. ${unread.textContent}` : saved;
 }
 
 // Without the keys that stand in it.

@@ -174,8 +174,15 @@ class VerdictBar {
       else this.state = await this.look().catch(() => this.state);
       // a later answer that is taken does not hide that
       if (this.refused.length) this.say(this.refused.join(' '), true);
-      else this.say(`${this.texts.answers[body.answer] ?? this.texts.done}${this.texts.colon} ${name}`);
+      else this.say(`${this.texts.answers[body.answer] ?? this.texts.done}${this.texts.colon} ${name}${this.unread(body)}`);
     }
+  }
+
+  // An answer for the whole study by which it is not read: its result is not of all images.
+  unread({ answer, result_id, tracking_uid }) {
+    const isOfStudy = tracking_uid === null && !['add', 'undo'].includes(answer);
+    const isOfEarlier = isOfStudy && this.state.questions.find(one => one.result_id === result_id)?.newer_images;
+    return isOfEarlier ? `. ${this.texts.newer_images}` : '';
   }
 
   async send(path, body) {
