@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pydicom
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Locator, Page, Request, Route, expect
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
@@ -88,15 +88,19 @@ class Desk:
         CStoreSender(self.site.vigie.address, "CT1").send(files)
         wait_until(lambda: self.told()["questions"][0]["result_id"] != before, timeout_s=120, what="a newer result")
 
+    def open(self) -> None:
+        """The study's page, and from there the viewer."""
+        self.page.goto(f"{self.site.root}/studies/{self.site.study}")
+        self.page.get_by_role("link", name="Open in the viewer").first.click()
+        self.page.wait_for_function("document.documentElement?.dataset.vigieResult === 'shown'", timeout=120_000)
+
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     folder = tmp_path_factory.mktemp("site")
     with viewed_site(folder, verdict_quiet_s=3600) as site, new_page(width=1400, height=800) as (page, _):
         desk = Desk(site, page, folder)
-        page.goto(f"{site.root}/studies/{site.study}")
-        page.get_by_role("link", name="Open in the viewer").click()
-        page.wait_for_function("document.documentElement?.dataset.vigieResult === 'shown'", timeout=120_000)
+        desk.open()
         page.get_by_text("Confirm and hide").click()
         desk.is_at("Lesion 1 (1/3)")
         yield desk
@@ -269,3 +273,78 @@ def test_of_a_newer_result_only_the_same_lesions_are_asked_about(desk: Desk) -> 
     desk.press("Escape", "a", "n", "j")
     desk.page.wait_for_timeout(TWO_LOOKS_MS)
     assert desk.told()["verdicts"] == before["verdicts"]
+
+    desk.page.get_by_text("Lesion 1 (score").click()
+    desk.is_at("Lesion 1")
+    desk.press("u")
+    desk.says("Taken back: Lesion 1")
+    undone = desk.told()["verdicts"]
+    assert undone[-1]["undoes"] == before["verdicts"][-1]["verdict_id"]
+    desk.press("0", "u")
+    desk.says("No answer of yours to this stands: there is nothing to undo")
+    assert desk.told()["verdicts"] == undone
+
+
+def test_who_answers_to_the_result_of_earlier_images_is_told_that_the_study_stays_unread(desk: Desk) -> None:
+    def of_earlier_images(route: Route) -> None:
+        told = route.fetch().json()
+        for question in told["questions"] if route.request.method == "GET" else ():
+            question["newer_images"] = True
+        route.fulfill(json=told)
+
+    desk.open()
+    desk.page.route("**/api/studies/*/verdicts", of_earlier_images)
+    desk.is_at("Lesion 1")
+    desk.press("n")
+    desk.says("Not my question: Lesion 1")
+    expect(desk.page.locator("#vigie-bar .said")).not_to_contain_text("read")
+    desk.press("0", "n")
+    desk.says("Not my question: Whole study. Images came that this result is not of")
+    desk.page.unroute_all(behavior="wait")
+
+
+@contextmanager
+def held(desk: Desk) -> Iterator[tuple[list[Route], list[str]]]:
+    """What is answered is on its way until the route goes on; beside it, what was posted."""
+    routes, posted = list[Route](), list[str]()
+
+    def hold(route: Route) -> None:
+        if route.request.method == "POST":
+            routes.append(route)
+        else:
+            route.continue_()
+
+    def note(request: Request) -> None:
+        if request.method == "POST" and "/api/" in request.url:
+            posted.append(request.url.rpartition("/")[2])
+
+    desk.page.on("request", note)
+    desk.page.route("**/api/studies/*/verdicts", hold)
+    try:
+        yield routes, posted
+    finally:
+        desk.page.remove_listener("request", note)
+
+
+def test_finished_leaves_no_answer_behind_that_the_server_is_silent_about(desk: Desk) -> None:
+    with held(desk) as (_, posted):
+        desk.press("n", "f")
+        desk.says("Not finished yet, your answers are still being saved: 1")
+        desk.says("Not saved yet, will be sent again: 1 (signal timed out). Not finished: press f again")
+        assert "finished" not in posted
+    desk.page.unroute("**/api/studies/*/verdicts")
+    desk.says("Not my question: ")
+    desk.page.wait_for_timeout(TWO_LOOKS_MS)
+    assert "/ohif/viewer" in desk.page.url
+    assert not desk.told()["documents"]
+
+
+def test_finished_waits_for_the_answer_on_its_way(desk: Desk) -> None:
+    with held(desk) as (routes, posted):
+        desk.press("n", "f")
+        desk.says("Not finished yet, your answers are still being saved: 1")
+        desk.page.wait_for_timeout(TWO_LOOKS_MS)
+        assert posted == ["verdicts"]
+        routes[0].continue_()
+        desk.page.wait_for_url(f"{desk.site.root}/")
+        assert posted == ["verdicts", "finished"]

@@ -73,19 +73,22 @@ class VerdictBar {
     return by('series_instance_uid', asked.get('initialSeriesInstanceUID')) ?? all[0];
   }
 
-  // Why nothing is asked.
-  get unasked() {
-    const isNewer = (this.state?.questions ?? []).some(one => one.model.name === this.opened?.model.name);
-    return isNewer ? this.texts.newer : this.texts.nothing_asked;
+  // What is on the screen: the question, or what was asked last, whose answers can still be undone.
+  get onScreen() {
+    return (this.asked = this.question ?? this.asked);
+  }
+
+  get isNewer() {
+    return !this.question && (this.state?.questions ?? []).some(one => one.model.name === this.opened?.model.name);
   }
 
   get target() {
-    return this.question?.lesions.find(one => one.number === this.lesion) ?? null;
+    return this.onScreen?.lesions.find(one => one.number === this.lesion) ?? null;
   }
 
   standing(mine) {
     const uid = this.target?.tracking_uid ?? null;
-    const of = one => one.stands && one.result_id === this.question?.result_id && one.tracking_uid === uid;
+    const of = one => one.stands && one.result_id === this.onScreen?.result_id && one.tracking_uid === uid;
     return (this.state?.verdicts ?? []).filter(one => of(one) && (!mine || (one.mine && one.answer in this.texts.answers)));
   }
 
@@ -163,12 +166,12 @@ class VerdictBar {
     while (this.unsent.length) {
       const { path, body, name } = this.unsent[0];
       const error = await this.send(path, body).then(() => null, one => one);
-      if (error && !error.refused) return this.say(`${this.texts.unsent}${this.texts.colon} ${this.unsent.length} (${error.message})`, true);
+      if (error && !error.refused) return this.keep(error);
       this.unsent.shift();
       if (error) {
         this.refused.push(`${this.texts.refused}${this.texts.colon} ${name}. ${error.message}`);
         // nothing is finished without it
-        this.unsent = this.unsent.filter(one => one.path === 'verdicts');
+        this.unsent = this.answers;
       }
       // what is said to be given can be undone at once
       else this.state = await this.look().catch(() => this.state);
@@ -176,6 +179,19 @@ class VerdictBar {
       if (this.refused.length) this.say(this.refused.join(' '), true);
       else this.say(`${this.texts.answers[body.answer] ?? this.texts.done}${this.texts.colon} ${name}${this.unread(body)}`);
     }
+  }
+
+  get answers() {
+    return this.unsent.filter(one => one.path === 'verdicts');
+  }
+
+  // Answers are sent again. To finish was meant for now: whoever still wants it says so again.
+  keep(error) {
+    const { answers, texts } = this;
+    this.unfinished ||= answers.length < this.unsent.length;
+    this.unsent = answers;
+    const why = answers.length ? `${texts.unsent}${texts.colon} ${answers.length}` : texts.away;
+    this.say(`${why} (${error.message})${this.unfinished ? `. ${texts.unfinished}` : ''}`, true);
   }
 
   // An answer for the whole study by which it is not read: its result is not of all images.
@@ -199,13 +215,13 @@ class VerdictBar {
     const active = isOurs && !this.panel && segmentationService.getActiveSegment(id);
     if (!active || active.segmentIndex === this.active) return;
     this.active = active.segmentIndex;
-    if (this.question && !this.question.lesions.some(one => one.number === this.active)) return;
+    if (this.onScreen && !this.onScreen.lesions.some(one => one.number === this.active)) return;
     this.lesion = this.active;
     this.show();
   }
 
   step(by) {
-    const all = this.question?.lesions ?? [];
+    const all = this.onScreen?.lesions ?? [];
     if (all.length === 0) return;
     const at = all.findIndex(one => one.number === this.lesion);
     const next = all[(at < 0 ? 0 : at + by + all.length) % all.length].number;
@@ -243,11 +259,14 @@ class VerdictBar {
     // what was clicked just now in OHIF's own panel
     this.follow();
     // the lesion that was added last is none of the AI's, but can be taken back as well
-    const last = this.standing(true).at(-1) ?? this.state?.verdicts.find(one => one.verdict_id === this.added && one.stands);
+    const added = this.state?.verdicts.find(one => one.verdict_id === this.added && one.stands);
+    const mine = this.standing(true).at(-1);
+    const last = this.question || this.isNewer ? mine ?? added : added ?? mine;
     if (key === 'j' || key === 'k') this.step(key === 'j' ? 1 : -1);
     else if (key === '0') this.choose(0);
     else if (key === 'q') leave();
-    else if (key === 'u' && last) this.give('undo', { undoes: last.verdict_id, tracking_uid: last.tracking_uid });
+    else if (key === 'u' && !last) this.say(this.texts.nothing_to_undo, true);
+    else if (key === 'u') this.give('undo', { undoes: last.verdict_id, result_id: last.result_id, tracking_uid: last.tracking_uid });
     else if (key === 'f') this.finish();
     else if (key === 'd') this.open(key);
     else if (!this.question) this.say(this.texts.nothing, true);
@@ -258,10 +277,15 @@ class VerdictBar {
     this.show();
   }
 
+  // What is on its way comes first: call() says how long, and sendEach() what became of it.
   async finish() {
+    if (this.finishing) return;
+    Object.assign(this, { finishing: true, unfinished: false });
+    if (this.unsent.length) this.say(`${this.texts.saving}${this.texts.colon} ${this.unsent.length}`);
     this.unsent.push({ path: 'verdicts/finished', body: {}, name: this.texts.finished });
     await this.sendAll();
-    if (this.unsent.length + this.refused.length === 0) leave();
+    this.finishing = false;
+    if (this.unsent.length + this.refused.length === 0 && !this.unfinished) leave();
   }
 
   open(key) {
@@ -303,7 +327,7 @@ class VerdictBar {
   }
 
   nameOf({ answer, tracking_uid }) {
-    const lesion = this.question?.lesions.find(one => one.tracking_uid === tracking_uid);
+    const lesion = this.onScreen?.lesions.find(one => one.tracking_uid === tracking_uid);
     return lesion?.label ?? (answer === 'add' || tracking_uid ? this.texts.added : this.texts.study);
   }
 
@@ -313,13 +337,14 @@ class VerdictBar {
   }
 
   show() {
-    const { question, target, texts } = this;
-    const all = question?.lesions ?? [];
+    const { question, onScreen, target, texts } = this;
+    const all = onScreen?.lesions ?? [];
     // no score: the segment's label has it, with what it means
-    const where = target ? `${target.label} (${all.indexOf(target) + 1}/${all.length}) ${decimal(target.long_axis_mm, 1)} mm` : question ? texts.study : this.unasked;
+    const lesion = target && `${target.label} (${all.indexOf(target) + 1}/${all.length}) ${decimal(target.long_axis_mm, 1)} mm`;
+    const where = this.isNewer ? `${lesion ?? texts.study}. ${texts.newer}` : question ? lesion ?? texts.study : texts.nothing_asked;
     const stands = this.standing(false).map(one => this.verdictWords(one));
     this.tell('.where', where);
-    this.tell('.stands', stands.join('; ') || texts.not_answered);
+    this.tell('.stands', stands.join('; ') || (question ? texts.not_answered : ''));
   }
 
   // What is the same is not read out again.
