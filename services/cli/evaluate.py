@@ -123,7 +123,7 @@ def judge_all(
             ):
                 if isinstance(one, LeftOut):
                     left_out.append(one)
-                    told = f"left out: {one.study_instance_uid}: {one.reason.text}"
+                    told = f"left out: {one.study_instance_uid or 'of no study'}: {one.reason.text}"
                     console.print(told, soft_wrap=True, highlight=False, markup=False)
                 else:
                     records.append(one)

@@ -34,7 +34,10 @@ def write_report(
     left_out: Sequence[LeftOut],
     summary: Summary,
 ) -> tuple[Path, Path]:
-    """Write evaluation.html and evaluation.json; answers both paths. They name studies by UID, and no patient."""
+    """Write evaluation.html and evaluation.json; answers both paths.
+
+    They name studies by UID, files that cannot be read by their names, and no patient.
+    """
     told = {
         "vigie_version": __version__,
         "model": asdict(model.identity),

@@ -1,6 +1,7 @@
 """Every study that has a reference goes through the model as in service; what cannot be judged is told and left out."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,11 +19,13 @@ from services.triage.study import Instance, Series, by_series
 from services.triage.uncertainty import UncertaintyMode
 from services.triage.volume import MAX_VOXELS, Volume
 from services.worker.lesions import find_candidates, uncertainty_of
-from services.worker.offline import job_of, scan
+from services.worker.offline import Scan, job_of, scan
 from services.worker.pipeline import cautions_of, completed, images_of, loaded
 
 AGE_BANDS = (18, 40, 65)
 THICKNESS_BANDS_MM = (1.5, 3.5)
+
+Rejected = tuple[Path, Reason]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +44,9 @@ class Criteria:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeftOut:
-    """A study, or one of its references, that is in no figure, and why."""
+    """A study, or one of its references, that is in no figure, and why. study_instance_uid: None of files of none."""
 
-    study_instance_uid: str
+    study_instance_uid: str | None
     reason: Reason
 
 
@@ -58,8 +61,14 @@ def judged(
 ) -> Iterator[StudyRecord | LeftOut]:
     """One record for each series with a reference, as soon as it is there; see `_primaries` for several inputs."""
     found = scan(paths, lambda count: progress(f"reading files: {count}"))
-    niftis = [path for path, _ in found.rejected if path.name.endswith(NIFTI) or path.name == NONE]
+    niftis = [path for path, _ in found.rejected if _is_reference(path)]
+    unreadable, of_no_study = _unreadable(found, paths)
+    for files in of_no_study:
+        yield LeftOut(study_instance_uid=None, reason=_cannot_be_used(files))
     for number, (uid, instances) in enumerate(found.studies.items(), start=1):
+        if uid in unreadable:
+            yield LeftOut(study_instance_uid=uid, reason=_cannot_be_used(unreadable[uid]))
+            continue
         images = tuple(instances.values())
         series = by_series(images)
         told = list(references(series, found.path_of, niftis, modality=model.modality))
@@ -75,6 +84,51 @@ def judged(
                 yield _judge(job, reference, volume, model, segmenter, criteria)
             except (NotAnalysed, AnalysisFailed) as refusal:
                 yield LeftOut(study_instance_uid=uid, reason=refusal.reason)
+
+
+def _is_reference(path: Path) -> bool:
+    return path.name.endswith(NIFTI) or path.name == NONE
+
+
+def _unreadable(found: Scan, paths: Sequence[Path]) -> tuple[dict[str, list[Rejected]], list[list[Rejected]]]:
+    """DICOM files that cannot be read, by study; those of none by folder. Nobody knows what they would have changed.
+
+    One belongs to the studies whose files lie in its folder; if none do, to the only one in the nearest folder above
+    that has any, within the paths.
+    """
+    beside, below = defaultdict[Path, set[str]](set), defaultdict[Path, set[str]](set)
+    for uid, instances in found.studies.items():
+        for folder in {found.path_of[one.digest].parent for one in instances.values()}:
+            beside[folder].add(uid)
+            for one in (folder, *folder.parents):
+                below[one].add(uid)
+    roots = [path.absolute() for path in paths]
+    of_study, of_folder = defaultdict[str, list[Rejected]](list), defaultdict[Path, list[Rejected]](list)
+    for path, reason in found.rejected:
+        if _is_reference(path) or not _is_meant(path, reason):
+            continue
+        above = (one for one in path.parents if any(one.is_relative_to(root) for root in roots))
+        nearest = next((below[one] for one in above if one in below), set())
+        mine = beside.get(path.parent) or (nearest if len(nearest) == 1 else ())
+        for uid in mine:
+            of_study[uid].append((path, reason))
+        if not mine:
+            of_folder[path.parent].append((path, reason))
+    return of_study, list(of_folder.values())
+
+
+def _is_meant(path: Path, reason: Reason) -> bool:
+    """Whether it should be a DICOM file with a study: no index of a disc, hidden file, text or picture."""
+    if path.name == "DICOMDIR" or path.name.startswith("."):
+        return False
+    return reason.code != "not_dicom" or path.suffix.lower() == ".dcm"
+
+
+def _cannot_be_used(files: Sequence[Rejected]) -> Reason:
+    (path, reason), *others = files
+    more = f"; nor can {len(others)} more" if others else ""
+    text = f"{path.parent.name}/{path.name} cannot be used: {reason.text}{more}"
+    return Reason(code="unreadable_file", text=text)
 
 
 def _primaries(told: Sequence[Reference], series: Sequence[Series], model: Model) -> list[Reference]:

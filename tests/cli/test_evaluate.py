@@ -107,6 +107,48 @@ def test_studies_that_are_left_out_are_counted_and_not_their_references(site: Pa
     assert len(json.loads(told)["left_out"]) == 3
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "why"),
+    [
+        ("lesion/second.dcm", b"", "lesion/second.dcm cannot be used: no bytes at all"),
+        ("lesion/rt/structures", b"", "rt/structures cannot be used: no bytes at all"),
+        ("lesion/last.dcm", bytes(500), "lesion/last.dcm cannot be used: neither a DICOM preamble"),
+        ("lesion/last", bytes(128) + b"DICM\x02\x00", "lesion/last cannot be used: ends inside"),
+    ],
+)
+def test_a_study_beside_whose_files_one_cannot_be_read_is_left_out(
+    site: Path, file: str, content: bytes, why: str
+) -> None:
+    path = site / "studies" / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    code, stdout, stderr = vigie(site, "evaluate", str(site / "studies"), "--output", str(site / "out"))
+    assert (code, "1 series judged" in stderr, why in stderr) == (3, True, True), stderr
+    left_out = json.loads(Path(stdout.split()[1]).read_text())["left_out"]
+    assert sorted(one["reason"]["code"] for one in left_out) == ["no_reference", "unreadable_file"]
+    assert all(one["study_instance_uid"] for one in left_out)
+
+
+def test_files_that_cannot_be_read_and_belong_to_no_study_are_told(site: Path) -> None:
+    (site / "studies" / "broken").mkdir()
+    for number in range(3):
+        (site / "studies" / "broken" / f"{number}.dcm").touch()
+    code, stdout, stderr = vigie(site, "evaluate", str(site / "studies"), "--output", str(site / "out"))
+    assert (code, "2 series judged" in stderr) == (3, True), stderr
+    why = "broken/0.dcm cannot be used: no bytes at all; nor can 2 more"
+    assert f"left out: of no study: {why}" in stderr
+    html, told = (Path(line).read_text() for line in stdout.split())
+    assert [one["reason"]["text"] for one in json.loads(told)["left_out"] if not one["study_instance_uid"]] == [why]
+    assert why in html
+
+
+def test_what_is_not_meant_to_be_dicom_costs_no_study(site: Path) -> None:
+    for name in ("README.txt", "DICOMDIR", "._1.dcm"):
+        (site / "studies" / "lesion" / name).write_bytes(b"text of some kind")
+    _, _, stderr = vigie(site, "evaluate", str(site / "studies"), "--output", str(site / "out"))
+    assert "2 series judged, 1 studies left out" in stderr
+
+
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
     """A model that takes an image before contrast off one after, and a study of both: of two spots one is new."""
