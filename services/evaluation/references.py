@@ -41,7 +41,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """The files that tell what is true of a series; none: that it has no lesion."""
+    """The files that tell what is true of a series; none: that it has no lesion, which nothing else says."""
 
     series: Series
     files: tuple[Path, ...]
@@ -69,7 +69,9 @@ def references(
 def read_reference(reference: Reference, volume: Volume, *, structures: str) -> Mask:
     """The union of what its files mark, bool [slice, row, column]. structures: pattern of segment labels, ROI names.
 
-    Raises NotAnalysed: no_reference (no structure of such a name), reference_off_grid, reference_unreadable.
+    A region of interest that is declared and not drawn marks nothing, beside others that are. Raises NotAnalysed:
+    no_reference (no structure of such a name), reference_off_grid, reference_outside, reference_contour,
+    reference_empty, reference_unreadable.
     """
     mask = np.zeros(volume.voxels.shape, dtype=bool)
     found = not reference.files
@@ -82,6 +84,8 @@ def read_reference(reference: Reference, volume: Volume, *, structures: str) -> 
             mask, found = mask | one, True
     if not found:
         raise NotAnalysed("no_reference", f"no segment or region of interest is called {structures!r}")
+    if reference.files and not mask.any():
+        raise NotAnalysed("reference_empty", f"the reference marks no voxel of the series; only {NONE} says no lesion")
     return mask
 
 
@@ -170,11 +174,17 @@ def _on_grid(labels: npt.NDArray[np.float32], affine: npt.NDArray[np.float64], v
     mask = np.zeros(shape, dtype=bool)
     taken = [one[inside].astype(int) for one, inside in zip(index, there, strict=True)]
     mask[np.ix_(*there)] = labels.transpose(turned)[np.ix_(*taken)] > 0.5
+    if np.count_nonzero(mask) < np.count_nonzero(labels > 0.5):
+        raise _outside()
     return mask
 
 
 def _off_grid() -> NotAnalysed:
     return NotAnalysed("reference_off_grid", "a reference mask is not one volume on the voxels of its series")
+
+
+def _outside() -> NotAnalysed:
+    return NotAnalysed("reference_outside", "the reference marks something outside of its series")
 
 
 def _from_structures(dataset: Dataset, volume: Volume, structures: str) -> Mask | None:
@@ -193,9 +203,11 @@ def _from_structures(dataset: Dataset, volume: Volume, structures: str) -> Mask 
             continue
         mine = np.zeros_like(mask)
         for contour in region.get("ContourSequence", ()):
-            if contour.ContourGeometricType == "CLOSED_PLANAR":
-                points = np.reshape(np.asarray(contour.ContourData, dtype=float), (-1, 3))
-                _fill(mine, points @ to_index[:3, :3].T + to_index[:3, 3], volume.spacing_mm[0])
+            if contour.ContourGeometricType != "CLOSED_PLANAR":
+                text = f"a contour of the reference is {contour.ContourGeometricType}, not CLOSED_PLANAR"
+                raise NotAnalysed("reference_contour", text)
+            points = np.reshape(np.asarray(contour.ContourData, dtype=float), (-1, 3))
+            _fill(mine, points @ to_index[:3, :3].T + to_index[:3, 3], volume.spacing_mm[0])
         mask |= mine
     return mask
 
@@ -206,11 +218,11 @@ def _fill(mask: Mask, points: npt.NDArray[np.float64], slice_mm: float) -> None:
     if np.abs(points[:, 0] - at).max() * slice_mm > min(OFF_THE_SLICE_MM, slice_mm / 2):
         raise NotAnalysed("reference_off_grid", "a contour of the reference does not lie in a slice of its series")
     if not 0 <= at < len(mask):
-        return
+        raise _outside()
     low = np.maximum(np.floor(points[:, 1:].min(axis=0)).astype(int), 0)
     high = np.minimum(np.ceil(points[:, 1:].max(axis=0)).astype(int) + 1, mask.shape[1:])
     if (high <= low).any():
-        return
+        raise _outside()
     centres = np.stack(np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high, strict=True)), indexing="ij"), axis=-1)
     inside = Polygon(points[:, 1:]).contains_points(centres.reshape(-1, 2)).reshape(centres.shape[:2])
     mask[at, low[0] : high[0], low[1] : high[1]] ^= inside

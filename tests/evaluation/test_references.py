@@ -1,6 +1,7 @@
 """One mask, told by SEG, RT structure set and NIfTI, is the same mask on the grid of its series."""
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import nibabel
@@ -39,6 +40,15 @@ def found(folder: Path) -> tuple[list[Reference], Scan]:
     return list(references(by_series(tuple(instances.values())), told.path_of, niftis, modality="CT")), told
 
 
+def of_another(content: bytes) -> bytes:
+    """A Segmentation as if another manufacturer's software had written it."""
+    told = dcmread(BytesIO(content))
+    told.Manufacturer = "ACME"
+    file = BytesIO()
+    told.save_as(file)
+    return file.getvalue()
+
+
 def the_mask(folder: Path, volume, structures: str = "*") -> np.ndarray:
     (reference,), _ = found(folder)
     return read_reference(reference, volume, structures=structures)
@@ -50,7 +60,7 @@ def test_a_segmentation_is_found_by_the_series_that_it_references(case) -> None:
     headers.sort(key=lambda one: float(one.ImagePositionPatient[2]))
     seg, _ = write_report(finding, model=a_model(), headers=headers, volume=volume, label_map=labels, now=NOW)
     (folder / "elsewhere").mkdir()
-    (folder / "elsewhere" / "seg.dcm").write_bytes(seg.content)
+    (folder / "elsewhere" / "seg.dcm").write_bytes(of_another(seg.content))
     np.testing.assert_array_equal(the_mask(folder, volume), labels > 0)
     np.testing.assert_array_equal(the_mask(folder, volume, "Lesion 2*"), labels == 2)
     with pytest.raises(NotAnalysed, match="called 'GTV'"):
@@ -109,7 +119,7 @@ def test_cosines_rounded_to_three_digits_do_no_harm(tmp_path: Path, seed: int, r
 
     (tmp_path / "ct" / "reference.nii.gz").unlink()
     seg, _ = write_report(finding, model=a_model(), headers=headers, volume=volume, label_map=labels, now=NOW)
-    (tmp_path / "seg.dcm").write_bytes(seg.content)
+    (tmp_path / "seg.dcm").write_bytes(of_another(seg.content))
     np.testing.assert_array_equal(the_mask(tmp_path, volume), labels > 0)
 
 
@@ -163,6 +173,85 @@ def test_that_there_is_no_lesion_is_said_by_an_empty_file(case) -> None:
     assert found(folder)[0] == []
     (folder / "ct" / NONE).touch()
     assert not the_mask(folder, volume).any()
+
+
+def elsewhere(folder: Path, volume, labels: np.ndarray) -> None:
+    affine = np.diag([-1.0, -1, 1, 1]) @ volume.affine
+    affine[:3, 3] += affine[:3, 0] * 100
+    nibabel.save(nibabel.Nifti1Image((labels > 0).astype(np.uint8), affine), folder / "ct" / "reference.nii")
+
+
+def no_numbers(folder: Path, volume, labels: np.ndarray) -> None:
+    affine = np.diag([-1.0, -1, 1, 1]) @ volume.affine
+    told = nibabel.Nifti1Image(np.full(labels.shape, np.nan, dtype=np.float32), affine)
+    nibabel.save(told, folder / "ct" / "reference.nii")
+
+
+def not_drawn(folder: Path, volume, labels: np.ndarray) -> None:
+    contoured(folder, volume, [])
+
+
+def around_no_centre(folder: Path, volume, labels: np.ndarray) -> None:
+    contoured(folder, volume, [square(3, 4.2, 4.8)])
+
+
+def contoured(folder: Path, volume, contours: list[np.ndarray], kind: str = "CLOSED_PLANAR") -> None:
+    image = dcmread(next((folder / "ct").iterdir()))
+    told = structure_set(volume, contours, image, series_uid=volume.series_instance_uid)
+    for one in told.ROIContourSequence[0].ContourSequence:
+        one.ContourGeometricType = kind
+    told.save_as(folder / "rt.dcm", enforce_file_format=True)
+
+
+@pytest.mark.parametrize("empty", [no_numbers, not_drawn, around_no_centre])
+def test_a_reference_that_marks_nothing_does_not_say_that_there_is_no_lesion(case, empty: Callable[..., None]) -> None:
+    folder, volume, _, labels = case
+    empty(folder, volume, labels)
+    with pytest.raises(NotAnalysed, match="marks no voxel of the series") as refusal:
+        the_mask(folder, volume)
+    assert refusal.value.reason.code == "reference_empty"
+
+
+def test_what_a_mask_marks_elsewhere_is_refused(case) -> None:
+    folder, volume, _, labels = case
+    elsewhere(folder, volume, labels)
+    with pytest.raises(NotAnalysed, match="marks something outside of its series") as refusal:
+        the_mask(folder, volume)
+    assert refusal.value.reason.code == "reference_outside"
+
+
+@pytest.mark.parametrize("kind", ["POINT", "OPEN_PLANAR", "OPEN_NONPLANAR"])
+def test_a_contour_that_encloses_nothing_is_refused(case, kind: str) -> None:
+    folder, volume, _, _ = case
+    contoured(folder, volume, [square(3, 4.5, 12.5)], kind)
+    with pytest.raises(NotAnalysed, match=f"is {kind}, not CLOSED_PLANAR") as refusal:
+        the_mask(folder, volume)
+    assert refusal.value.reason.code == "reference_contour"
+
+
+@pytest.mark.parametrize("where", [(-1, 4, 9), (9, 4, 9), (3, 40, 50), (3, -9, -2)])
+def test_a_contour_outside_of_the_series_is_refused(case, where: tuple[float, float, float]) -> None:
+    folder, volume, _, _ = case
+    contoured(folder, volume, [square(3, 4.5, 12.5), square(*where)])
+    with pytest.raises(NotAnalysed, match="marks something outside of its series") as refusal:
+        the_mask(folder, volume)
+    assert refusal.value.reason.code == "reference_outside"
+
+
+def test_a_region_that_is_declared_and_not_drawn_marks_nothing_beside_one_that_is(case) -> None:
+    folder, volume, _, _ = case
+    image = dcmread(next((folder / "ct").iterdir()))
+    told = structure_set(volume, [square(3, 4.5, 12.5)], image, series_uid=volume.series_instance_uid)
+    for with_contours in (False, True):
+        region, outline = Dataset(), Dataset()
+        region.ROINumber = outline.ReferencedROINumber = 8 + with_contours
+        region.ROIName = "GTV 2"
+        if with_contours:
+            outline.ContourSequence = []
+            told.ROIContourSequence.append(outline)
+        told.StructureSetROISequence.append(region)
+    told.save_as(folder / "rt.dcm", enforce_file_format=True)
+    assert the_mask(folder, volume).sum() == 64
 
 
 def structure_set(volume, contours: list[np.ndarray], image: Dataset, *, series_uid: str) -> Dataset:
