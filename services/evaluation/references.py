@@ -22,6 +22,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from pydicom import Dataset, dcmread
 
+from services.triage.completeness import OWN_MANUFACTURER
 from services.triage.errors import NotAnalysed
 from services.triage.geometry import normal_of
 from services.triage.study import Instance, Series
@@ -52,10 +53,11 @@ def references(
 ) -> Iterator[Reference]:
     """Of the series of one study, those of that modality that have any. niftis: all that were found, and `NONE` files.
 
+    What Vigie wrote itself is none: a model would be judged by its own answer.
     path_of: the file of an instance's digest.
     """
     images = [one for one in series if one.header.modality == modality]
-    told = [(path_of[i.digest], i) for one in series for i in one.instances if i.header.modality in ("SEG", "RTSTRUCT")]
+    told = [(path_of[i.digest], i) for one in series for i in one.instances if is_mask(i) and not is_own(i)]
     headers = {path: dcmread(path, stop_before_pixels=True) for path, _ in told}
     for one in images:
         mine = [path for path, instance in told if _is_of(headers[path], instance, one, images)]
@@ -64,6 +66,16 @@ def references(
         mine += [path for path in niftis if _stem(path) in names or (_stem(path) == BESIDE and path.parent in folders)]
         if mine:
             yield Reference(series=one, files=tuple(path for path in mine if path.name != NONE))
+
+
+def is_mask(instance: Instance) -> bool:
+    """Whether it is of a kind that may be a reference."""
+    return instance.header.modality in ("SEG", "RTSTRUCT")
+
+
+def is_own(instance: Instance) -> bool:
+    """Whether Vigie wrote it."""
+    return instance.header.manufacturer.startswith(OWN_MANUFACTURER)
 
 
 def read_reference(reference: Reference, volume: Volume, *, structures: str) -> Mask:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from services.backends.store.result_traits import age_years
 from services.evaluation.compare import StudyRecord, compare
-from services.evaluation.references import NIFTI, NONE, Reference, read_reference, references
+from services.evaluation.references import NIFTI, NONE, Reference, is_mask, is_own, read_reference, references
 from services.triage.errors import AnalysisFailed, NotAnalysed, Reason
 from services.triage.inputs import with_inputs
 from services.triage.job import Job, JobPlan
@@ -74,6 +74,8 @@ def judged(
         told = list(references(series, found.path_of, niftis, modality=model.modality))
         if not told:
             text = f"no reference belongs to any {model.modality} series of the study"
+            if any(is_mask(one) and is_own(one) for one in images):
+                text += "; what Vigie wrote itself is none"
             yield LeftOut(study_instance_uid=uid, reason=Reason(code="no_reference", text=text))
         for reference in _primaries(told, series, model) if model.inputs else told:
             progress(f"study {number} of {len(found.studies)}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.uid import generate_uid
 from typer.testing import CliRunner
 
@@ -147,6 +148,16 @@ def test_what_is_not_meant_to_be_dicom_costs_no_study(site: Path) -> None:
         (site / "studies" / "lesion" / name).write_bytes(b"text of some kind")
     _, _, stderr = vigie(site, "evaluate", str(site / "studies"), "--output", str(site / "out"))
     assert "2 series judged, 1 studies left out" in stderr
+
+
+def test_a_study_whose_only_mask_is_vigies_own_is_told_so(site: Path) -> None:
+    image = dcmread(next((site / "studies" / "unknown").iterdir()))
+    image.Modality, image.Manufacturer = "SEG", "Vigie"
+    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    image.SeriesInstanceUID = generate_uid()
+    image.save_as(site / "studies" / "unknown" / "seg.dcm")
+    code, _, stderr = vigie(site, "evaluate", str(site / "studies"), "--output", str(site / "out"))
+    assert (code, "CT series of the study; what Vigie wrote itself is none" in stderr) == (3, True), stderr
 
 
 @pytest.fixture

@@ -67,6 +67,15 @@ def test_a_segmentation_is_found_by_the_series_that_it_references(case) -> None:
         the_mask(folder, volume, "GTV")
 
 
+def test_what_vigie_found_itself_is_no_truth(case) -> None:
+    folder, volume, finding, labels = case
+    headers = [dcmread(path) for path in sorted((folder / "ct").iterdir())]
+    headers.sort(key=lambda one: float(one.ImagePositionPatient[2]))
+    seg, _ = write_report(finding, model=a_model(), headers=headers, volume=volume, label_map=labels, now=NOW)
+    (folder / "ct" / "seg.dcm").write_bytes(seg.content)
+    assert found(folder)[0] == []
+
+
 @pytest.mark.parametrize("by", ["series UID", "name"])
 def test_a_nifti_is_found_by_its_name_and_its_axes_are_turned(case, by: str) -> None:
     folder, volume, _, labels = case
