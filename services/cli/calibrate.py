@@ -31,8 +31,8 @@ def calibrate(
         bool,
         typer.Option(
             "--although-not-calibrated",
-            help=f"Write the map into the bundle with fewer than {LEAST_STUDIES} studies of patients. The result "
-            "is called a score, as before.",
+            help=f"Write the map into the bundle with fewer than {LEAST_STUDIES} studies of patients that have a "
+            "candidate. The result is called a score, as before.",
         ),
     ] = False,
     method: Annotated[
@@ -50,7 +50,7 @@ def calibrate(
 
     References are found as `vigie models evaluate` finds them. The map is judged on studies that it was not fitted on;
     it rises strictly and the thresholds go through it, too: no lesion, outcome or flag changes, only the number that is
-    said. Only with --of-patients and at least 200 studies is the model called calibrated.
+    said. Only with --of-patients and at least 200 studies that have a candidate is the model called calibrated.
 
     Exit code: 0 written into the bundle; 3 not, for too few; 1 cannot be fitted, or written; 2 usage.
     """
@@ -82,7 +82,8 @@ def calibrate(
         typer.echo(path)
     typer.echo(card_text(fitted, calibrated=calibrated))
     if not calibrated and not although_few:
-        why = f"{studies} studies, {LEAST_STUDIES} are needed" if of_patients else "not said to be --of-patients"
+        few = f"{studies} of {studies + fitted.without} studies have a candidate, {LEAST_STUDIES} are needed"
+        why = few if of_patients else "not said to be --of-patients"
         console.print(f"the bundle stays as it is: {why}", soft_wrap=True)
         raise typer.Exit(3)
     settings = Settings()

@@ -45,19 +45,23 @@ class Reliability:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates:
-    """All candidates of all studies: score, whether it hits a lesion, and the number of its study."""
+    """All candidates: score, whether it hits a lesion, and the number of its study, from 0.
+
+    studies: that have a candidate. without: that were judged and have none; they say nothing of a score.
+    """
 
     scores: Floats
     hits: Floats
     study: npt.NDArray[np.int64]
     studies: int
+    without: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fitted:
     """before: of the raw scores. after: out of fold, by calibrations of the other studies. calibration: of all.
 
-    brier: out of fold, of each method that was tried; `method` has the lowest.
+    brier: out of fold, of each method that was tried; `method` has the lowest. without: studies without a candidate.
     """
 
     method: Method
@@ -66,15 +70,21 @@ class Fitted:
     before: Reliability
     after: Reliability
     candidates: int
+    without: int
 
 
 def candidates_of(records: Sequence[StudyRecord]) -> Candidates:
-    """Of the records, each study with a number of its own; studies without candidates count, too."""
-    numbers = {uid: number for number, uid in enumerate(dict.fromkeys(one.study_instance_uid for one in records))}
+    """Of the records, each study that has any with a number of its own."""
+    having = dict.fromkeys(one.study_instance_uid for one in records if one.candidates)
+    numbers = {uid: number for number, uid in enumerate(having)}
     told = [(one.score, one.hit, numbers[record.study_instance_uid]) for record in records for one in record.candidates]
     columns = np.array(told, dtype=np.float64).reshape(-1, 3)
     return Candidates(
-        scores=columns[:, 0], hits=columns[:, 1], study=columns[:, 2].astype(np.int64), studies=len(numbers)
+        scores=columns[:, 0],
+        hits=columns[:, 1],
+        study=columns[:, 2].astype(np.int64),
+        studies=len(numbers),
+        without=len({one.study_instance_uid for one in records} - having.keys()),
     )
 
 
@@ -103,6 +113,7 @@ def calibrate(told: Candidates, method: Method = Method.AUTO) -> Fitted:
         before=reliability(told.scores, told),
         after=reliability(said[best], told),
         candidates=len(told.scores),
+        without=told.without,
     )
 
 

@@ -41,12 +41,14 @@ def write_into(bundle: Path, fitted: Fitted, *, calibrated: bool) -> None:
 def card_text(fitted: Fitted, *, calibrated: bool) -> str:
     """For the model card."""
     studies = fitted.calibration.studies
+    without = f" {fitted.without} more studies had no candidate and\ncount for nothing." if fitted.without else ""
     what = "A probability that a candidate is a lesion" if calibrated else "A score, not calibrated on patients"
     return f"""\
 ## Calibration
 
-{what}: {_method(fitted)} on {fitted.candidates} candidates of {studies} studies with reference masks. 'After' is out
-of fold: each study by a calibration of the others. Intervals are 95 %, by a bootstrap over studies.{_choice(fitted)}
+{what}: {_method(fitted)} on {fitted.candidates} candidates of {studies} studies with reference masks.{without}
+'After' is out of fold: each study by a calibration of the others. Intervals are 95 %, by a bootstrap
+over studies.{_choice(fitted)}
 
 | | before | after |
 | --- | --- | --- |

@@ -7,7 +7,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 LEAST_STUDIES = 200
-"""Reference studies of patients from which on a calibrated score is called so (docs/decisions/0005)."""
+"""Reference studies of patients, each with a candidate, from which on a calibrated score is called so (decision 5)."""
 
 HALF_STEP = 0.5 / 255
 """A voxel's probability is told in 255 steps: a score of 1 says no more than 'at least 1 less half a step'."""
@@ -28,7 +28,7 @@ class Method(StrEnum):
 class Isotonic:
     """Piecewise linear through knots (score, probability); scores from 0 to 1, both rising strictly.
 
-    studies: how many it was fitted on.
+    studies: how many it was fitted on: those that have a candidate.
     """
 
     scores: tuple[float, ...]
@@ -57,7 +57,7 @@ class Isotonic:
 class Temperature:
     """The score's logit, divided by one number (Guo et al. 2017): above 1 the model was too sure, below 1 not enough.
 
-    studies: how many it was fitted on.
+    studies: how many it was fitted on: those that have a candidate.
     """
 
     temperature: float

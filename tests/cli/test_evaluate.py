@@ -290,14 +290,17 @@ def test_a_calibration_on_few_studies_leaves_the_bundle_as_it_is(site: Path, mon
     for number in range(10):
         truth = number % 4
         a_study(site / "studies" / f"n{number}", 3, truth, level=(320, 340, 380, 500)[truth])
+    for number in range(3):
+        a_study(site / "studies" / f"empty{number}", 0, 0)  # nothing is fitted on a study without a candidate
     bundle = site / "models" / "bright_spot"
     section = bundle / "configs" / "triage.json"
     before = sorted(bundle.rglob("*"))
     asked = ("calibrate", "bright_spot", str(site / "studies"), "--output", str(site / "out"))
     code, stdout, stderr = vigie(site, *asked, "--of-patients")
     assert code == 3
-    assert "the bundle stays as it is: 12 studies, 200 are needed" in " ".join(stderr.split())
+    assert "the bundle stays as it is: 12 of 15 studies have a candidate, 200 are needed" in " ".join(stderr.split())
     assert "A score, not calibrated on patients: isotonic regression on 32 candidates of 12 studies" in stdout
+    assert "3 more studies had no candidate and count for nothing" in " ".join(stdout.split())
     assert sorted(bundle.rglob("*")) == before
     assert audited(site) == []
     assert {one.name for one in (site / "out").iterdir()} == {"calibration.json", "calibration.png"}
