@@ -148,6 +148,16 @@ def test_a_bundle_that_calls_itself_calibrated_on_too_few_is_refused(tmp_path: P
         Catalogue(tmp_path).get("bright_spot")
 
 
+def test_a_bundle_that_calls_itself_calibrated_says_on_how_many(tmp_path: Path) -> None:
+    bright_spot_bundle(tmp_path, name="bare", calibrated=True)
+    with pytest.raises(ModelRefused, match=r"without a `calibration`.*{\"temperature\": 1, \"studies\": N}") as refusal:
+        Catalogue(tmp_path).get("bare")
+    assert refusal.value.reason.code == "bad_metadata"
+    raw = bright_spot_bundle(tmp_path, name="told", calibrated=True, calibration={"temperature": 1, "studies": 200})
+    model = Catalogue(tmp_path).get(raw.name)
+    assert (model.calibrated, model.thresholds.detect) == (True, pytest.approx(0.6))
+
+
 def test_without_a_calibration_scores_are_what_they_were() -> None:
     volume = volume_of(np.zeros((6, 8, 8)), affine_of())
     probability = np.zeros(volume.voxels.shape)

@@ -180,6 +180,12 @@ def model_of(identity: ModelIdentity, metadata: Metadata, bundle_sha256: str) ->
 
 def _calibration(identity: ModelIdentity, triage: _Triage) -> Calibration | None:
     told = triage.calibration
+    if told is None and triage.calibrated:
+        text = (
+            f"'{identity.name}' says it is calibrated, without a `calibration`: of a network whose scores are "
+            'probabilities already it is {"temperature": 1, "studies": N}'
+        )
+        raise ModelRefused("bad_metadata", text)
     if told is None:
         return None
     if triage.calibrated and told.studies < LEAST_STUDIES:
