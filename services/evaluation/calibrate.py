@@ -1,7 +1,7 @@
 """A calibration of candidates' scores: isotonic or by temperature, and judged on studies that it was not fitted on."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,8 @@ from scipy.optimize import brentq, isotonic_regression
 from scipy.special import expit
 
 from services.evaluation.compare import StudyRecord
-from services.observatory.estimate import LEVEL, SEED, Estimate, share
+from services.evaluation.summary import share_by_study
+from services.observatory.estimate import LEVEL, SEED, Estimate
 from services.triage.calibration import Calibration, Isotonic, Method, Temperature, logit
 
 FOLDS = 10
@@ -175,17 +176,20 @@ def _out_of_fold(told: Candidates, fit: Fit) -> Floats:
 
 
 def reliability(said: Floats, told: Candidates) -> Reliability:
-    """How far what is said lies from what is; intervals by a bootstrap that draws studies, fixed seed."""
+    """How far what is said lies from what is; intervals of errors by a bootstrap that draws studies, fixed seed."""
     order = np.argsort(said, kind="stable")
     parts = [part for part in np.array_split(order, BINS) if len(part)]
     return Reliability(
-        bins=tuple(
-            Bin(said=float(said[part].mean()), observed=share(int(told.hits[part].sum()), len(part), 1))
-            for part in parts
-        ),
+        bins=tuple(Bin(said=float(said[part].mean()), observed=_observed(told, part)) for part in parts),
         error=_drawn(said, told, _error),
         brier=_drawn(said, told, _brier),
     )
+
+
+def _observed(told: Candidates, part: npt.NDArray[np.int64]) -> Estimate:
+    """The share that are lesions; no interval where one study has all of them."""
+    estimate = share_by_study([bool(hit) for hit in told.hits[part]], [str(one) for one in told.study[part]])
+    return estimate if len(np.unique(told.study[part])) > 1 else replace(estimate, lower=None, upper=None)
 
 
 def _brier(said: Floats, hits: Floats) -> float:

@@ -2,12 +2,14 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
+from math import nan
 from pathlib import Path
 
 from services.backends.files import durable
 from services.backends.inference.bundle_files import CALIBRATION, TRIAGE, triage_of
-from services.evaluation.calibrate import Fitted, Reliability
+from services.evaluation.calibrate import Bin, Fitted, Reliability
 from services.evaluation.report import as_png, empty_plot, estimate_words
 from services.triage.calibration import Method, Temperature
 
@@ -47,8 +49,8 @@ def card_text(fitted: Fitted, *, calibrated: bool) -> str:
 ## Calibration
 
 {what}: {_method(fitted)} on {fitted.candidates} candidates of {studies} studies with reference masks.{without}
-'After' is out of fold: each study by a calibration of the others. Intervals are 95 %, by a bootstrap
-over studies.{_choice(fitted)}
+'After' is out of fold: each study by a calibration of the others. Intervals are 95 %: by a bootstrap
+over studies, in the diagram Wilson's on as many studies as its candidates are worth.{_choice(fitted)}
 
 | | before | after |
 | --- | --- | --- |
@@ -76,18 +78,24 @@ def _words(told: Reliability) -> tuple[str, str]:
     return estimate_words(told.error, 3), estimate_words(told.brier, 3)
 
 
+def bars(bins: Sequence[Bin]) -> tuple[list[float], list[float]]:
+    """How far the interval of each reaches down and up; nan, which is not drawn: it has none."""
+    told = [(one.observed.value, one.observed.lower, one.observed.upper) for one in bins]
+    ends = [
+        (nan, nan) if value is None or low is None or high is None else (max(0.0, value - low), max(0.0, high - value))
+        for value, low, high in told
+    ]
+    return [down for down, _ in ends], [up for _, up in ends]
+
+
 def _diagram(fitted: Fitted) -> str:
     figure, axes = empty_plot()
     axes.plot([0, 1], [0, 1], ":", color="grey")
     for told, label, mark in ((fitted.before, "before", "s"), (fitted.after, "after, out of fold", "o")):
-        shown = [(one.said, one.observed.value or 0.0, one.observed) for one in told.bins]
         axes.errorbar(
-            [x for x, _, _ in shown],
-            [y for _, y, _ in shown],
-            yerr=[
-                [max(0.0, y - (one.lower or 0.0)) for _, y, one in shown],
-                [max(0.0, (one.upper or 0.0) - y) for _, y, one in shown],
-            ],
+            [one.said for one in told.bins],
+            [one.observed.value or 0.0 for one in told.bins],
+            yerr=bars(told.bins),
             fmt=f"{mark}-",
             capsize=2,
             label=label,

@@ -100,8 +100,8 @@ def figures(records: Records, detect: float) -> Figures:
         false_per_series=_of_series(records, lambda one: _false(one, detect), np.mean),
         dice=_of_series(records, lambda one: one.dice, np.median),
         surface_dice=_of_series(records, lambda one: one.surface_dice, np.median),
-        series_sensitivity=_share([one.score >= detect for one in ill], _studies(ill)),
-        series_specificity=_share([one.score < detect for one in well], _studies(well)),
+        series_sensitivity=share_by_study([one.score >= detect for one in ill], _studies(ill)),
+        series_specificity=share_by_study([one.score < detect for one in well], _studies(well)),
     )
 
 
@@ -132,7 +132,7 @@ def _of_series(records: Records, value: Callable[[StudyRecord], float | None], s
     return bootstrap([of_it for _, of_it in told], [study for study, _ in told], statistic)
 
 
-def _share(hits: Sequence[bool], studies: Sequence[str]) -> Estimate:
+def share_by_study(hits: Sequence[bool], studies: Sequence[str]) -> Estimate:
     """How many of some things that come in studies are hits; studies: of each. Mixed in a single one: no interval."""
     if not hits:
         return HIDDEN
@@ -153,7 +153,7 @@ def _studies(records: Records) -> list[str]:
 def _sensitivity(records: Records, threshold: float, wanted: Callable[[TrueLesion], bool] = lambda _: True) -> Estimate:
     """Of lesions."""
     told = _lesions(records, wanted)
-    return _share([lesion.score >= threshold for _, lesion in told], [study for study, _ in told])
+    return share_by_study([lesion.score >= threshold for _, lesion in told], [study for study, _ in told])
 
 
 def _lesions(records: Records, wanted: Callable[[TrueLesion], bool]) -> list[tuple[str, TrueLesion]]:

@@ -14,7 +14,7 @@ from services.backends.files import durable
 from services.backends.inference.catalogue import Catalogue
 from services.backends.inference.registration import content_sha256, is_trusted
 from services.evaluation.calibrate import Candidates, calibrate, fit_isotonic, reliability
-from services.evaluation.model_card import write_into
+from services.evaluation.model_card import bars, write_into
 from services.triage.calibration import Isotonic, Method
 from services.triage.errors import ModelRefused, OutOfResources
 from services.triage.finding import assess
@@ -51,6 +51,26 @@ def test_out_of_fold_is_no_better_than_it_is() -> None:
     fitted = calibrate(told, Method.ISOTONIC)
     in_sample = reliability(np.array([fitted.calibration(score) for score in told.scores]), told)
     assert in_sample.brier.value < 0.25 < fitted.after.brier.value
+
+
+def test_candidates_of_one_study_narrow_no_bar_of_the_diagram() -> None:
+    """Each study ten times over, and its candidates alike: it tells no more than once."""
+    once = simulated(100, per_study=1)
+    tenfold = Candidates(
+        scores=np.repeat(once.scores, 10), hits=np.repeat(once.hits, 10), study=np.repeat(once.study, 10), studies=100
+    )
+    for one, ten in zip(reliability(once.scores, once).bins, reliability(tenfold.scores, tenfold).bins, strict=True):
+        assert (ten.observed.value, ten.observed.n) == (one.observed.value, 100)
+        narrow, wide = (each.observed.upper - each.observed.lower for each in (ten, one))
+        assert narrow == pytest.approx(wide, rel=0.1)
+
+
+@pytest.mark.parametrize("hits", [np.ones(20), np.arange(20) % 2])
+def test_where_one_study_has_all_candidates_of_a_bar_there_is_no_interval(hits: np.ndarray) -> None:
+    told = Candidates(scores=np.linspace(0.1, 0.9, 40), hits=np.tile(hits, 2), study=np.arange(40) // 20, studies=2)
+    bins = reliability(told.scores, told).bins
+    assert {(one.observed.lower, one.observed.upper, one.observed.n) for one in bins} == {(None, None, 4)}
+    assert np.isnan(bars(bins)).all()
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2, max_size=60))
