@@ -130,7 +130,7 @@ def judge_all(
     except (RejectedError, VersionNotHere) as refusal:
         console.print(str(refusal), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(2) from refusal
-    studies = len({one.study_instance_uid for one in left_out})
+    studies = len({one.study_instance_uid for one in left_out} - {None})
     told = f"{len(records)} series judged, {studies} studies left out, whole or in part"
     console.print(told, highlight=False, soft_wrap=True)
     return model, records, left_out
