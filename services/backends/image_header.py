@@ -6,8 +6,10 @@ from copy import deepcopy
 from pathlib import Path
 
 from pydicom import DataElement, Dataset, dcmread
+from pydicom.errors import BytesLengthException
+from pydicom.tag import BaseTag
 from pydicom.uid import CTImageStorage
-from pydicom.valuerep import PersonName
+from pydicom.valuerep import DA, TM, PersonName
 
 from services.triage.study import Instance, StudyAttributes
 
@@ -25,12 +27,9 @@ TYPE_2 = (
     "AccessionNumber",
     "ReferringPhysicianName",
 )
-WELL_FORMED = {
-    "PatientSex": re.compile(r"[MFO]?"),
-    "PatientBirthDate": re.compile(r"(\d{8})?"),
-    "StudyDate": re.compile(r"(\d{8})?"),
-    "StudyTime": re.compile(r"(\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?)?"),
-}
+CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")
+DATE = re.compile(r"[0-9]{8}")
+TIME = re.compile(r"[0-9]{2}([0-9]{2}([0-9]{2}(\.[0-9]{1,6})?)?)?")
 # Body parts (PS3.16 Annex L) that have no side; of others, and of none, a reader must be told that it is not known.
 UNPAIRED = frozenset(
     {"ABDOMEN", "ABDOMENPELVIS", "BRAIN", "CHEST", "CHESTABDOMEN", "CHESTABDPELVIS", "HEAD", "HEADNECK"}
@@ -115,11 +114,25 @@ def identity_of(header: Dataset) -> Dataset:
     identity = _decoded(header)
     for keyword in TYPE_2:
         value = identity.get(keyword)
-        pattern = WELL_FORMED.get(keyword)
-        if value is None or (pattern and not pattern.fullmatch(str(value))):
+        allowed = ALLOWED.get(keyword)
+        if value is None or (allowed and not allowed(str(value))):
             setattr(identity, keyword, "")
     identity.PatientName = ""
     return identity
+
+
+def readable(header: Dataset, key: BaseTag | str) -> DataElement | None:
+    """An element of a header; None where it is absent, or its bytes are no value of its VR."""
+    if key not in header:
+        return None
+    try:
+        element = header[key]
+    except (ValueError, BytesLengthException):
+        return None
+    if element.VR in ("DS", "IS"):  # pydicom leaves text that is no number as it is
+        values = element.value if element.VM > 1 else [element.value]
+        return None if any(isinstance(value, str) and value for value in values) else element
+    return element
 
 
 def correct_patient(header: Dataset, study: StudyAttributes) -> None:
@@ -158,11 +171,35 @@ def as_ct_image(header: Dataset) -> Dataset:
 
 def tell_body_part(result: Dataset, header: Dataset) -> None:
     """Write the body part of an image header, and the side where one must be told (PS3.3 C.7.3.1): empty if unknown."""
-    body_part, side = str(header.get("BodyPartExamined") or "").upper(), header.get("Laterality")
-    if body_part:
+    body_part, side = (str(header.get(keyword) or "").upper() for keyword in ("BodyPartExamined", "Laterality"))
+    if CODE_STRING.fullmatch(body_part):
         result.BodyPartExamined = body_part
-    if side or body_part not in UNPAIRED:
-        result.Laterality = side or ""
+    if side in ("L", "R") or body_part not in UNPAIRED:
+        result.Laterality = side if side in ("L", "R") else ""
+
+
+def _is_date(text: str) -> bool:
+    """Whether a calendar has that day: scanners and anonymisers write 19500000 where they know only the year."""
+    return DATE.fullmatch(text) is not None and _is_one(DA, text)
+
+
+def _is_time(text: str) -> bool:
+    return TIME.fullmatch(text) is not None and _is_one(TM, text)
+
+
+def _is_one(kind: type[DA] | type[TM], text: str) -> bool:
+    try:
+        return bool(kind(text))
+    except ValueError:
+        return False
+
+
+ALLOWED: dict[str, Callable[[str], bool]] = {
+    "PatientSex": frozenset("MFO").__contains__,
+    "PatientBirthDate": _is_date,
+    "StudyDate": _is_date,
+    "StudyTime": _is_time,
+}
 
 
 def _spell_in_utf_8(_: Dataset, element: DataElement) -> None:
@@ -175,8 +212,8 @@ def _spell_in_utf_8(_: Dataset, element: DataElement) -> None:
 def _decoded(header: Dataset) -> Dataset:
     public = Dataset()
     for tag in header.keys():  # noqa: SIM118 - a data set iterates over its elements, and would parse them all
-        if not tag.is_private and tag.group <= LAST_GROUP:
-            public[tag] = header[tag]
+        if not tag.is_private and tag.group <= LAST_GROUP and (element := readable(header, tag)) is not None:
+            public[tag] = element
     decoded = deepcopy(public)
     decoded.decode()
     decoded.SpecificCharacterSet = UTF_8

@@ -13,7 +13,7 @@ from highdicom.sr import CodedConcept
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from services.backends.image_header import tell_body_part
+from services.backends.image_header import readable, tell_body_part
 from services.triage.lesion import Lesion
 from services.worker.report import codes
 from services.worker.report.colours import colour_of
@@ -66,8 +66,8 @@ def _capture(marked: Marked, lesion: Lesion, series: dict[str, Any]) -> Dataset:
     capture.DerivationDescription = f"Key slice of a lesion with its outline, window {_told(window, marked)}"
     capture.SourceImageSequence = [_source(item, marked, lesion) for item in planes.references()]
     for keyword in LOSSY:  # once lossy, always lossy (PS3.3 C.7.6.1.1.5)
-        if header.get(keyword):
-            setattr(capture, keyword, header[keyword].value)
+        if (element := readable(header, keyword)) and element.value:
+            capture.add(element)
     return capture
 
 

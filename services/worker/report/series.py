@@ -14,6 +14,7 @@ from services.triage.completeness import OWN_MANUFACTURER
 from services.triage.model import Model
 
 LONG_STRING = 64
+WESTERNMOST, EASTERNMOST = timedelta(hours=-12), timedelta(hours=14)  # PS3.3 C.12.1.1.8
 
 
 class Kind(Enum):
@@ -67,11 +68,12 @@ def local_moment(header: Dataset, now: datetime) -> tuple[str, str]:
 
 
 def _zone(header: Dataset) -> tzinfo | None:
-    offset = re.fullmatch(r"([+-])(\d{2})(\d{2})", str(header.get("TimezoneOffsetFromUTC", "")).strip())
+    offset = re.fullmatch(r"([+-])(\d{2})([0-5]\d)", str(header.get("TimezoneOffsetFromUTC", "")).strip())
     if offset is None:
         return None
     sign, hours, minutes = offset.groups()
-    return timezone((1 if sign == "+" else -1) * timedelta(hours=int(hours), minutes=int(minutes)))
+    east = (1 if sign == "+" else -1) * timedelta(hours=int(hours), minutes=int(minutes))
+    return timezone(east) if WESTERNMOST <= east <= EASTERNMOST else None
 
 
 def device_uid(model: Model) -> str:
