@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -14,9 +15,12 @@ from monai.networks.nets import UNet
 
 from services.backends.inference.catalogue import Catalogue
 from services.backends.inference.embedded import EmbeddedSegmenter
+from services.backends.inference.runner import BundleRunner
 from services.triage.errors import AnalysisFailed, ModelRefused
+from services.triage.inference import InferenceMode
 from services.triage.volume import SliceSource, Volume
 from tests.support.bundle import bright_spot_bundle
+from tests.support.spot import a_volume as a_spot
 
 TRIAGE = {
     "modality": "CT",
@@ -179,6 +183,39 @@ def test_a_label_that_fits_no_byte_is_a_coded_failure_and_never_another_label(la
     catalogue = Catalogue(bundle.parent)
     with pytest.raises(AnalysisFailed, match=str(label)) as caught:
         EmbeddedSegmenter(catalogue, threads=2).segment(a_volume(), catalogue.get("tiny"))
+    assert caught.value.reason.code == "runner_failed"
+
+
+UNSEEN = {
+    "_target_": "PatchInferer",
+    "splitter": {"_target_": "SlidingWindowSplitter", "patch_size": [9, 9, 9], "pad_mode": None},
+}
+"""Leaves out the patches that lie over the edge: there the mean of no patch is 0 / 0."""
+
+
+@pytest.mark.parametrize("mode", list(InferenceMode))
+@pytest.mark.parametrize(
+    ("hook", "told", "sections"),
+    [
+        pytest.param("output.log()", {}, {}, id="NaN"),
+        pytest.param("output.exp().exp()", {}, {}, id="infinite"),
+        pytest.param("(8 - output).log()", {"windows_at_once": 4}, {}, id="NaN in later windows alone"),
+        pytest.param("None", {}, {"inferer": UNSEEN}, id="regions that no window saw"),
+        pytest.param("output.log()", {"classes": {"1": {"name": "lung", "kind": "organ"}}}, {}, id="organs alone"),
+        pytest.param("output.log()", {"inputs": [{"name": "after"}, {"name": "before"}]}, {}, id="several inputs"),
+    ],
+)
+def test_an_answer_that_is_no_number_is_a_coded_failure_and_never_background(
+    hook: str, told: dict[str, object], sections: dict[str, object], mode: InferenceMode, tmp_path: Path
+) -> None:
+    bundle = bright_spot_bundle(tmp_path / "models", hook=hook, **told)
+    path = bundle / "configs" / "inference.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | sections))
+    model, volume = Catalogue(bundle.parent).get(bundle.name), a_spot()
+    if model.inputs:
+        volume = replace(volume, inputs=(volume.voxels, np.full_like(volume.voxels, -1000)))
+    with pytest.raises(AnalysisFailed, match="NaN") as caught:
+        BundleRunner(bundle, model, mode=mode).run(volume)
     assert caught.value.reason.code == "runner_failed"
 
 

@@ -99,9 +99,10 @@ def test_no_memory_for_one_window_is_a_coded_failure(segmenter: Segmenter) -> No
     assert caught.value.reason.code == "out_of_memory"
 
 
-def test_a_network_that_breaks_is_a_coded_failure_and_harms_no_other_volume(segmenter: Segmenter) -> None:
+@pytest.mark.parametrize("name", ["broken", "undefined"])
+def test_a_network_that_breaks_is_a_coded_failure_and_harms_no_other_volume(segmenter: Segmenter, name: str) -> None:
     with pytest.raises(AnalysisFailed) as caught:
-        segmenter.segment(a_volume(), segmenter.model("broken"))
+        segmenter.segment(a_volume(), segmenter.model(name))
     assert caught.value.reason.code == "runner_failed"
     assert segmenter.segment(a_volume(), segmenter.model("bright_spot")).labels.any()
 
@@ -168,6 +169,7 @@ def test_mirrored_runs_tell_of_the_tumour_voxels_and_change_nothing(kind: str, r
     [
         ("starved_mirrored", SPOT, OUT_OF_MEMORY.code),
         ("broken_mirrored", SPOT, "run_failed"),
+        ("undefined_mirrored", SPOT, "run_failed"),
         ("slow", SPOT, TIME_LIMIT.code),
         ("bright_spot", None, NO_CANDIDATE.code),
     ],

@@ -92,7 +92,8 @@ class BundleRunner:
 
         flips_within_s: run the network again on mirrored images (`flips.py`), for so many seconds at most; None: do
         not. Labels and probability are ready by then, and what goes wrong there costs nothing but `mirrored`.
-        Raises AnalysisFailed: out_of_memory, runner_failed (a transform or the network broke); AnalysisCancelled.
+        Raises AnalysisFailed: out_of_memory, runner_failed (a transform or the network broke, or answered with NaN);
+        AnalysisCancelled.
         """
         timings: dict[str, float] = {}
         reset_peak_memory()
@@ -259,8 +260,11 @@ def _require_volumes(network: torch.nn.Module, inferer: Any) -> None:
 
 
 def _tensor(answer: Any) -> torch.Tensor:
+    """Raises AnalysisFailed for one that is NaN or infinite anywhere: it would become background without a word."""
     if not isinstance(answer, torch.Tensor):
         raise TypeError(f"the network answers with {type(answer).__name__}, not with one tensor of channels")
+    if not torch.stack(torch.aminmax(answer.detach())).isfinite().all():  # no copy of the answer, and NaN comes through
+        raise AnalysisFailed("runner_failed", "the network's answer is NaN or infinite in places")
     return answer
 
 
