@@ -82,7 +82,8 @@ class ModelIdentity:
 class Model:
     """A model as its bundle's metadata describes it (`triage` section of configs/metadata.json).
 
-    probability_threshold: voxels at or above it (0..1) form candidates. min_volume_ml: smaller ones are dropped.
+    probability_threshold: where the bundle's own postprocessing cuts (0..1), for people: candidates are made of the
+    labels that it gives. min_volume_ml: smaller ones are dropped.
     min_slices: fewest slices a series must have. calibrated: on at least 200 reference studies of patients.
     expects: of the images; what is far from it is not analysed. calibration: every score goes through it; thresholds
     already have.
