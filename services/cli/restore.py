@@ -16,12 +16,11 @@ from services.backends.store.migrate import current_revision, upgrade
 from services.cli.database import opened_store
 from services.cli.flags import settings_from
 from services.gateway.erasure import Erasure
+from services.gateway.unknown import have_recorded, unknown_files
 from services.settings import Settings
 from services.triage.audit import AuditActor
 from services.triage.audit_types import AuditType, audited
 from services.triage.errors import BackupRefused, ErasureRefused, TransientError
-
-SENDER = "restored"
 
 
 def restore(
@@ -99,13 +98,17 @@ def _settle(settings: Settings, erased: set[str], *, hold: bool) -> list[str]:
     if uids := store.erasing.known(erased):
         Erasure(store=store, files=files).erase(uids, actor=getpass.getuser(), reason="erased before, and restored")
         store.erasing.scrub()
-    unknown = store.restored.unknown(list(files.settled()))
-    files.unsettle(sorted(unknown), received_from=SENDER)
+    unknown = [one for _, page in unknown_files(store, files) for one in page]
+    have_recorded(files, unknown)
     missing = _missing(store, files)
     actor = AuditActor(name=getpass.getuser())
     event = audited(AuditType.RESTORE, actor)
     store.audit.record(event, now=now)
-    _say(f"{resumed.jobs} jobs will run again, {len(unknown)} images that came during the backup will be recorded")
+    images = sum(one.left is None for one in unknown)
+    _say(f"{resumed.jobs} jobs will run again, {images} images that came during the backup will be recorded")
+    for one in unknown:
+        if one.left is not None:
+            _say(f"{one.left}, left: {one.path}")
     if resumed.deliveries:
         told = "are held: vigie deliveries resend" if hold else "are sent, perhaps for the second time, the same bytes"
         _say(f"{resumed.deliveries} deliveries were pending and {told}")

@@ -20,7 +20,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,7 +30,6 @@ from services.backends import part10
 from services.backends.files import deletion, durable
 from services.backends.files.claims import Claims
 from services.backends.files.pixels import same_pixels
-from services.backends.headers import read_instance
 from services.triage.errors import InstanceRefused, OutOfResources, Reason
 from services.triage.ports import Deleted, KeptFile
 from services.triage.tenant import NO_TENANT
@@ -223,13 +222,13 @@ class FolderStudyFiles:
         # the reason goes last: bytes without one would not be found by whoever looks for what is left
         return deletion.unlink(each for path in paths for each in (path, path.with_suffix(".json")))
 
-    def unsettle(self, digests: Iterable[str], *, received_from: str) -> None:
-        """Have settled files wait to be recorded again, with whose their study is: the store does not know them."""
-        for digest in digests:
-            path = self._settled(_checked(digest))
-            tenant = self._claims.owner(read_instance(path).header.study_instance_uid)
+    def unsettle(self, studies: Mapping[str, str], *, received_from: str) -> None:
+        """See `StudyFiles.unsettle`."""
+        for digest, study_instance_uid in studies.items():
+            tenant = self._claims.owner(study_instance_uid)
             kept = KeptFile(digest=digest, size_bytes=0, received_from=received_from, tenant=tenant)
-            durable.move(path, self._inbox / _name(kept))
+            with suppress(FileNotFoundError):  # erased meanwhile
+                durable.move(self._settled(_checked(digest)), self._inbox / _name(kept))
         durable.sync_folder(self._inbox)
 
     def settled(self) -> Iterator[str]:

@@ -102,6 +102,14 @@ class Restored:
             ).all()
         return tuple(_study_of(each) for each in documents)
 
+    def erased_at(self) -> dict[str, datetime]:
+        """When studies were last erased, on request or by retention, by the audit trail."""
+        gone = audit_record.c.type.in_([AuditType.ERASURE, AuditType.RECORD_DELETED])
+        uid, at = audit_record.c.study_instance_uid, audit_record.c.recorded_at
+        with reading(self._engine) as connection:
+            rows = connection.execute(sa.select(uid, sa.func.max(at, type_=at.type)).where(gone).group_by(uid))
+            return {row[0]: row[1] for row in rows}
+
 
 def _study_of(document: str) -> str:
     return str(json.loads(document)["objects"][0]["object_id"])

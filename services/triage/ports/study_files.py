@@ -98,8 +98,12 @@ class StudyFiles(Protocol):
     def settled(self) -> Iterator[str]:
         """Digests of all settled files."""
 
-    def unsettle(self, digests: Iterable[str], *, received_from: str) -> None:
-        """The store does not know these settled files: they are `pending`, of the tenant that has their study."""
+    def unsettle(self, studies: Mapping[str, str], *, received_from: str) -> None:
+        """The store does not know these settled files (digest -> Study Instance UID): they are `pending` again.
+
+        They are of the tenant that has their study; those that are gone are none. Whoever keeps one at this moment
+        finds it kept.
+        """
 
     def results(self, *, not_newer_than: datetime) -> Iterator[str]:
         """SHA-256 of each result object that was kept no later than that."""
