@@ -1,10 +1,13 @@
-"""Erasing studies with all that was derived from them: for a patient who asks (GDPR, article 17), or by retention."""
+"""Erasing studies with all that was derived from them: for a patient who asks (GDPR, article 17), or by retention.
+
+A request is carried out whatever comes meanwhile; a rule gives way to it (`Erasure.expire`).
+"""
 
 import mmap
 import re
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,10 +22,12 @@ from services.triage.errors import ErasureRefused, InstanceRefused
 from services.triage.patient import PatientKey
 from services.triage.ports import KeptFile, StudyFiles
 from services.triage.retention import Hold, Traces
+from services.triage.study import StudyAttributes
 
 log = structlog.get_logger(__name__)
 
 TRIES = 5
+SENT_AGAIN = "sent again"
 _BUSY = {
     Hold.IN_WORK: "a worker analyses it at this moment",
     Hold.UNDELIVERED: "something of it is being sent at this moment",
@@ -50,11 +55,12 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Erasure:
-    """wait_s: so long what a process has in hand is waited for."""
+    """wait_s: so long what a process has in hand is waited for. Make a new one for each command or pass."""
 
     store: SqlStudyStore
     files: StudyFiles
     wait_s: float = 0.0
+    _seen: dict[str, StudyAttributes] = field(default_factory=dict, init=False)  # by digest: what waits is read once
 
     def find(self, patient_id: str, issuer: str | None) -> Found:
         """All that is here of a patient. issuer: None: whoever gave the ID."""
@@ -110,6 +116,27 @@ class Erasure:
         log.warning("study_in_hand", study_instance_uid=study_instance_uid)
         return False
 
+    def expire(self, study_instance_uid: str, *, untouched_since: datetime, reason: str) -> bool:
+        """Erase a study by rule, unless it has come back; answers whether.
+
+        No file that came since then is deleted. A kill after the rows are gone leaves files that nothing names: results
+        go in a day, and what readers had saved is told by `vigie scrub --unknown`.
+        """
+        if any(self._waiting((), [study_instance_uid])):
+            return False
+        found = self.store.erasing.expire(
+            study_instance_uid, untouched_since=untouched_since, reason=reason, now=_now()
+        )
+        if found is None:
+            return False
+        deleted = self.files.delete(found.images, not_newer_than=untouched_since)
+        self.files.erase_results(found.results)
+        # sent again after it was settled, which no row told
+        self.files.unsettle(dict.fromkeys(deleted.came_again, study_instance_uid), received_from=SENT_AGAIN)
+        self.files.disown(study_instance_uid)
+        log.info("study_expired", study_instance_uid=study_instance_uid)
+        return True
+
     def sweep(self, keys: Collection[PatientKey], study_instance_uids: Collection[str]) -> int:
         """Delete objects of results of these that nothing names: of a worker that died before it could freeze them."""
         names = list(self.files.results(not_newer_than=_now()))
@@ -134,11 +161,16 @@ class Erasure:
         ids = {key.patient_id for key in keys}
         for one in self.files.pending():
             try:
-                told = read_instance(self.files.path(one.digest)).study
+                told = self._read(one.digest)
             except (InstanceRefused, FileNotFoundError):
                 continue
             if told.patient_id in ids or told.study_instance_uid in uids:
                 yield one
+
+    def _read(self, digest: str) -> StudyAttributes:
+        if digest not in self._seen:
+            self._seen[digest] = read_instance(self.files.path(digest)).study
+        return self._seen[digest]
 
     def _quarantined(self, keys: Collection[PatientKey], uids: Collection[str]) -> Iterator[Path]:
         return (path for path in self.files.quarantined() if self._tells(path, keys, uids))

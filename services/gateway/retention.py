@@ -19,6 +19,7 @@ import structlog
 from services.backends.files import FolderStudyFiles
 from services.backends.senders import tenants_in_force
 from services.backends.store import SqlStudyStore, open_store
+from services.backends.store.retaining import UNTOUCHED
 from services.gateway.erasure import Erasure
 from services.keeping import keeping
 from services.lifetime import stop_on_signals
@@ -147,6 +148,7 @@ class Keeper:
                 deleted = self.files.delete(one.digests, not_newer_than=one.not_newer_than)
                 self.store.retaining.done(one.study_instance_uid, deleted)
                 log.info("images_deleted", study_instance_uid=one.study_instance_uid, bytes=deleted.size_bytes)
+        self.store.retaining.decide_anew()
         for one in self.store.retaining.open(whole=True):
             self._erasure().go_on(one.study_instance_uid)
 
@@ -199,12 +201,11 @@ class Keeper:
     def _records(self) -> None:
         if self.rules.results is None:
             return
-        before = _now() - self.rules.results
+        before, erasure = _now() - self.rules.results, self._erasure()
         for uid in self.store.retaining.recorded(since_before=before, limit=RECORDS_PER_PASS, now=_now()):
             if self.stop.is_set():
                 return
-            days = self.rules.results.days
-            self._erasure().erase([uid], actor="retention", reason=f"nothing was done with it for {days} days")
+            erasure.expire(uid, untouched_since=before, reason=f"{UNTOUCHED} {self.rules.results.days} days")
 
     def _erasure(self) -> Erasure:
         return Erasure(store=self.store, files=self.files)

@@ -305,6 +305,47 @@ def test_a_record_goes_only_after_its_images_and_when_nobody_came_back_to_it(sto
     assert store.retaining.recorded(since_before=year, limit=10, now=year) == [STUDY]
 
 
+def expired(store: SqlStudyStore, *, since: datetime, now: datetime) -> bool:
+    gone = store.erasing.expire(STUDY, untouched_since=since, reason="nothing was done with it for 365 days", now=now)
+    return gone is not None
+
+
+@pytest.mark.parametrize("back", ["image again", "document", "read", "request"])
+def test_a_record_stays_when_something_was_done_since_it_was_listed(store: SqlStudyStore, back: str) -> None:
+    done_with(store)
+    year = after(365 * DAY)
+    assert not expired(store, since=year, now=year)  # its images are here
+    store.retaining.decide(STUDY, RULES, now=LATER)
+    assert not expired(store, since=year, now=year)  # its images are being deleted
+    store.retaining.done(STUDY, gone())
+    assert store.retaining.recorded(since_before=LATER, limit=10, now=year) == [STUDY]
+    match back:
+        case "image again":
+            store.record(sent(image(1)), now=year)
+        case "document":
+            store.record(sent(image(9, modality="SR")), now=year)
+        case "read":
+            step(store, ReadingAction.REOPENED, 364 * DAY)
+            read(store, at=364 * DAY + 5)
+        case "request":
+            store.erasing.begin([STUDY], actor="Dr A", reason="request 17", now=year)
+            store.retaining.decide_anew()
+    assert not expired(store, since=LATER, now=year)
+    assert store.board.study(STUDY) is not None
+    assert [one.study_instance_uid for one in store.retaining.open(whole=True)] == [STUDY] * (back == "request")
+
+
+def test_a_record_that_nobody_came_back_to_goes(store: SqlStudyStore) -> None:
+    done_with(store)
+    store.retaining.decide(STUDY, RULES, now=LATER)
+    store.retaining.done(STUDY, gone())
+    assert expired(store, since=LATER, now=after(365 * DAY))
+    assert store.board.study(STUDY) is None
+    assert not expired(store, since=LATER, now=after(365 * DAY))
+    (record,) = [one for one in store.audit.records() if '"type":"record_deleted"' in one.document]
+    assert "nothing was done with it for 365 days" in record.document
+
+
 def test_a_pending_delivery_that_was_given_up_holds_no_images(store: SqlStudyStore, store_url: str) -> None:
     analyse(store)
     read(store)

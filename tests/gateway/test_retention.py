@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 from pydicom import dcmread
 from typer.testing import CliRunner
 
+from services.backends.queue import EmbeddedJobQueue
 from services.backends.store import connect
 from services.backends.store.audit import event_of
 from services.backends.store.tables import assignment, instance, result, study
@@ -18,6 +20,7 @@ from services.gateway.app import create_app
 from services.gateway.retention import Keeper
 from services.triage.reading import ReadingAction, ReadingStep
 from services.triage.retention import Hold, Retention
+from tests.support.ct import ct_series
 from tests.support.house import House, chest_with_ball
 from tests.support.records import adt
 
@@ -226,3 +229,112 @@ def test_corrected_patient_data_still_reach_the_results_of_images_that_are_gone(
     house.work()
     written = [dcmread(house.files.result_path(one.sha256)) for one in house.result(uid).objects]
     assert [(one.PatientID, one.PatientName) for one in written] == [("P7", "New^Name")] * 2
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def anywhere(request, house, tmp_path):
+    """The house on either database."""
+    if request.param == "sqlite":
+        yield house
+        return
+    with request.getfixturevalue("postgresql").database() as url:
+        house.settings = house.settings.model_copy(update={"database_url": SecretStr(url)})
+        house.__dict__["queue"] = EmbeddedJobQueue(f"sqlite:///{tmp_path / 'bells' / 'queue.sqlite'}")
+        yield house
+        house.store.close()
+
+
+RECORDS_TOO = Retention(images=timedelta(days=14), results=timedelta(days=365))
+
+
+def record_only(house, series):
+    """A study whose images were deleted, and whose record is old enough to go; its UID."""
+    uid = house.freeze(series)
+    house.store.readings.enter(uid, ReadingStep(action=ReadingAction.READ, reader="Dr A", at=datetime.now(UTC)))
+    age(house, uid, 400)
+    keeper(house).run()
+    assert files_of(house) == set()
+    return uid
+
+
+@pytest.mark.parametrize("seen", ["recorded", "waiting"])
+def test_a_study_that_is_sent_again_during_the_pass_stays_with_its_record(anywhere, monkeypatch, seen):
+    house, series = anywhere, chest_with_ball()
+    uid = record_only(house, series)
+    listed = house.store.retaining.recorded
+
+    def then_sent_again(**which):
+        uids = listed(**which)
+        house.keep(series)
+        if seen == "recorded":
+            house.dispatch()
+        return uids
+
+    monkeypatch.setattr(house.store.retaining, "recorded", then_sent_again)
+    keeper(house, RECORDS_TOO).run()
+    house.dispatch()
+    assert len(house.store.retaining.digests(uid)) == len(files_of(house)) == len(series)
+    assert house.result(uid).outcome is not None
+    assert all(house.files.result_path(one.sha256) for one in house.result(uid).objects)
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_whoever_dies_while_a_record_goes_is_followed_by_one_who_asks_again(anywhere, monkeypatch, comes_back):
+    house, series = anywhere, chest_with_ball()
+    uid = record_only(house, series)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    # before anything is erased, and, from an older version, with the note that all of it is to go
+    house.store.erasing.begin(
+        [uid], actor="retention", reason="nothing was done with it for 365 days", now=datetime.now(UTC)
+    )
+    monkeypatch.setattr(house.store.retaining, "recorded", killed)
+    with pytest.raises(KeyboardInterrupt):
+        keeper(house, RECORDS_TOO).run()
+    monkeypatch.undo()
+    if comes_back:
+        house.keep(series)
+        house.dispatch()
+    keeper(house, RECORDS_TOO).run()
+    assert house.store.retaining.open(whole=True) == []
+    assert (house.store.board.study(uid) is not None) == comes_back
+    assert len(files_of(house)) == (len(series) if comes_back else 0)
+    assert bool(list((house.data / "results").rglob("*.dcm"))) == comes_back
+
+
+def test_images_that_come_while_the_record_goes_are_a_new_study(anywhere, monkeypatch):
+    house, series = anywhere, chest_with_ball()
+    uid = record_only(house, series)
+    expire = house.store.erasing.expire
+
+    def sent_again_beside(*words, **which):
+        house.keep(series)
+        return expire(*words, **which)
+
+    monkeypatch.setattr(house.store.erasing, "expire", sent_again_beside)
+    keeper(house, RECORDS_TOO).run()
+    assert house.store.board.study(uid) is None
+    house.dispatch()
+    assert len(house.store.retaining.digests(uid)) == len(files_of(house)) == len(series)
+    assert len(house.jobs(uid)) == 1
+
+
+def test_what_a_reader_saved_goes_with_the_record_unless_it_was_sent_again(house):
+    for sent_again in (False, True):
+        series = chest_with_ball()
+        uid = house.freeze(series)
+        saved = ct_series(slices=1, StudyInstanceUID=uid, Modality="SR")
+        house.keep(saved)
+        house.dispatch()
+        house.store.readings.enter(uid, ReadingStep(action=ReadingAction.READ, reader="Dr A", at=datetime.now(UTC)))
+        age(house, uid, 400)
+        keeper(house).run()
+        (left,) = files_of(house)
+        if sent_again:
+            house.keep(saved)  # it is here: only its time tells
+        keeper(house, RECORDS_TOO).run()
+        house.dispatch()
+        assert files_of(house) == ({left} if sent_again else set())
+        assert house.store.retaining.digests(uid) == ((left,) if sent_again else ())

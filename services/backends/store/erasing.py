@@ -1,7 +1,8 @@
 """A patient's data found, and studies erased with all that was derived from them: `SqlStudyStore.erasing` is one.
 
-What is to go is written down first (`deletion.whole`), then the files go, then all rows in one transaction: a kill in
-between leaves the note, and whoever finds it goes on. Of the study nothing stays but its UID in the audit trail.
+On request, what is to go is written down first (`deletion.whole`), then the files go, then all rows in one transaction:
+a kill in between leaves the note, and whoever finds it goes on. By rule the rows go first, if the study is still due:
+one that has come back by then keeps its rows and files. Of a study nothing stays but its UID in the audit trail.
 """
 
 from collections.abc import Collection, Sequence
@@ -16,7 +17,7 @@ from services.backends.store.deliveries import going
 from services.backends.store.engine import locked, put, reading, writing
 from services.backends.store.erased_rows import delete_patients, delete_rows
 from services.backends.store.owed import may_have_arrived
-from services.backends.store.retaining import ACTOR, deleted_event
+from services.backends.store.retaining import ACTOR, deleted_event, is_expired
 from services.backends.store.tables import (
     announcement,
     deletion,
@@ -125,9 +126,7 @@ class Erasing:
         gone: what was deleted. False, and nothing changes: something has come since, or is in hand again.
         """
         with writing(self._engine) as connection:
-            # alone: what others add refers to the study, and would forbid its deletion
-            mine = study.c.study_instance_uid == study_instance_uid
-            connection.execute(sa.select(study.c.study_instance_uid).where(mine).with_for_update()).all()
+            _locked_alone(connection, study_instance_uid)
             row = connection.execute(
                 sa.select(deletion).where(deletion.c.study_instance_uid == study_instance_uid, deletion.c.whole)
             ).first()
@@ -136,15 +135,25 @@ class Erasing:
                 return not found.study_instance_uids
             if found.busy or set(found.images) - set(gone.images) or set(found.results) - set(gone.results):
                 return False
-            whose = audit.patients_of(connection, [study_instance_uid])  # as a digest, by which the trail is searched
-            delete_rows(connection, study_instance_uid)
-            details = {"images": str(len(gone.images)), "objects": str(len(gone.results)), "reason": row.reason}
-            sent_to = sorted({name for name, _, _ in found.sent})
-            details |= {"sent_to": ", ".join(sent_to)} if sent_to else {}
-            kind = AuditType.RECORD_DELETED if row.actor == ACTOR else AuditType.ERASURE
-            event = deleted_event(study_instance_uid, kind, row.actor, details, *whose.values())
-            audit.append(connection, event, now=now)
+            _delete(connection, study_instance_uid, found, AuditType.ERASURE, row.actor, row.reason, now)
         return True
+
+    def expire(
+        self, study_instance_uid: str, *, untouched_since: datetime, reason: str, now: datetime
+    ) -> Traces | None:
+        """Delete all rows of a study by rule; answers what files it had.
+
+        None, and nothing changes: images of it are here, or something was done with it since then, or holds it.
+        """
+        with writing(self._engine) as connection:
+            _locked_alone(connection, study_instance_uid)
+            if not is_expired(connection, study_instance_uid, untouched_since, now):
+                return None
+            found = _traces(connection, [study_instance_uid], now)
+            if found.busy:
+                return None
+            _delete(connection, study_instance_uid, found, AuditType.RECORD_DELETED, ACTOR, reason, now)
+            return found
 
     def forget_patients(self, keys: Collection[PatientKey]) -> int:
         """Delete what a registry told of these IDs; how many it told of."""
@@ -165,6 +174,23 @@ class Erasing:
         finally:
             raw.close()
         return not busy
+
+
+def _locked_alone(connection: Connection, study_instance_uid: str) -> None:
+    """Lock a study that is to go: what others add refers to it, and would forbid its deletion."""
+    mine = study.c.study_instance_uid == study_instance_uid
+    connection.execute(sa.select(study.c.study_instance_uid).where(mine).with_for_update()).all()
+
+
+def _delete(
+    connection: Connection, uid: str, gone: Traces, kind: AuditType, actor: str, reason: str, now: datetime
+) -> None:
+    whose = audit.patients_of(connection, [uid])  # as a digest, by which the trail is searched
+    delete_rows(connection, uid)
+    details = {"images": str(len(gone.images)), "objects": str(len(gone.results)), "reason": reason}
+    sent_to = sorted({name for name, _, _ in gone.sent})
+    details |= {"sent_to": ", ".join(sent_to)} if sent_to else {}
+    audit.append(connection, deleted_event(uid, kind, actor, details, *whose.values()), now=now)
 
 
 def _keys(connection: Connection, patient_id: str, issuer: str | None) -> tuple[PatientKey, ...]:

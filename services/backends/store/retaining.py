@@ -24,6 +24,9 @@ from services.triage.retention import Hold, Kept, Retention, RetentionReport, is
 
 _Report = RootModel[RetentionReport]
 ACTOR = "retention"
+UNTOUCHED = "nothing was done with it for"
+"""How the reason begins for which a record goes."""
+
 _TURN = "files"
 
 
@@ -150,6 +153,12 @@ class Retaining:
                 for row in rows
             ]
 
+    def decide_anew(self) -> None:
+        """Forget what an older version had decided to erase by rule: nobody had asked again whether it is still due."""
+        with writing(self._engine) as connection:
+            by_rule = deletion.c.whole, deletion.c.actor == ACTOR, deletion.c.reason.like(f"{UNTOUCHED}%")
+            connection.execute(sa.delete(deletion).where(*by_rule))
+
     def done(self, study_instance_uid: str, deleted: Deleted) -> None:
         """The files are gone, but for those that came again."""
         with writing(self._engine) as connection:
@@ -170,6 +179,15 @@ class Retaining:
                 for column in (result_object.c.sha256, verdict_document.c.sha256):
                     named.update(connection.scalars(sa.select(column).where(column.in_(chunk))))
         return set(sha256s) - named
+
+
+def is_expired(connection: Connection, study_instance_uid: str, before: datetime, now: datetime) -> bool:
+    """Whether a study is to go by rule, still: it is locked, and may have come back since it was listed."""
+    gone = study.c.study_instance_uid == study_instance_uid, study.c.images_deleted_at.is_not(None)
+    goes = deletion.c.study_instance_uid == study_instance_uid
+    if connection.scalar(sa.select(sa.or_(~sa.exists().where(*gone), sa.exists().where(goes)))):
+        return False
+    return bool(_untouched(connection, [study_instance_uid], before, now))
 
 
 def kept_again(connection: Connection, study_instance_uid: str, times: Mapping[str, datetime]) -> None:
@@ -225,5 +243,8 @@ def _untouched(connection: Connection, uids: Sequence[str], before: datetime, no
     That nobody marked one as read was for the images to mind.
     """
     newest, holding = touched(connection, uids), held(connection, uids, now=now)
+    came = sa.func.coalesce(instance.c.came_again_at, instance.c.received_at) > before
+    these = sa.select(instance.c.study_instance_uid).where(instance.c.study_instance_uid.in_(uids), came)
+    arrived = set(connection.scalars(these.distinct()))
     free = (uid for uid in uids if not holding.get(uid, frozenset()) - {Hold.UNREAD})
-    return [uid for uid in free if uid not in newest or newest[uid] <= before]
+    return [uid for uid in free if uid not in arrived and (uid not in newest or newest[uid] <= before)]
