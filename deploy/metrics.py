@@ -28,7 +28,7 @@ UNITS = ("seconds", "bytes", "joules")
 LABELS = {
     "against": "2: database, ntp",
     "calling_ae_title": "the tables of the file of VIGIE_COMMITMENT",
-    "check": "4, those of /readyz",
+    "check": "5, those of /readyz",
     "destination": "the destinations and receivers of the settings, and those that were taken out since",
     "end": "3 of attempts: came, stopped, overdue; 4 of shadow runs: kept, interrupted, postponed, failed",
     "event": "the HL7 events that are taken, and `other`",

@@ -26,14 +26,15 @@ async def healthz() -> AliveOut:
 
 @router.get(
     "/readyz",
-    summary="Readiness, and all that holds studies up: database, data folder, queue, workers",
+    summary="Readiness, and all that holds studies up: database and its tables, data folder, queue, workers",
     response_model=ReadinessOut,
     responses={503: {"model": ReadinessOut, "description": "Not ready: an essential check fails; each says why."}},
 )
 def readyz(desk: TheDesk, response: Response) -> ReadinessOut:
     """Says of each check whether it holds, and if not, why and what to do.
 
-    A door with a full disk or no database stays in service: it tells senders so, instead of being silent.
+    A desk waits for `vigie db upgrade`. A door with a full disk or no database stays in service: it tells senders so,
+    instead of being silent.
     """
     found = checks(desk)
     ready = all(check.ok for check in found if check.essential)

@@ -7,23 +7,27 @@ from pathlib import Path
 
 from services.gateway.desk import Desk
 from services.gateway.schemas import CheckOut
-from services.triage.errors import StoreUnavailable
+from services.triage.errors import SchemaBehind, SchemaRefused, StoreUnavailable
 from services.triage.job import Backlog
 
 
 def checks(desk: Desk) -> list[CheckOut]:
     """Every check. Only the desk cannot work without the database; the door answers whatever happens behind it."""
     data_folder = check_data_folder(desk.settings.data, free_mb_needed=desk.settings.min_free_mb)
+    store = CheckOut(name="store", ok=True, essential=desk.role.is_desk)
     now = desk.clock()
     try:
-        # one look-up in an index, and three in another: the cheapest questions
+        # one row of one table, one look-up in an index, and three in another: the cheapest questions
+        desk.store.require_usable()
         desk.store.board.result_object("0")
         backlog = desk.store.backlog(now=now)
     except StoreUnavailable:
         cause = "the database does not answer: look at its server and its URL. What the door keeps waits on disk"
         return [CheckOut(name="store", ok=False, essential=desk.role.is_desk, cause=cause), data_folder]
-    store = CheckOut(name="store", ok=True, essential=desk.role.is_desk)
-    return [store, data_folder, check_queue(backlog, now), check_workers(backlog, now)]
+    except (SchemaBehind, SchemaRefused) as error:
+        return [store, CheckOut(name="schema", ok=False, essential=desk.role.is_desk, cause=str(error)), data_folder]
+    schema = CheckOut(name="schema", ok=True, essential=desk.role.is_desk)
+    return [store, schema, data_folder, check_queue(backlog, now), check_workers(backlog, now)]
 
 
 def check_data_folder(folder: Path, *, free_mb_needed: int) -> CheckOut:

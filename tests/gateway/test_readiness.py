@@ -1,13 +1,17 @@
 """What /readyz and the metrics say of outages, and who stays in service through which."""
 
 import sqlite3
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import Engine
 
+from services.backends.store import SqlStudyStore, connect, never_the_same
+from services.backends.store.migrate import downgrade, known_revisions, upgrade
 from services.gateway.readiness import check_data_folder
 from services.gateway.role import Role
 from services.triage.errors import StoreUnavailable
@@ -16,6 +20,7 @@ from tests.support.worklist import Ward
 
 NO_DISK_HAS = str(10**12)  # MB
 MOMENT = timedelta(seconds=1)
+BEFORE = known_revisions()[-2]
 
 
 @pytest.fixture
@@ -61,6 +66,53 @@ def test_a_database_that_lost_its_tables_makes_the_desk_unready(ward: Ward) -> N
     with sqlite3.connect(ward.folder / "vigie.sqlite") as connection:
         connection.execute("DROP TABLE result_object")
     assert ward.client().get("/readyz").status_code == 503
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def older(request: pytest.FixtureRequest, ward: Ward) -> Iterator[Engine]:
+    """The database of the ward, at the revision before the newest: its 'vigie db upgrade' is still to come."""
+    if request.param == "sqlite":
+        engine = connect(f"sqlite:///{ward.folder / 'vigie.sqlite'}")
+        downgrade(engine, BEFORE)
+        yield engine
+        return
+    with request.getfixturevalue("postgresql").database() as url:
+        engine = connect(url)
+        ward.store = SqlStudyStore(engine, same_pixels=never_the_same)
+        downgrade(engine, BEFORE)
+        yield engine
+        engine.dispose()
+
+
+@pytest.mark.parametrize(("role", "status"), [(Role.DOOR, 200), (Role.DESK, 503), (Role.ALL, 503)])
+def test_on_tables_that_are_too_old_the_desk_waits_and_the_door_keeps_what_comes(
+    ward: Ward, older: Engine, role: Role, status: int
+) -> None:
+    client = ward.client(role=role)
+    assert client.get("/readyz").status_code == status
+    assert f"at revision {BEFORE}" in failing(client)["schema"]
+    assert "vigie db upgrade" in failing(client)["schema"]
+    upgrade(older)
+    assert client.get("/readyz").status_code == 200
+    assert not failing(client)
+
+
+def test_without_any_tables_the_desk_waits_and_its_metrics_answer(ward: Ward, older: Engine) -> None:
+    client = ward.client(role=Role.DESK)
+    downgrade(older, "base")
+    assert client.get("/readyz").status_code == 503
+    assert "no tables" in failing(client)["schema"]
+
+
+def test_on_tables_that_are_too_new_the_desk_is_not_ready(ward: Ward) -> None:
+    client = ward.client(role=Role.DESK)
+    with sqlite3.connect(ward.folder / "vigie.sqlite") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0999'")
+    assert client.get("/readyz").status_code == 200
+    with sqlite3.connect(ward.folder / "vigie.sqlite") as connection:
+        connection.execute("UPDATE compatibility SET oldest_revision = '0998'")
+    assert client.get("/readyz").status_code == 503
+    assert "update it" in failing(client)["schema"]
 
 
 @pytest.mark.parametrize("role", Role)

@@ -24,6 +24,7 @@ _BUSY_TIMEOUT_S = 30
 _BUSY_PAUSE_S = 0.02
 _PLACES, _AUDIT = 7_216_001, 7_216_002  # advisory locks of PostgreSQL; no others have these numbers
 _READ_ONLY_SERVER = "25006"  # after a failover we may still talk to the one that became the standby
+_NOT_THERE_YET = "42P01", "42703"  # a table, a column: SQLite calls them operational errors itself
 _READ_ONLY: dict[str, dict[str, Any]] = {
     "sqlite": {"vigie_read_only": True},
     "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
@@ -142,7 +143,8 @@ def _as_store_unavailable() -> Iterator[None]:
     except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
         raise StoreUnavailable(type(error).__name__) from error
     except exc.DBAPIError as error:
-        if not error.connection_invalidated and getattr(error.orig, "sqlstate", None) != _READ_ONLY_SERVER:
+        passes = getattr(error.orig, "sqlstate", None) in (_READ_ONLY_SERVER, *_NOT_THERE_YET)
+        if not error.connection_invalidated and not passes:
             raise
         raise StoreUnavailable(type(error).__name__) from error
 

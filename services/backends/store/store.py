@@ -38,6 +38,7 @@ from services.backends.store.desk import Board
 from services.backends.store.engine import reading, writing
 from services.backends.store.erasing import Erasing
 from services.backends.store.inquiries import Inquiries
+from services.backends.store.migrate import require_usable
 from services.backends.store.observations import Observations
 from services.backends.store.readings import Readings
 from services.backends.store.reconciliations import Reconciliations
@@ -423,6 +424,10 @@ class SqlStudyStore:
         """The highest serial of an instance."""
         with reading(self._engine) as connection:
             return connection.scalar(sa.select(sa.func.max(instance.c.id))) or 0
+
+    def require_usable(self) -> None:
+        """Raises StoreUnavailable, SchemaBehind or SchemaRefused while this program cannot work on the database."""
+        require_usable(self._engine)
 
     def clock_offset(self) -> Offset:
         """How far the database's clock is ahead of ours. Raises StoreUnavailable."""
