@@ -73,8 +73,8 @@ Made by `python -m deploy.metrics` from the metrics themselves; a test holds it 
 and units follow [Prometheus's conventions](https://prometheus.io/docs/practices/naming/). No label ever carries a UID,
 a name, or a word that a sender chose, so the number of series is bounded by the settings.
 
-- `/metrics` of door and desk: the whole service, counted in the database at each scrape. Every desk and door tells the
-  same, so take `max`, never `sum`; a restart loses nothing.
+- `/metrics` of door and desk: the whole service, counted in the database at a scrape, and told again to whoever
+  asks within 15 s. Every desk and door tells the same, so take `max`, never `sum`; a restart loses nothing.
 - `VIGIE_METRICS=HOST:PORT` of `vigie worker` and `vigie deliver`: what this one process has done since it started. Take
   `sum`. Clocks (`vigie_clock_*`) and the ends of TLS (`vigie_tls_*`) are told here, too: each process has its own, so
   take `min` or `max`.

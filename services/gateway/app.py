@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
+from prometheus_client import generate_latest
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from services import __version__
@@ -50,10 +51,12 @@ from services.gateway.dicomweb.cors import DicomWebCors
 from services.gateway.dicomweb.not_here import not_here
 from services.gateway.dicomweb.root import ALIAS, ROOT
 from services.gateway.edge import BodyLimit, RequestDurations, SecurityHeaders
+from services.gateway.kept import Kept
 from services.gateway.language import PageLanguage
 from services.gateway.live import Changes
 from services.gateway.observatory.install import install_observatory
 from services.gateway.problems import install_problem_handlers
+from services.gateway.readiness import checks
 from services.gateway.role import Role
 from services.gateway.serve import serve
 from services.gateway.stow import stow_router
@@ -72,6 +75,11 @@ STATIC = Path(__file__).parent / "static"
 
 MAX_BODY_BYTES = 1_000_000
 """Of a request, but for STOW-RS: what people and programs tell us fits into far less."""
+
+METRICS_S = 15.0
+"""Less than the time between two scrapes: Prometheus always has new ones."""
+
+READY_S = 1.0
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1")
 
@@ -108,8 +116,12 @@ def create_app(
     files: StudyFiles,
     role: Role = Role.ALL,
     clock: Callable[[], datetime] = utc_now,
+    keeps_public: bool = False,
 ) -> FastAPI:
-    """Build the application of a role on given implementations."""
+    """Build the application of a role on given implementations.
+
+    keeps_public: /metrics and /readyz, which anybody may ask, are told again for METRICS_S and READY_S.
+    """
     tenants = tenants_in_force(settings)
     # no docs_url: Swagger UI would load scripts from other hosts
     app = FastAPI(
@@ -123,6 +135,8 @@ def create_app(
     )
     app.state.desk = desk = Desk(settings=settings, store=store, files=files, role=role, clock=clock, tenants=tenants)
     app.state.metrics = metrics.new_registry(desk)
+    app.state.told = Kept(partial(generate_latest, app.state.metrics), for_s=METRICS_S if keeps_public else 0)
+    app.state.checks = Kept(partial(checks, desk), for_s=READY_S if keeps_public else 0)
     app.state.changes = Changes(store.board.newest_event)
     app.state.audit = recorder = Recorder(
         store.audit, AuditSpool(settings.data), clock, window=timedelta(minutes=settings.audit_window_min)
@@ -210,7 +224,7 @@ def run_http(settings: Settings, role: Role = Role.ALL) -> None:
     stop = threading.Event()
     # a database that is still waited for does not hold up the end
     with beside(partial(_upgrade, url, role), stop=stop, patience_s=0):
-        serve(create_app(settings, store=store, files=files, role=role), settings, stop)
+        serve(create_app(settings, store=store, files=files, role=role, keeps_public=True), settings, stop)
 
 
 def _upgrade(url: str, role: Role) -> None:

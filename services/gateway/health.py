@@ -2,12 +2,10 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from services.gateway.desk import TheDesk
-from services.gateway.readiness import checks
-from services.gateway.schemas import ReadinessOut
+from services.gateway.schemas import CheckOut, ReadinessOut
 
 router = APIRouter(tags=["operations"])
 
@@ -30,13 +28,13 @@ async def healthz() -> AliveOut:
     response_model=ReadinessOut,
     responses={503: {"model": ReadinessOut, "description": "Not ready: an essential check fails; each says why."}},
 )
-def readyz(desk: TheDesk, response: Response) -> ReadinessOut:
+def readyz(request: Request, response: Response) -> ReadinessOut:
     """Says of each check whether it holds, and if not, why and what to do.
 
     A desk waits for `vigie db upgrade`. A door with a full disk or no database stays in service: it tells senders so,
     instead of being silent.
     """
-    found = checks(desk)
+    found: list[CheckOut] = request.app.state.checks.get()
     ready = all(check.ok for check in found if check.essential)
     response.status_code = 200 if ready else 503
     return ReadinessOut(ready=ready, checks=found)

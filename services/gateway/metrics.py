@@ -1,4 +1,4 @@
-"""Prometheus metrics of the desk: counts come from the store at each scrape, so that a restart loses none."""
+"""Prometheus metrics of the desk: counts come from the store at a scrape, so that a restart loses none."""
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -49,7 +49,7 @@ router = APIRouter(tags=["operations"])
 )
 def metrics(request: Request) -> Response:
     """Answers while the store does not: vigie_store_up is 0 then, and the counts are absent."""
-    return Response(generate_latest(request.app.state.metrics), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return Response(request.app.state.told.get(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 def request_durations(registry: CollectorRegistry) -> Histogram:

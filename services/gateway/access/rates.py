@@ -1,6 +1,8 @@
 """How often one caller may search and ask the API: a bucket of tokens each, filled evenly.
 
 What a viewer fetches for a study (frames, metadata, rendered images) and what a page holds open are not counted.
+Nor are /metrics and /readyz: kubelet and Prometheus may have the address of an Ingress, whose strangers would have them
+refused. These answers are kept instead (`kept`), and what they cost does not grow with who asks.
 """
 
 import math
