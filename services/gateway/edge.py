@@ -48,6 +48,8 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if self.https:  # whether or not X-Forwarded-Proto is believed; URLs that we tell are the proxy's
+            scope["scheme"] = "https"
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -55,7 +57,7 @@ class SecurityHeaders:
                 own = {name: headers[name] for name in OF_ENDPOINTS if name in headers}
                 headers.update(SECURITY_HEADERS | own)
                 headers.setdefault("Cache-Control", "no-store")
-                if self.https or scope["scheme"] == "https":
+                if scope["scheme"] == "https":
                     headers.setdefault("Strict-Transport-Security", STRICT_TRANSPORT)
             await send(message)
 

@@ -49,6 +49,12 @@ def test_one_root_stores_searches_and_retrieves_and_names_itself_in_its_addresse
     assert client.get(metadata[0]["7FE00010"]["BulkDataURI"]).status_code == 200
 
 
+def test_behind_a_proxy_addresses_are_the_proxys_whether_or_not_its_word_is_believed(shelf: Shelf) -> None:
+    asked = {"Host": "vigie.example", "X-Forwarded-For": "192.0.2.5", "X-Forwarded-Proto": "https"}
+    (study,) = serve(shelf, https=True, http="0.0.0.0:8000").get("/dicomweb/studies", headers=asked).json()
+    assert study["00081190"]["Value"] == [f"https://vigie.example/dicomweb{STUDY}"]
+
+
 def test_the_older_root_is_not_advertised(shelf: Shelf) -> None:
     paths = serve(shelf).get("/openapi.json").json()["paths"]
     assert {"get", "post"} <= set(paths["/dicomweb/studies"]) & set(paths["/dicomweb/studies/{study}"])

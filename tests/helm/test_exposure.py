@@ -1,15 +1,19 @@
 """In the cluster as elsewhere nothing is open by accident: what the chart gives door and desk, the program accepts."""
 
+import asyncio
 import tomllib
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 import yaml
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from services.backends.oidc.file import load_oidc
 from services.exposure import exposures
 from services.settings import Settings
 from tests.helm.conftest import PROFILES, Render, changed, profile
+from tests.helm.engine import Chart
 from tests.helm.manifests import Manifest, containers, named, of_kind, pods
 
 OIDC = yaml.safe_load("""
@@ -53,6 +57,55 @@ def test_without_people_or_tls_they_do_not_start(render: Render):
     plain = render(changed(profile("hospital"), "insecure", {"doorHttpWithoutTls": False}))
     assert len(exposures(settings_of(plain, "door"), http=True, dicom=False)) == 1
     assert exposures(settings_of(plain, "desk"), http=True, dicom=False) == ()
+
+
+def address_seen(trusted: str, *, peer: str, forwarded: str) -> str:
+    """Whom the desk takes a request for, that comes from `peer`, as uvicorn reads FORWARDED_ALLOW_IPS."""
+    seen: list[str] = []
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        seen.append(scope["client"][0])
+
+    scope = {
+        "type": "http",
+        "scheme": "http",
+        "client": (peer, 4711),
+        "headers": [(b"x-forwarded-for", forwarded.encode())],
+    }
+    asyncio.run(ProxyHeadersMiddleware(app, trusted)(scope, None, None))  # type: ignore[arg-type]
+    return seen[0]
+
+
+@pytest.mark.parametrize("name", ["hospital", "region", "operators"])
+def test_nobody_chooses_the_address_that_they_are_known_by(render: Render, name: str):
+    manifests = render(changed(profile(name), "desk.proxies", ["10.244.0.0/16", "2001:db8:1::/48"]))
+    (container,) = containers(pods(manifests)["vigie-desk"])
+    (trusted,) = (one["value"] for one in container["env"] if one["name"] == "FORWARDED_ALLOW_IPS")
+    for proxy in ("10.244.3.7", "2001:db8:1::7"):
+        assert address_seen(trusted, peer=proxy, forwarded="198.51.100.9, 192.0.2.5") == "192.0.2.5"
+        assert address_seen(trusted, peer=proxy, forwarded="192.0.2.5, 10.244.9.9") == "192.0.2.5", "two proxies"
+    assert address_seen(trusted, peer="192.0.2.5", forwarded="198.51.100.9") == "192.0.2.5", "no proxy"
+
+
+@pytest.mark.parametrize("name", ["hospital", "region", "operators"])
+def test_without_named_proxies_no_forwarded_address_is_believed_and_it_is_said(chart: Chart, render: Render, name: str):
+    unnamed = changed(profile(name), "desk.proxies", [])
+    (container,) = containers(pods(render(unnamed))["vigie-desk"])
+    assert not [one for one in container["env"] if one["name"] == "FORWARDED_ALLOW_IPS"], "uvicorn: loopback alone"
+    told = [
+        text
+        for path, text in chart.render(unnamed, name="vigie", namespace="radiology").items()
+        if path.endswith("NOTES.txt")
+    ]
+    assert "desk.proxies" in told[0]
+
+
+def test_the_profiles_trust_no_network_that_a_hospital_has():
+    documentation = [ip_network(one) for one in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")]
+    for name in ("hospital", "region"):
+        named = [ip_network(one) for one in profile(name)["desk"]["proxies"]]
+        assert named
+        assert all(any(one.subnet_of(each) for each in documentation) for one in named)
 
 
 def test_the_doors_http_port_speaks_tls_of_its_own(render: Render):

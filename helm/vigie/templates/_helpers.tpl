@@ -128,9 +128,12 @@ env:
 {{- end }}
 {{- end }}
 {{- if and (eq .component "desk") (or .root.Values.desk.ingress.enabled .root.Values.desk.route.enabled) }}
-  # nobody but the Ingress or the Gateway reaches the desk (network.yaml): it tells whom it asks for, and speaks TLS
+  # nobody but the Ingress or the Gateway reaches the desk (network.yaml), and it speaks TLS; whom it asks for is what the
+  # last of desk.proxies was asked by, since the first entry of X-Forwarded-For is whatever the client wrote
   - {name: VIGIE_HTTPS, value: "true"}
-  - {name: FORWARDED_ALLOW_IPS, value: "*"}
+  {{- with .root.Values.desk.proxies }}
+  - {name: FORWARDED_ALLOW_IPS, value: {{ join "," . | quote }}}
+  {{- end }}
 {{- end }}
 volumeMounts:
   - {name: data, mountPath: /data}
