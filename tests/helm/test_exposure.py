@@ -108,6 +108,16 @@ def test_the_profiles_trust_no_network_that_a_hospital_has():
         assert all(any(one.subnet_of(each) for each in documentation) for one in named)
 
 
+@pytest.mark.parametrize("name", ["hospital", "region"])
+def test_no_network_of_a_cluster_may_store(name: str):
+    """Who may is an archive, a modality, or a few of them; the pods' network is everybody's."""
+    for title, peer in profile(name)["peers"].items():
+        if "store" in peer.get("may", ["store"]):
+            assert all(ip_network(one).num_addresses <= 256 for one in peer["addresses"]), title
+        else:
+            assert peer["max_associations"] == 1, title
+
+
 def test_the_doors_http_port_speaks_tls_of_its_own(render: Render):
     values = changed(profile("hospital"), "insecure", {"doorHttpWithoutTls": False})
     manifests = render(changed(values, "door.stow", {"tlsSecret": "vigie-stow-tls"}))

@@ -15,6 +15,7 @@ from tests.helm.manifests import Manifest, named, pod_labels
 from tests.support.standalone import Running, standalone
 
 SLICES = 20
+SENDING = changed(profile("hospital"), "helmTest.study", True)
 SAMPLE = Path(__file__).resolve().parents[2] / "dicom_samples" / "phantom_negative"
 
 
@@ -36,7 +37,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def manifests(render: Render) -> list[Manifest]:
-    return render(profile("hospital"))
+    return render(SENDING)
 
 
 def probed(manifests: list[Manifest], running: Running, sample: Path) -> subprocess.CompletedProcess[str]:
@@ -76,7 +77,7 @@ def test_a_study_is_sent_its_result_read_and_recalled(manifests: list[Manifest],
 
 
 def test_without_a_study_it_only_asks(render: Render, service: Running, sample: Path):
-    done = probed(render(changed(profile("hospital"), "helmTest.study", False)), service, sample)
+    done = probed(render(profile("hospital")), service, sample)
     assert done.returncode == 0, done.stdout
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["C-ECHO:", "checks:"]
 
@@ -90,7 +91,7 @@ def test_without_a_study_it_only_asks(render: Render, service: Running, sample: 
     ],
 )
 def test_what_fails_is_told(render: Render, service: Running, sample: Path, path: str, value: object, told: str):
-    done = probed(render(changed(profile("hospital"), path, value)), service, sample)
+    done = probed(render(changed(SENDING, path, value)), service, sample)
     assert done.returncode == 1
     assert told in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
