@@ -18,8 +18,8 @@ Sin = Literal["lost", "doubled", "stuck", "wrong"]
 
 DEAD_LETTERS = ".dead"
 
+# the campaign's PACS refuses nothing: what was given up did not arrive
 _DELIVERED = frozenset({"sent", "committed"})
-_ENDED = _DELIVERED | {"given_up"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def unsettled(detail: dict[str, Any] | None, study: Study) -> str:
         if job["state"] not in ("frozen", "cancelled"):
             return f"job {job['job_id']} is {job['state']}, attempt {job['attempt']}"
         for delivery in job["result"]["deliveries"] if job["result"] else ():
-            if delivery["state"] not in _ENDED:
+            if delivery["state"] not in _DELIVERED:
                 return f"delivery {delivery['delivery_id']} is {delivery['state']}, try {delivery['attempt']}"
     return ""
 
@@ -130,17 +130,14 @@ def every_study_ends(evidence: Evidence) -> Iterator[Breach]:
 
 
 def _reasons(study: Study, evidence: Evidence) -> Iterator[Breach]:
-    """What was given up says why."""
+    """What has no answer says why."""
     for result in evidence.results(study):
         if result["outcome"] in ("not_analysed", "failed") and not result["reason"]:
             yield Breach(sin="wrong", what=f"result {result['result_id']}: {result['outcome']} without a reason")
-        for delivery in result["deliveries"]:
-            if delivery["state"] == "given_up" and not delivery["reason"]:
-                yield Breach(sin="wrong", what=f"delivery {delivery['delivery_id']} given up without a reason")
 
 
 def results_are_at_the_pacs(evidence: Evidence) -> Iterator[Breach]:
-    """Each object of a delivered result is at the PACS as it was frozen, and the API serves it still."""
+    """Each object of a result that no longer waits is at the PACS as it was frozen, and the API serves it still."""
     at_the_pacs = {path.name.split(".dcm")[0] for path in evidence.received}
     for study in evidence.studies:
         for result in evidence.results(study):
@@ -152,8 +149,8 @@ def results_are_at_the_pacs(evidence: Evidence) -> Iterator[Breach]:
                     yield Breach(sin="lost", what=f"object {item['sop_instance_uid']}: HTTP {answer.status_code}")
                     continue
                 name = f"{item['sop_instance_uid']}.{part10.digest(answer.content)[:16]}"
-                delivered = all(delivery["state"] in _DELIVERED for delivery in result["deliveries"])
-                if delivered and name not in at_the_pacs:
+                waits = any(delivery["state"] == "pending" for delivery in result["deliveries"])
+                if not waits and name not in at_the_pacs:
                     yield Breach(sin="lost", what=f"object {item['sop_instance_uid']} is not at the PACS as frozen")
 
 

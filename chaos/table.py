@@ -78,11 +78,11 @@ is killed, and all that it has kept is removed.)
 {table}
 
 - *lost*: an acknowledged instance that is not kept byte for byte, a frozen object that cannot be had again or is not at
-  the PACS though its delivery says so, a dead letter that no state explains.
+  the PACS though its delivery no longer waits, a dead letter that no state explains.
 - *doubled*: two jobs of one version and model, an object at the PACS of no frozen result or with a second content, a
   report that speaks of another computation's segmentation.
 - *stuck*: a study, job, delivery or message that has not come to its end {bound:.0f} s after everything was up again.
-- *wrong*: another outcome than the images call for, a refusal or a given-up delivery without a reason.
+- *wrong*: another outcome than the images call for, or a refusal without a reason.
 - *ended by itself*: not killed by us, and started again as a supervisor does. Triton 2.51 ends with a segmentation
   fault (TRITONBACKEND_ResponseFactoryIsCancelled) when the process of a model that it has given up goes on again.
 - *recovery*: from the end of the last fault until nothing is left to do (a study's quiet period of {quiet:.1f} s and

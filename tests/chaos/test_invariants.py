@@ -4,7 +4,6 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,13 +158,17 @@ def test_resent_bytes_that_were_taken_for_others_are_wrong(world: World) -> None
     assert told == [f"wrong: study {world.study.uid}: resent bytes taken for others: ['1.2.3']"]
 
 
-def test_a_delivery_given_up_with_a_reason_is_an_end_and_without_one_is_wrong(world: World) -> None:
-    def give_up(detail: dict[str, Any], reason: object) -> None:
+def test_a_result_that_was_given_up_is_no_end_and_is_lost_where_the_pacs_lacks_it(world: World) -> None:
+    def give_up(detail: dict[str, Any]) -> None:
+        reason = {"code": "store_refused", "text": "no"}
         job_of(detail)["result"]["deliveries"][0].update(state="given_up", reason=reason)
 
-    assert world.seen_if(partial(give_up, reason={"code": "store_refused", "text": "no"})) == []
-    (told,) = world.seen_if(partial(give_up, reason=None))
-    assert told.startswith("wrong: delivery")
+    (stuck,) = world.seen_if(give_up)
+    assert stuck.startswith("stuck")
+    assert "is given_up, try" in stuck
+    seg = pydicom.dcmread(world.received("SEG")).SOPInstanceUID
+    world.received("SEG").unlink()
+    assert f"lost: object {seg} is not at the PACS as frozen" in world.seen_if(give_up)
 
 
 def test_a_failure_without_a_reason_is_wrong(world: World) -> None:
