@@ -129,6 +129,30 @@ def test_a_destination_that_may_have_it_gets_the_note_alone(store: SqlStudyStore
     assert len(frozen.sha256s) == 2
 
 
+@pytest.mark.parametrize("ended", ["delivered", "died"])
+def test_the_note_waits_for_the_sender_that_still_has_the_result_in_hand(store: SqlStudyStore, ended: str) -> None:
+    analyse(store)
+    due = store.claim_delivery(PACS.name, now=after(40), duration=LEASE)
+    assert due is not None
+    recall(store)
+    assert store.claim_delivery(PACS.name, now=after(51), duration=LEASE) is None
+    if ended == "delivered":
+        store.delivered(due.delivery_id, now=after(52))
+    at = after(40) + LEASE if ended == "died" else after(53)
+    note = store.claim_delivery(PACS.name, now=at, duration=LEASE)
+    assert note is not None
+    assert [uid for _, uid, _ in note.objects] == [NOTE.sop_instance_uid]
+
+
+def test_a_note_waits_for_no_other_result_and_no_other_destination(store: SqlStudyStore) -> None:
+    analyse(store)
+    deliver(store)
+    analyse(store, study="1.7")
+    assert store.claim_delivery(PACS.name, now=after(45), duration=LEASE) is not None
+    recall(store)
+    assert store.claim_delivery(PACS.name, now=after(51), duration=LEASE) is not None
+
+
 def test_a_note_that_comes_back_from_the_pacs_opens_nothing(store: SqlStudyStore) -> None:
     analyse(store)
     deliver(store)

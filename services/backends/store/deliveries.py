@@ -249,7 +249,7 @@ def _give_up(
     """Whatever of these has not gone out.
 
     Those that went out are asked about no more, so that nothing of them is sent again. One that is on its way at this
-    moment may arrive all the same, and is then noted as sent; it stays claimed, so that a notification of the
+    moment may arrive all the same, and is then noted as sent; it stays claimed, so that what tells of the
     withdrawal does not overtake it.
     """
     connection.execute(
@@ -309,9 +309,24 @@ def _next(destination_name: str, state: DeliveryState, now: datetime) -> sa.Sele
             delivery.c.next_at <= now,
             free,
             in_turn(now),
+            sa.not_(_overtakes(now)),
             # what was sent before it was withheld may still be committed
             may_leave(now) if state is DeliveryState.PENDING else sa.true(),
         )
         .order_by(delivery.c.priority, delivery.c.created_at, delivery.c.delivery_id)
         .limit(1)
+    )
+
+
+def _overtakes(now: datetime) -> sa.ColumnElement[bool]:
+    """Of a delivery: it takes back a result that another process has in hand for the same destination."""
+    result_on_its_way = delivery.alias()
+    return sa.and_(
+        delivery.c.note,
+        sa.exists().where(
+            result_on_its_way.c.result_id == delivery.c.result_id,
+            result_on_its_way.c.destination == delivery.c.destination,
+            result_on_its_way.c.claim_expires_at > now,
+            sa.not_(result_on_its_way.c.note),
+        ),
     )
