@@ -51,7 +51,18 @@ OUTAGE_PAUSE = timedelta(seconds=2)  # the same when it was the store or the que
 
 # what one odd study may raise where nobody foresaw it, a value that the database refuses among them, and a file that is
 # erased meanwhile; such a study must not hold up the others
-_FAULTS = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError, SQLAlchemyError)
+_FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    SQLAlchemyError,
+)
 
 
 def run_dispatcher(settings: Settings) -> None:
@@ -80,7 +91,11 @@ def run_dispatcher(settings: Settings) -> None:
 
 
 class Dispatcher:
-    """Takes turns; a turn never raises for what one study, the store, the queue or the disk may do wrong."""
+    """Takes turns; a turn never raises for what one study, the store, the queue or the disk may do wrong.
+
+    What nobody foresaw ends the dispatcher, which is then started again; but only at the end of a turn, so that a step
+    that breaks each time does not keep the others from theirs.
+    """
 
     def __init__(
         self,
@@ -116,7 +131,10 @@ class Dispatcher:
         self._set_aside: dict[str, datetime] = {}  # digest or study UID -> when to try again
 
     def turn(self, now: datetime) -> None:
-        """Settle what was kept, complete what is quiet, reissue what was abandoned, publish what is queued, look on."""
+        """Settle what was kept, complete what is quiet, reissue what was abandoned, publish what is queued, look on.
+
+        Raises the first error that nobody foresaw, once every step has had its turn.
+        """
         self._set_aside = {name: until for name, until in self._set_aside.items() if until > now}
         self._since = self._since or now
         steps: dict[str, Callable[[datetime], object]] = {
@@ -128,13 +146,19 @@ class Dispatcher:
             "end_holds": self._end_holds,
             "watch": self._watch,
         }
+        broke: list[Exception] = []
         for name, step in steps.items():
             try:
                 step(now)
             except (TransientError, OSError) as error:
                 self._conditions.begins("step_postponed", name, step=name, error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - raised below
+                log.error("step_broke", step=name, **where(error))  # noqa: TRY400 - no values
+                broke.append(error)
             else:
                 self._conditions.ends("step_postponed", name, step=name)
+        if broke:
+            raise broke[0]
 
     def _settle(self, now: datetime) -> None:
         """Record pending files, study by study, then have them leave `pending`."""
@@ -186,8 +210,8 @@ class Dispatcher:
         for file in files:
             try:
                 instance = self._understood(file)
-            except OSError as error:
-                log.warning("kept_file_unreadable", digest=file.digest, error=type(error).__name__)
+            except _FAULTS as error:
+                log.warning("kept_file_unreadable", digest=file.digest, **where(error))
                 self._set_aside[file.digest] = now + PAUSE
             else:
                 if instance is not None:

@@ -29,6 +29,7 @@ from services.gateway.refusals import RefusedFor
 from services.gateway.retention_gauges import RetentionCollector
 from services.gateway.service_levels import DoorCollector, ServiceLevelCollector
 from services.gateway.tls_files import tls_files
+from services.settings import Settings
 from services.tls_gauges import TlsCollector
 from services.triage.errors import StoreUnavailable
 from services.triage.job import JobState
@@ -69,7 +70,7 @@ def new_registry(desk: Desk) -> CollectorRegistry:
     build_info(registry, desk.role.value)
     ProcessCollector(registry=registry)
     registry.register(CheckCollector(desk))
-    registry.register(StoreCollector(desk.store, desk.clock, takes_adt=desk.settings.hl7 is not None))
+    registry.register(StoreCollector(desk.store, desk.settings, desk.clock))
     registry.register(DiskCollector(desk.settings.data))
     receivers = [ANCHORS, SYSLOG] if desk.settings.audit_syslog else [ANCHORS]
     registry.register(AuditCollector(desk.store, AuditSpool(desk.settings.data), desk.clock, receivers=receivers))
@@ -106,12 +107,15 @@ class CheckCollector(Collector):
 
 
 class StoreCollector(Collector):
-    """Asks the store for its counts at each scrape. takes_adt: HL7 messages are counted, from 0 on."""
+    """Asks the store for its counts at each scrape; where HL7 is taken its messages are counted, from 0 on."""
 
-    def __init__(self, store: SqlStudyStore, clock: Callable[[], datetime], *, takes_adt: bool) -> None:
+    def __init__(self, store: SqlStudyStore, settings: Settings, clock: Callable[[], datetime]) -> None:
         self.store = store
         self.clock = clock
-        self.no_adt = dict.fromkeys(product(sorted(COUNTED), AdtOutcome), 0) if takes_adt else {}
+        self.no_adt = dict.fromkeys(product(sorted(COUNTED), AdtOutcome), 0) if settings.hl7 else {}
+        # whoever is asked and whatever they say: so long after its last image a study is complete (triage.completeness)
+        complete_within_s = max(settings.longest_wait_s, settings.quiet_period_s + settings.pacs_grace_s)
+        self.complete_within = timedelta(seconds=complete_within_s)
 
     def describe(self) -> list[Metric]:
         """Nothing: else the registry would ask the store when it is built."""
@@ -133,6 +137,12 @@ class StoreCollector(Collector):
             return
         yield GaugeMetricFamily("vigie_store_up", help_text, value=1)
         yield from _families(replace(counts, adt=self.no_adt | counts.adt))
+        yield GaugeMetricFamily(
+            "vigie_completion_overdue_seconds",
+            "By how much the oldest study at receiving should have been complete, whatever a PACS says of it; 0 when "
+            "none. If it grows, look for completion_postponed and step_broke in the log of the dispatcher.",
+            value=_age_s(counts.oldest_receiving_image_at, now - self.complete_within),
+        )
         yield from _ages(counts, now)
         yield from _asked(counts, reconciled)
         yield from _times_to_flag(times)

@@ -34,6 +34,16 @@ def test_the_version_that_has_waited_longest_comes_first(store: SqlStudyStore) -
     assert [one.study_instance_uid for one in quiet] == ["1.7", "1.8"]
 
 
+def test_the_counts_tell_since_when_the_oldest_receiving_version_has_waited(store: SqlStudyStore) -> None:
+    assert store.board.counts().oldest_receiving_image_at is None
+    store.record(sent(image(1)), now=NOON)
+    store.record(sent(image(2)), now=after(3))
+    store.record(sent(image(1, study="1.8")), now=after(10))
+    assert store.board.counts().oldest_receiving_image_at == after(3)
+    assert close(store, seen=2)
+    assert store.board.counts().oldest_receiving_image_at == after(10)
+
+
 def test_a_completion_that_was_asked_for_does_not_wait(store: SqlStudyStore) -> None:
     store.record(sent(image(1)), now=NOON)
     assert store.ask_completion(STUDY, actor="Dr Who", now=after(1))

@@ -419,6 +419,62 @@ def test_a_damaged_file_that_is_gone_before_it_is_put_into_quarantine_holds_up_n
     assert len(house.store.instances(VersionKey(study_instance_uid=uid, number=1))) == 29
 
 
+@pytest.mark.parametrize("error", [RuntimeError, AssertionError, MemoryError])
+def test_a_study_whose_completion_breaks_each_time_holds_up_no_other(
+    house: House, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    odd, sound = house.keep(chest(seed=1, PatientName="Geheim^Name")), house.keep(chest(seed=2))
+    instances = SqlStudyStore.instances
+
+    def breaks_on_odd(store: SqlStudyStore, version: VersionKey) -> tuple[Instance, ...]:
+        if version.study_instance_uid == odd:
+            raise error("Geheim^Name")
+        return instances(store, version)
+
+    monkeypatch.setattr(SqlStudyStore, "instances", breaks_on_odd)
+    dispatcher = house.dispatcher()
+    dispatcher.turn(NOON)
+    with capture_logs() as said:
+        dispatcher.turn(after(QUIET_S))
+    assert house.leased_studies(after(QUIET_S)) == [sound]
+    (postponed,) = [one for one in said if one["event"] == "completion_postponed"]
+    assert (postponed["study_instance_uid"], postponed["error"]) == (odd, error.__name__)
+    assert "test_dispatcher.py" in postponed["place"]
+    assert "Geheim" not in str(said)
+
+
+def test_a_file_that_cannot_be_understood_for_a_reason_nobody_foresaw_holds_up_no_other(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = house.keep(chest())
+    first = house.files.path(next(file.digest for file in house.files.pending()))
+
+    def reads(path: Path) -> Instance:
+        if path == first:
+            raise RecursionError("sequence in sequence")
+        return read_instance(path)
+
+    monkeypatch.setattr(dispatching, "read_instance", reads)
+    house.dispatcher().turn(NOON)
+    assert len(house.store.instances(VersionKey(study_instance_uid=uid, number=1))) == 29
+
+
+def test_a_step_that_breaks_each_time_ends_the_dispatcher_once_the_others_had_their_turn(house: House) -> None:
+    uid = house.keep(chest())
+
+    def breaks(_now: datetime) -> int:
+        raise RuntimeError("Geheim^Name")
+
+    for at in (NOON, after(QUIET_S)):
+        again = Dispatcher(house.store, house.files, house.queue, house.rules, house.settings, audit=breaks)
+        with capture_logs() as said, pytest.raises(RuntimeError):
+            again.turn(at)
+        (told,) = [one for one in said if one["event"] == "step_broke"]
+        assert (told["step"], told["error"], told["log_level"]) == ("settle_audit", "RuntimeError", "error")
+        assert "Geheim" not in str(said)
+    assert house.leased_studies(after(QUIET_S)) == [uid]
+
+
 def breaking(settings: Settings, what: type) -> None:
     """A dispatcher's process in which nobody foresaw what a turn raises: its own, or one beside it."""
 

@@ -47,6 +47,31 @@ def test_counts_come_from_the_store(ward: Ward) -> None:
     assert samples["vigie_oldest_pending_delivery_age_seconds", ()] == 90
 
 
+@pytest.mark.parametrize(
+    ("waits", "due_s"),
+    [
+        ({"longest_wait_s": "900"}, 900),
+        ({"longest_wait_s": "0", "quiet_period_s": "15", "pacs_grace_s": "30"}, 45),
+    ],
+)
+def test_a_study_that_stays_at_receiving_is_overdue_when_nothing_may_hold_it_any_longer(
+    ward: Ward, waits: dict[str, str], due_s: float
+) -> None:
+    def overdue_s() -> float:
+        samples, _ = scrape(ward.client(**waits))
+        return samples["vigie_completion_overdue_seconds", ()]
+
+    assert overdue_s() == 0
+    ward.arrive(1)
+    ward.now += timedelta(seconds=due_s)
+    ward.arrive(2)
+    assert overdue_s() == 0
+    ward.now += timedelta(seconds=70)
+    assert overdue_s() == 70
+    ward.complete(1)
+    assert overdue_s() == max(0, 70 - due_s)
+
+
 def test_storage_commitment_that_is_asked_of_us_is_counted_by_ae_and_state(ward: Ward) -> None:
     ward.arrive(1)
     request = CommitmentRequest(transaction_uid="2.25.1", calling_ae_title="CT1", objects=(("1.2", "1.3"),))

@@ -377,7 +377,7 @@ class Counts:
     adt: HL7 messages by (event, outcome).
     oldest_...: since when the oldest that is queued, that is queued or analysing, that is a pending delivery, that is
     one sent and not yet committed though that is to be asked for, or that is a request not yet reported has been owed;
-    None when there is none.
+    None when there is none. oldest_receiving_image_at: the last image of the receiving version that has waited longest.
     completions: complete versions by what told that they are (`Completion`), but for the quiet period and people.
     waiting_for_pacs: receiving versions of which a PACS has more.
     kept_back: pending deliveries that may not leave now; the oldest of the others is told of above.
@@ -389,6 +389,7 @@ class Counts:
     outcomes: dict[tuple[str, str, str], int]
     commitments: dict[tuple[str, str], int]
     adt: dict[tuple[str, str], int]
+    oldest_receiving_image_at: datetime | None
     oldest_queued_at: datetime | None
     oldest_unfinished_at: datetime | None
     oldest_pending_delivery_at: datetime | None

@@ -34,6 +34,7 @@ from services.backends.store.work_list import EVERYTHING, Page, Place, Waiting, 
 from services.triage.commitment import RequestState
 from services.triage.job import JobState
 from services.triage.result import DeliveryState
+from services.triage.study import StudyState
 
 
 class Board:
@@ -156,6 +157,11 @@ class Board:
                     (row.trigger_event, row.outcome): row.messages for row in connection.execute(sa.select(adt_count))
                 },
                 outcomes={(model, outcome, flag): n for (model, outcome, flag), n in outcomes.items()},
+                oldest_receiving_image_at=connection.scalar(
+                    sa.select(sa.func.min(study_version.c.last_image_at)).where(
+                        study_version.c.state == StudyState.RECEIVING
+                    )
+                ),
                 oldest_queued_at=connection.scalar(
                     sa.select(sa.func.min(job.c.queued_at)).where(job.c.state == JobState.QUEUED)
                 ),
