@@ -1,4 +1,4 @@
-"""`vigie deliveries list|resend`: what did not reach a destination or a receiver, for the person who mends it."""
+"""`vigie deliveries list|resend|give-up`: what did not reach a destination or receiver, for who mends it."""
 
 import getpass
 from datetime import UTC, datetime
@@ -8,9 +8,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from services.backends.receivers import addressees
 from services.backends.store import SqlStudyStore
 from services.cli.database import opened_store
 from services.cli.tables import print_table
+from services.settings import Settings
+from services.triage.errors import DestinationsRefused, TenantsRefused
 from services.triage.ports import DeliveryLine
 from services.triage.result import WITHDRAWN, DeliveryState
 
@@ -28,9 +31,12 @@ def list_deliveries(
     state: Annotated[list[DeliveryState] | None, typer.Option(help="Which; may be given many times.")] = None,
     destination: Destination = None,
 ) -> None:
-    """List deliveries, oldest first; without --state those that were given up and can be sent again."""
+    """List deliveries, oldest first; without --state those that were given up and can be sent again.
+
+    What no setting names any more is told as such: nobody sends it.
+    """
     table = Table("Delivery", "Study", "Destination", "Objects", "State", "Tries", "Since (UTC)", "Reason")
-    store = opened_store()
+    store, named = opened_store(), _configured()
     lines = store.deliveries(set(state), destination_name=destination) if state else _given_up(store, destination)
     for line in lines:
         since = f"{line.created_at:%Y-%m-%d %H:%M}"
@@ -38,7 +44,7 @@ def list_deliveries(
         table.add_row(
             line.delivery_id,
             line.study_instance_uid,
-            line.destination_name,
+            line.destination_name + ("" if line.destination_name in named else " (not configured)"),
             _what(line),
             line.state,
             str(line.attempt),
@@ -68,6 +74,37 @@ def resend(
     typer.echo(f"{len(done)} of {len(wanted)} will be sent again")
     if len(done) < len(wanted):
         raise typer.Exit(1)
+
+
+@app.command("give-up")
+def give_up(
+    destination: Annotated[str, typer.Option(metavar="DESTINATION", help="Whose deliveries, by its old name.")],
+    reason: Annotated[str, typer.Option(help="Why, for history and audit trail; no patient data.")],
+    force: Annotated[bool, typer.Option("--force", help="Also of a destination that is configured.")] = False,
+) -> None:
+    """Give up what is pending for a destination that was renamed or removed: nobody sends it, and it holds its images.
+
+    `resend` puts it back, should the destination come back. Exit code: 0 nothing is left pending, 1 something is being
+    sent at this moment, 2 wrong usage, or the destination is configured here.
+    """
+    if not reason.strip():
+        raise typer.BadParameter("say why", param_hint="--reason")
+    if not force and destination in _configured():
+        raise typer.BadParameter("it is configured here, and what is pending is sent; --force gives it up all the same")
+    store = opened_store()
+    done = store.give_up(destination, reason.strip(), actor=getpass.getuser(), now=datetime.now(UTC))
+    typer.echo(f"{done} given up")
+    if left := len(store.deliveries({DeliveryState.PENDING}, destination_name=destination)):
+        typer.echo(f"{left} still pending: being sent at this moment", err=True)
+        raise typer.Exit(1)
+
+
+def _configured() -> set[str]:
+    """The names of destinations and receivers in force. Raises BadParameter: their files cannot be used."""
+    try:
+        return {one.name for one in addressees(Settings())}
+    except (ValueError, DestinationsRefused, TenantsRefused) as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _what(line: DeliveryLine) -> str:

@@ -223,7 +223,7 @@ def _families(counts: Counts) -> Iterator[Metric]:
         GaugeMetricFamily,
         "vigie_deliveries",
         "Results and notifications by destination and state. If pending grows it is down; given_up needs a person, "
-        "withdrawn (recalled, corrected, overtaken, moved) nobody.",
+        "withdrawn (by a person, recalled, corrected, overtaken, moved) nobody.",
         ["destination", "state"],
         counts.deliveries.items(),
     )

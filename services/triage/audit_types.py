@@ -67,6 +67,7 @@ class AuditType(StrEnum):
     SENT = "sent"
     EXPORTED = "exported"
     SEND_AGAIN = "send_again"
+    DELIVERY_GIVEN_UP = "delivery_given_up"
     IMAGES_DELETED = "images_deleted"
     RECORD_DELETED = "record_deleted"
     ERASURE = "erasure"
@@ -164,6 +165,7 @@ MEANINGS: dict[AuditType, Meaning] = {
     AuditType.SENT: _is(_KIND.INSTANCES_TRANSFERRED, _DO.CREATE, "Sent to a destination", "deliver"),
     AuditType.EXPORTED: _is(_KIND.EXPORT, _DO.READ, "Written to a folder, or told to a receiver", "deliver"),
     AuditType.SEND_AGAIN: _is(_KIND.ORDER_RECORD, _DO.UPDATE, "Delivery asked for again", "vigie deliveries"),
+    AuditType.DELIVERY_GIVEN_UP: _is(_KIND.ORDER_RECORD, _DO.UPDATE, "Delivery given up", "vigie deliveries"),
     AuditType.IMAGES_DELETED: _is(_KIND.STUDY_DELETED, _DO.DELETE, "Images deleted by retention", "retention"),
     AuditType.RECORD_DELETED: _is(
         _KIND.STUDY_DELETED, _DO.DELETE, "Record of a study deleted by retention", "retention"

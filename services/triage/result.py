@@ -146,6 +146,8 @@ OVERTAKEN = Reason(code="overtaken", text="the receiver was told of a later resu
 MOVED = Reason(code="moved", text="the study was moved to another tenant")
 WITHDRAWN = frozenset({IDENTITY_CORRECTED.code, RECALLED.code, OVERTAKEN.code, MOVED.code})
 """Why a delivery was given up for good: a person who sends again what was given up must not send these."""
+ABANDONED = "abandoned"
+"""Why a person gave a delivery up, whose destination is there no more. It can be sent again, should it come back."""
 
 
 class ReceiverKind(StrEnum):

@@ -75,6 +75,38 @@ def test_a_notification_is_listed_and_asked_for_again_as_a_result_is(tmp_path, h
     assert state(told, uid, "ris") is DeliveryState.PENDING
 
 
+WHY = ("--reason", "the PACS was replaced")
+
+
+def test_what_is_pending_for_a_destination_that_is_gone_is_told_and_given_up(house, monkeypatch):
+    uid = house.freeze(chest_with_ball())
+    monkeypatch.setenv("VIGIE_SEND_TO", house.send_to[1])
+    pending = vigie("list", "--state", "pending").stdout
+    assert pending.count("(not configured)") == 1
+    answer = vigie("give-up", "--destination", "PACS@h:104", *WHY)
+    assert (answer.exit_code, answer.stdout) == (0, "1 given up\n")
+    assert state(house, uid, "PACS@h:104") is DeliveryState.GIVEN_UP
+    assert state(house, uid, house.send_to[1]) is DeliveryState.PENDING
+    assert "the PACS was replaced [abandoned]" in vigie("list").stdout
+    assert vigie("resend", "--all").stdout == "1 of 1 will be sent again\n"
+
+
+def test_a_destination_that_is_configured_is_given_up_by_force_alone(house, monkeypatch):
+    uid = house.freeze(chest_with_ball())
+    monkeypatch.setenv("VIGIE_SEND_TO", "PACS@h:104")
+    words = ("give-up", "--destination", "PACS@h:104", *WHY)
+    assert vigie(*words).exit_code == 2
+    assert state(house, uid, "PACS@h:104") is DeliveryState.PENDING
+    assert vigie(*words, "--force").stdout == "1 given up\n"
+
+
+def test_what_is_being_sent_is_not_given_up(house):
+    house.freeze(chest_with_ball())
+    house.store.claim_delivery("PACS@h:104", now=datetime.now(UTC), duration=timedelta(minutes=1))
+    answer = vigie("give-up", "--destination", "PACS@h:104", *WHY)
+    assert (answer.exit_code, answer.stdout) == (1, "0 given up\n")
+
+
 @pytest.mark.parametrize("words", [["resend"], ["resend", "--all", "0123"]])
 def test_it_must_be_said_which(house, words):
     assert vigie(*words).exit_code == 2

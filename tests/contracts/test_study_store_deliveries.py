@@ -1,5 +1,6 @@
 """The contract of `StudyStore`: a frozen result on its way to its destinations."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -303,3 +304,24 @@ def test_who_lost_its_claim_says_nothing_of_what_was_taken(store: SqlStudyStore)
     store.delivery_failed(late, DOWN, now=after(81), retry_at=after(81), taken=[late.objects[0][1]])
     (claimed,) = due(store, at=101)
     assert len(claimed.objects) == 2
+
+
+def test_what_a_person_gives_up_waits_and_holds_no_more_and_can_be_sent_again(store: SqlStudyStore) -> None:
+    analyse(store)
+    analyse(store, study="1.7")
+    in_hand = store.claim_delivery(PACS.name, now=after(40), duration=CLAIM)
+    assert in_hand is not None
+    assert store.give_up("another", "gone", actor="ana", now=after(41)) == 0
+    assert store.give_up(PACS.name, "the PACS was replaced", actor="ana", now=after(41)) == 1
+    store.delivered(in_hand.delivery_id, now=after(42))
+    assert due(store, at=1000) == []
+    counts = store.board.counts()
+    assert counts.oldest_pending_delivery_at is None
+    assert counts.deliveries == {(PACS.name, "sent"): 1, (PACS.name, "withdrawn"): 1}
+    (line,) = store.deliveries({DeliveryState.GIVEN_UP})
+    assert line.reason == Reason(code="abandoned", text="the PACS was replaced")
+    audited = [json.loads(one.document) for one in store.audit.records()]
+    (told,) = [one for one in audited if one["type"] == "delivery_given_up"]
+    assert (told["actors"][0]["name"], told["reason"]) == ("ana", "the PACS was replaced")
+    assert store.resend([line.delivery_id], actor="ana", now=after(60)) == [line.delivery_id]
+    assert len(due(store, at=61)) == 1

@@ -193,6 +193,13 @@ def asked_again(connection: Connection, row: Any, *, actor: str, now: datetime) 
     audit.append(connection, audited(AuditType.SEND_AGAIN, audit.person(actor), objects=objects), now=now)
 
 
+def given_up(connection: Connection, row: Any, *, reason: str, actor: str, now: datetime) -> None:
+    """A person gave a delivery up, since its destination is there no more."""
+    objects = study(row.study_instance_uid, delivery=row.delivery_id), _address(row)
+    event = audited(AuditType.DELIVERY_GIVEN_UP, audit.person(actor), objects=objects, reason=reason)
+    audit.append(connection, event, now=now)
+
+
 def study(study_instance_uid: str, **told: str) -> AuditObject:
     """A study."""
     return _an(AuditObjectKind.STUDY, study_instance_uid, told)

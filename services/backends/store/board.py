@@ -371,8 +371,9 @@ class StudyDetail:
 class Counts:
     """For metrics; keys are plain values of the enumerations.
 
-    studies: by shown state. jobs: by job state. deliveries: by (destination name, state); given up for good is
-    `withdrawn`. outcomes: frozen results by (model name, outcome, flag); of neither those that are withheld.
+    studies: by shown state. jobs: by job state. deliveries: by (destination name, state); given up for good,
+    or by a person, is `withdrawn`. outcomes: frozen results by (model name, outcome, flag); of neither those that are
+    withheld.
     commitments: requests made to us, by (calling AE, state).
     adt: HL7 messages by (event, outcome).
     oldest_...: since when the oldest that is queued, that is queued or analysing, that is a pending delivery, that is

@@ -20,6 +20,7 @@ from services.backends.store.withheld import IS_WITHDRAWN, may_leave
 from services.triage.errors import Reason
 from services.triage.ports import DeliveryLine, DueDelivery
 from services.triage.result import (
+    ABANDONED,
     DeliveryState,
     Destination,
     ObjectKind,
@@ -228,6 +229,22 @@ def resend(connection: Connection, delivery_ids: Sequence[str], *, actor: str, n
     for delivery_id in done:
         audit_events.asked_again(connection, _row(connection, delivery_id), actor=actor, now=now)
     return done
+
+
+def give_up(connection: Connection, destination_name: str, reason: str, *, actor: str, now: datetime) -> int:
+    """See `StudyStore.give_up`."""
+    these = (
+        delivery.c.destination == destination_name,
+        delivery.c.state == DeliveryState.PENDING,
+        sa.or_(delivery.c.claim_expires_at.is_(None), delivery.c.claim_expires_at <= now),
+    )
+    rows = connection.execute(sa.select(delivery).where(*these).with_for_update(skip_locked=True)).all()
+    for row in rows:
+        this = (delivery.c.delivery_id == row.delivery_id,)
+        _give_up(connection, this, Reason(code=ABANDONED, text=reason), actor=actor, now=now)
+        connection.execute(sa.update(delivery).where(*this).values(UNCLAIMED))
+        audit_events.given_up(connection, row, reason=reason, actor=actor, now=now)
+    return len(rows)
 
 
 def withdraw(connection: Connection, result_id: str, reason: Reason, *, actor: str, now: datetime) -> None:

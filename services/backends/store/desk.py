@@ -29,7 +29,7 @@ from services.backends.store.tables import (
     study,
     study_version,
 )
-from services.backends.store.withheld import IS_WITHDRAWN, is_held, may_leave
+from services.backends.store.withheld import NEEDS_NOBODY, is_held, may_leave
 from services.backends.store.work_list import EVERYTHING, Page, Place, Waiting, WorkListFilter
 from services.triage.commitment import RequestState
 from services.triage.job import JobState
@@ -142,7 +142,7 @@ class Board:
         with reading(self._engine) as connection:
             blind = is_held(delivery.c.result_id, now)
             told = sa.or_(delivery.c.result_id.is_(None), sa.not_(blind))
-            state = sa.case((IS_WITHDRAWN, "withdrawn"), else_=delivery.c.state).label("state")
+            state = sa.case((NEEDS_NOBODY, "withdrawn"), else_=delivery.c.state).label("state")
             told_of = sa.select(delivery.c.destination, state).where(told).subquery()
             deliveries = _count_by(connection, told_of.c.destination, told_of.c.state)
             commitments = _count_by(connection, commitment_request.c.calling_ae_title, commitment_request.c.state)

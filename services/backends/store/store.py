@@ -410,6 +410,10 @@ class SqlStudyStore:
         with writing(self._engine) as connection:
             return deliveries.resend(connection, delivery_ids, actor=actor, now=now)
 
+    def give_up(self, destination_name: str, reason: str, *, actor: str, now: datetime) -> int:
+        with writing(self._engine) as connection:
+            return deliveries.give_up(connection, destination_name, reason, actor=actor, now=now)
+
     def end_holds(self, *, now: datetime, switched_off: bool) -> int:
         return self.holds.switch_off(now=now) if switched_off else self.holds.expire(now=now)
 

@@ -3,6 +3,7 @@
 What says that nobody looked (not analysed, failed) always leaves, and so does what takes a result back.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -10,18 +11,26 @@ import sqlalchemy as sa
 
 from services.backends.store.tables import blind_hold, delivery, model_off, recall_campaign, result, study
 from services.triage.finding import Outcome
-from services.triage.result import WITHDRAWN, DeliveryState
+from services.triage.result import ABANDONED, WITHDRAWN, DeliveryState
 from services.triage.switch import EVERY
 
 LOOKED = tuple(outcome for outcome in Outcome if outcome.analysed)
 """Outcomes of a model that looked."""
 
-IS_WITHDRAWN = sa.and_(
-    delivery.c.state == DeliveryState.GIVEN_UP,
-    delivery.c.reason_code.is_not(None),  # else null, and so is `not_` of it
-    delivery.c.reason_code.in_(sorted(WITHDRAWN)),
-)
+
+def _given_up_as(codes: Collection[str]) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        delivery.c.state == DeliveryState.GIVEN_UP,
+        delivery.c.reason_code.is_not(None),  # else null, and so is `not_` of it
+        delivery.c.reason_code.in_(sorted(codes)),
+    )
+
+
+IS_WITHDRAWN = _given_up_as(WITHDRAWN)
 """Of a delivery: it was given up for good, since what it brings is not to be sent any more."""
+
+NEEDS_NOBODY = _given_up_as(WITHDRAWN | {ABANDONED})
+"""Of a delivery: it was given up so, or by a person since its destination is there no more."""
 
 # made once: an alias takes longer to make than a small query to answer
 _SAID, _OWNER = result.alias("said"), study.alias("owner")

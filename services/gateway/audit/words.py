@@ -47,6 +47,7 @@ TYPE_WORDS = {
     AuditType.SENT: noted("Sent to a destination"),
     AuditType.EXPORTED: noted("Written to a folder, or told to a receiver"),
     AuditType.SEND_AGAIN: noted("Delivery asked for again"),
+    AuditType.DELIVERY_GIVEN_UP: noted("Delivery given up"),
     AuditType.IMAGES_DELETED: noted("Images deleted by retention"),
     AuditType.RECORD_DELETED: noted("Record of a study deleted by retention"),
     AuditType.ERASURE: noted("Study erased on request"),

@@ -308,3 +308,6 @@ class StudyStore(Protocol):
 
     def resend(self, delivery_ids: Sequence[str], *, actor: str, now: datetime) -> list[str]:
         """Put given-up deliveries back to pending, due now, with a line in their history. Answers which were."""
+
+    def give_up(self, destination_name: str, reason: str, *, actor: str, now: datetime) -> int:
+        """Give up what is pending for a destination, but for what is being sent (claimed). Answers how many were."""
