@@ -123,7 +123,10 @@ class StoreCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All families, or vigie_store_up 0 alone."""
-        help_text = "1 when the database answers. At 0 look at its server: studies wait on disk, none is lost."
+        help_text = (
+            "1 when the database answers, in time, all that is counted. At 0 see vigie_check_ok of store: is that 0, "
+            "too, it is away: studies wait on disk, none is lost."
+        )
         try:
             now = self.clock()
             counts = self.store.board.counts()

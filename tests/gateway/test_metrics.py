@@ -170,14 +170,19 @@ def test_every_metric_of_ours_says_what_to_do(ward: Ward) -> None:
         assert len(family.documentation) > 40
 
 
-def test_while_the_store_is_away_the_scrape_answers_and_says_so(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: object, **_told: object) -> None:
-        raise StoreUnavailable("no database")
+@pytest.mark.parametrize(("which", "answers"), [(("counts",), 1), (("counts", "result_object"), 0)])
+def test_while_the_store_is_away_or_slow_the_scrape_answers_and_says_which(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch, which: tuple[str, ...], answers: int
+) -> None:
+    def refuse(*_: object, **_told: object) -> None:
+        raise StoreUnavailable("no database, or no answer in time")
 
     client = ward.client()
-    monkeypatch.setattr(type(ward.store.board), "counts", refuse)
+    for question in which:
+        monkeypatch.setattr(type(ward.store.board), question, refuse)
     samples, _ = scrape(client)
     assert samples["vigie_store_up", ()] == 0
+    assert samples["vigie_check_ok", (("check", "store"),)] == answers
     assert not any(name == "vigie_studies" for name, _ in samples)
 
 
