@@ -76,8 +76,9 @@ def older(request: pytest.FixtureRequest, ward: Ward) -> Iterator[Engine]:
         downgrade(engine, BEFORE)
         yield engine
         return
-    with request.getfixturevalue("postgresql").database() as url:
+    with request.getfixturevalue("postgresql").database(template="template0") as url:  # no other test is to have it
         engine = connect(url)
+        upgrade(engine)
         ward.store = SqlStudyStore(engine, same_pixels=never_the_same)
         downgrade(engine, BEFORE)
         yield engine

@@ -1,11 +1,13 @@
 """A run of pytest, in processes of its own, one of which dies."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+HOUSE = Path(__file__).parents[2]
 CONFTEST = """
 from tests.support.load_file import LoadFile
 def pytest_xdist_make_scheduler(config, log):
@@ -38,7 +40,10 @@ def test_what_a_dead_worker_had_before_it_is_run_by_another(
     (tmp_path / "test_d.py").write_text(dies.partition("def test_after")[0] if is_last_of_its_file else dies)
     command = [sys.executable, "-m", "pytest", "--rootdir=.", "-p", "no:schemathesis"]
     command += ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "--reruns", "1"]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    environment = os.environ | {"PYTHONPATH": str(HOUSE)}
+    ran = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
     passed = len("abc") * QUICK.count("def") + dies.count("def") - always - is_last_of_its_file
     ended = f"{'1 failed, ' if always else ''}{passed} passed, 1 rerun"
     assert (ran.returncode, ran.stdout.count(ended)) == (int(always), 1), ran.stdout
