@@ -9,6 +9,7 @@ from math import sqrt
 
 from services.triage.errors import Reason
 from services.triage.finding import Outcome
+from services.triage.traits import fold
 from services.triage.verdict import Answer, Truth
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -106,19 +107,38 @@ MAY_BE_BURNED_IN = Reason(code="may_be_burned_in", text="text may be burned into
 FACE = Reason(code="face", text="a face can be made of the images")
 MAY_BE_A_FACE = Reason(code="may_be_a_face", text="it is not told that the images end below the face")
 EXCLUSIONS = (BURNED_IN, MAY_BE_BURNED_IN, FACE, MAY_BE_A_FACE)
+RULES = 1
+"""Of `exclusion`: one more whenever it answers otherwise, so that what was found by others is not believed any more."""
 
 _BURNS_NOT_IN = frozenset({"CT", "MR", "PT"})  # as acquired; screens, renderings and reports of these are derived
 _SHOWS_NO_FACE = frozenset({"MG", "DX", "CR"})  # projections
 _LONGEST_TRUNK_MM = 650.0  # what is longer reaches from the pelvis to the head
+# of folded text, in English, French, German, Spanish and Italian; no surface, facet, overhead, header, incidental, nor
+# craniocaudal, which are of no head
 _HEAD = re.compile(
-    r"head|brain|skull|face|facial|neck|sinus|orbit|jaw|mandib|maxill|dental|\bears?\b|temporal|petrous|cochlea|neuro|"
-    r"cereb|crani|crane|cerveau|hippocamp|pituit|hypophys|stroke|\bavc\b|nasal|\bnose|pharyn|laryn|parotid|thyro|tete|"
-    r"\bcou\b|c ?spine|cervical|whole ?body|corps entier|carotid"
+    r"(?<!over)(?<!\ba)head(?!less|er)|kopf|tete|\btesta\b|cabe[cz]a|\bcapo\b|poly ?trauma|"
+    r"brain|cereb|cerv(?:eau|el)|(?:en|ydro|idro)ce(?:ph|f)al|\bce(?:ph|f)al(?!\w* ?caudal)|hirn|neuro|mening|gliom|"
+    r"h?ip+ocamp|pituit|h?[iy]po(?:phys|fis)|\bsella|selle turc|stroke|\bavc\b|\bictus|schlaganf|\bwillis|"
+    r"skull|(?<!caudo)(?<!caudo )crani(?!\w* ?caudal)|crane|schae?del|calvari|vertex|"
+    r"(?<!sur)(?<!inter)face(?!t)|(?<!inter)faci(?:al|es)|facci[ao]|visage|gesicht|\bcara\b|\bviso\b|stirn|"
+    r"sinus|\bsen[oi] paran|nebenho|\bnnh\b|nasal|nasen|\bnose|\bnez\b|\bnas[eo]\b|nariz|rhino|\brino|"
+    r"orbit|\beyes?\b|oeil|\bœil|\byeux|\baugen?\b|\bojos?\b|occhi|ocular|o(?:ph|f)th?alm|"
+    r"\bears?\b|oreille|\bohr(?:en)?\b|\boidos?\b|orecchi|temporal|schlafen|petro[su]|\brochers?\b|"
+    r"felsenb|penasco|mastoid|co[ck]h?lea|auditi|auditory|"
+    r"jaw|mandib|maxil|kiefer|mascell|machoire|\bdent[aeisu]|zahn|zaehn|teeth|tooth|odont|"
+    r"neck|nacken|hals|\bcou\b|\bnuque|\bnuca\b|cuello|\bcollo\b|cervic|\bhws\b|\bc ?spine|"
+    r"\borl\b|\bent\b|\bhno\b|\bvads\b|pharyn|faring|laryn|laring|rachen|throat|gorge\b|garganta|\bgola\b|tongue|langue\b|"
+    r"\bzunge|lengua\b|lingua|mouth|bouche|\bboca\b|bocca|\bmund\b|parotid|salivar|speichel|thyr[eo]|schilddr|tiroid|"
+    r"[ck]aroti[ds]|\btsa\b|supra ?aorti|"
+    r"(?:whole|full|total) ?(?:body|spine)|corps entier|rachis entier|ganzk|ganzwirb|cuerpo (?:entero|completo)|"
+    r"corpo intero|(?:columna|colonna) (?:completa|total|in toto)"
 )
 _TRUNK = re.compile(
     r"\b(?:chest|thora|tora[xc]|lung|poumon|pulm|heart|cardi|coeur|breast|sein|abd|pelv|liver|foie|kidney|renal|"
     r"reins?\b|prostat|hips?\b|knee|genou|ankle|foot|hands?\b|wrist|elbow|l ?spine|lumb)"
 )
+# letters that a wrong character set spoiled (UTF-8 taken for Latin-1 among them), or of a script that is not ours
+_UNREAD = re.compile("\ufffd|Ã[\x80-\xbf]|[\u0370-\u1dff\u2e80-\uffdc]")
 
 
 def exclusion(images: Sequence[ImageFacts]) -> Reason | None:
@@ -130,14 +150,15 @@ def exclusion(images: Sequence[ImageFacts]) -> Reason | None:
         return BURNED_IN
     if any(one.burned_in != "NO" and not _is_as_acquired(one) for one in images):
         return MAY_BE_BURNED_IN
-    text = " ".join(sorted({one.text.lower().replace("_", " ") for one in images}))
+    text = fold(*sorted({one.text for one in images}))
     positions = [one.position_mm for one in images if one.position_mm is not None]
     is_long = bool(positions) and max(positions) - min(positions) > _LONGEST_TRUNK_MM
     if any(one.recognizable == "YES" for one in images) or _HEAD.search(text):
         return FACE
     if all(one.modality in _SHOWS_NO_FACE for one in images):
         return None
-    return MAY_BE_A_FACE if is_long or not _TRUNK.search(text) else None
+    is_read = not any(_UNREAD.search(one.text) for one in images)
+    return None if is_read and not is_long and _TRUNK.search(text) else MAY_BE_A_FACE
 
 
 def _is_as_acquired(one: ImageFacts) -> bool:

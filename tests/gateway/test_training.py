@@ -9,17 +9,20 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2024b as profile
 from fastapi.testclient import TestClient
 from pydicom import Dataset, dcmread
 from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from services.backends.store.engine import writing
+from services.backends.store.tables import training_check
 from services.backends.store.training import Case
 from services.gateway.training.archive import CaseFile, CaseInstance
 from services.gateway.training.deidentify import DISPLAYED, deidentified
 from services.triage.person import Person, PersonRole
-from services.triage.training import Kind, pseudonym
+from services.triage.training import RULES, Kind, pseudonym
 from services.triage.verdict import Answer, RejectReason, Shown, Verdict
 from tests.support.house import House, chest_with_ball
 from tests.support.person import as_person
@@ -116,6 +119,30 @@ def test_the_page_says_what_can_be_shown_and_what_is_left_out_and_why(learners: 
     rows = dict(re.findall(r'<th scope="row">([^<]+)</th><td class="number">(\d+)</td></tr>', page))
     assert rows["Text is burned into the images"] == "1"
     assert rows["The images show a head, from which a face can be made"] == "1"
+
+
+def test_a_case_of_an_older_round_that_must_not_be_shown_any_more_shows_no_image(learners: Class) -> None:
+    name = learners.begin(mix="lesions")
+    path = f"/training/dicomweb/studies/{name}/instances"
+    assert learners.client.get(path).json()
+    result_id = learners.case(name).result_id
+    learners.ward.store.training.note_checked({result_id: "face"})
+    assert learners.client.get(path).json() == []
+    page = learners.client.get(f"/training/cases/{name}").text
+    assert "The images show a head" in page
+    assert "Open the images" not in page
+    learners.ward.store.training.note_checked({result_id: ""})
+
+
+def test_what_was_found_by_older_rules_is_found_again(learners: Class) -> None:
+    name = learners.begin(mix="lesions")
+    case = learners.case(name)
+    with writing(learners.ward.store._engine) as connection:
+        values = {"exclusion": "face", "rules": RULES - 1}
+        connection.execute(sa.update(training_check).where(training_check.c.result_id == case.result_id).values(values))
+    assert learners.client.get(f"/training/dicomweb/studies/{name}/instances").json() == []
+    learners.client.get(f"/training/cases/{name}")
+    assert learners.client.get(f"/training/dicomweb/studies/{name}/instances").json()
 
 
 def everything(client: TestClient, case: str) -> Iterator[tuple[str, bytes]]:

@@ -25,7 +25,17 @@ from services.backends.store.verdicts import verdict_of
 from services.backends.store.withheld import is_held
 from services.triage.finding import Outcome
 from services.triage.lesion import Lesion
-from services.triage.training import Agreement, Candidate, Kind, Mix, agreement, agrees, consensus, pseudonym
+from services.triage.training import (
+    RULES,
+    Agreement,
+    Candidate,
+    Kind,
+    Mix,
+    agreement,
+    agrees,
+    consensus,
+    pseudonym,
+)
 from services.triage.verdict import Answer, Confidence, Truth, Verdict, truth_of
 
 
@@ -109,14 +119,17 @@ class Training:
         return [one for one in (_candidate(row, given[row.result_id]) for row in newest.values()) if one is not None]
 
     def checked(self, result_ids: Collection[str]) -> dict[str, str]:
-        """Of those whose images were looked at: the code of why they are not shown, '' where they are."""
+        """Of those looked at by today's rules: the code of why their images are not shown, '' where they are."""
+        found = sa.select(training_check).where(
+            training_check.c.result_id.in_(result_ids), training_check.c.rules == RULES
+        )
         with reading(self._engine) as connection:
-            rows = connection.execute(sa.select(training_check).where(training_check.c.result_id.in_(result_ids)))
+            rows = connection.execute(found)
             return {row.result_id: row.exclusion for row in rows}
 
     def note_checked(self, exclusions: Mapping[str, str]) -> None:
         """Keep what was found of them."""
-        rows = [{"result_id": each, "exclusion": code} for each, code in exclusions.items()]
+        rows = [{"result_id": each, "exclusion": code, "rules": RULES} for each, code in exclusions.items()]
         if rows:
             with writing(self._engine) as connection:
                 put(connection, training_check, rows)

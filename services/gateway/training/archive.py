@@ -101,6 +101,9 @@ class CaseArchive:
         return False
 
     def _of(self, case: Case) -> list[StoredInstance]:
+        # the round may be older than the rules; what nobody has looked at by them yet, the case's page looks at
+        if self._store.training.checked([case.result_id]).get(case.result_id) != "":
+            return []
         kept = self._store.archive.instances(case.study_instance_uid)
         drawn = self._store.board.objects_of(case.result_id) if case.answer is not None else frozenset()
         return [

@@ -7,6 +7,7 @@ from pydicom import Dataset, dcmread
 
 from services.backends.files.pixels import UNREADABLE
 from services.backends.store.archive import StoredInstance
+from services.backends.store.training import Case
 from services.gateway.desk import Desk
 from services.triage.training import MAY_BE_BURNED_IN, Candidate, ImageFacts, exclusion
 
@@ -29,18 +30,23 @@ _TAGS = [
 
 def eligible(desk: Desk, candidates: Sequence[Candidate]) -> tuple[list[Candidate], Counter[str], int]:
     """Those that may be shown; how many may not, by the code of why; and how many were not looked at yet."""
-    training = desk.store.training
-    known = training.checked([one.result_id for one in candidates])
-    unknown = [one for one in candidates if one.result_id not in known]
-    looked = {one.result_id: _exclusion(desk, one) for one in unknown[:LOOKS_PER_REQUEST]}
-    training.note_checked(looked)
-    known |= looked
+    known = exclusions(desk, candidates)
     shown = [one for one in candidates if known.get(one.result_id) == ""]
     counts = Counter(known[one.result_id] for one in candidates if known.get(one.result_id))
-    return shown, counts, len(unknown) - len(looked)
+    return shown, counts, sum(one.result_id not in known for one in candidates)
 
 
-def _exclusion(desk: Desk, one: Candidate) -> str:
+def exclusions(desk: Desk, ones: Sequence[Candidate | Case]) -> dict[str, str]:
+    """By result id: the code of why its images are not shown, '' where they are. Not there: not looked at yet."""
+    training = desk.store.training
+    known = training.checked([one.result_id for one in ones])
+    unknown = [one for one in ones if one.result_id not in known]
+    looked = {one.result_id: _exclusion(desk, one) for one in unknown[:LOOKS_PER_REQUEST]}
+    training.note_checked(looked)
+    return known | looked
+
+
+def _exclusion(desk: Desk, one: Candidate | Case) -> str:
     images = [
         each
         for each in desk.store.archive.instances(one.study_instance_uid, one.series_instance_uid)

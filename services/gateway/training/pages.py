@@ -15,7 +15,7 @@ from services.gateway.people import ThePerson, only
 from services.gateway.problems import ProblemError
 from services.gateway.templates import pages
 from services.gateway.training.archive import CaseArchive
-from services.gateway.training.eligible import eligible
+from services.gateway.training.eligible import eligible, exclusions
 from services.gateway.viewer import is_installed
 from services.triage.person import Person
 from services.triage.training import EXCLUSIONS, Kind, Mix, choose
@@ -129,6 +129,7 @@ def show_round(request: Request, desk: TheDesk, person: ThePerson, round_id: Rou
 def show_case(request: Request, desk: TheDesk, person: ThePerson, name: UidInPath) -> Response:
     """A case: its form, or once it is answered, what readers and the AI said."""
     case = _case(desk, person, name)
+    excluded = exclusions(desk, [case])[case.result_id]
     instances = CaseArchive(desk.store, person.name).instances(name)
     series = next((one.series_instance_uid for one in instances if not one.is_result), None)
     overlay = next((one.series_instance_uid for one in instances if one.is_result), None)
@@ -136,6 +137,7 @@ def show_case(request: Request, desk: TheDesk, person: ThePerson, name: UidInPat
         "case": case,
         "round": _round(desk, person, case.round_id),
         "said": desk.store.training.said(case) if case.answer is not None else None,
+        "excluded": EXCLUSION_WORDS.get(excluded),
         "viewer_link": _viewer_link(name, series, overlay) if is_installed(desk.settings) else None,
         "has_overlay": overlay is not None,
     }

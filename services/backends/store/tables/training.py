@@ -35,9 +35,11 @@ training_case = sa.Table(
 )
 
 # Whether the images of a result may be shown to learners: '', or the code of why not (`triage.training.exclusion`).
+# rules: by which that was found (`triage.training.RULES`).
 training_check = sa.Table(
     "training_check",
     metadata,
     Column("result_id", WORD, ForeignKey("result.result_id"), primary_key=True),
     Column("exclusion", WORD, nullable=False),
+    Column("rules", Integer, nullable=False, server_default="0"),
 )
