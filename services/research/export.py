@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from services.backends.files.pixels import UNREADABLE
 from services.backends.store.archive import StoredInstance
 from services.research.deidentify import Deidentifier
-from services.research.risks import DRAWS_NAMES, FACES, KEPT_OUT, TAGS, risk_of
+from services.research.risks import DRAWS_NAMES, TAGS, risks_of
 from services.triage.errors import Reason
 
 UNREADABLE_FILE = Reason(code="unreadable", text="a file cannot be read")
@@ -38,13 +38,13 @@ class Allowed:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedSeries:
-    """A series, under its new UID. risk: what its pixels may tell. left_out: why nothing of it is in the export."""
+    """A series, under its new UID. risks: what its pixels may tell. left_out: why nothing of it is in the export."""
 
     series_instance_uid: str
     modality: str
     instances: int
     body_part: str = ""
-    risk: Reason | None = None
+    risks: tuple[Reason, ...] = ()
     left_out: Reason | None = None
     unreadable: int = 0
 
@@ -82,18 +82,17 @@ class Exporter:
         return replace(told, instances=sum(written), unreadable=told.unreadable + written.count(False))
 
     def _looked_at(self, told: ExportedSeries, members: Sequence[StoredInstance]) -> ExportedSeries:
-        """With its risk, and whether it may leave."""
+        """With its risks, and whether it may leave."""
         headers = list(_headers(self.path_of(one) for one in members))
         if not headers:
             return replace(told, left_out=UNREADABLE_FILE, unreadable=len(members))
-        risk = risk_of(headers, named=self.allowed.modalities)
+        risks = risks_of(headers, named=self.allowed.modalities)
         body_part = next((str(one.BodyPartExamined) for one in headers if one.get("BodyPartExamined")), "")
-        left_out = None
-        if risk is not None and risk.code in KEPT_OUT and not self.allowed.burned_in:
-            left_out = risk
-        if risk is not None and risk.code in FACES and not self.allowed.faces:
+        left_out = None if self.allowed.burned_in else risks.text
+        if left_out is None and risks.face is not None and not self.allowed.faces:
             left_out = FACE_LEFT_OUT
-        return replace(told, risk=risk, left_out=left_out, body_part=body_part)
+        both = tuple(one for one in (risks.text, risks.face) if one is not None)
+        return replace(told, risks=both, left_out=left_out, body_part=body_part)
 
     def _write(self, one: StoredInstance) -> bool:
         """Whether it could be read, and lies in the folder now."""

@@ -18,7 +18,7 @@ from services.triage.verdict import Verdict, standing
 RISKS = (
     "Pixels are as they were received. Text may be burned into them: a series whose header says so, or does not say, "
     "and every series of a modality whose machines write names into images, is left out unless it was asked for. "
-    "A face can be made of CT and MR images of the head: where the risk says 'face', share them only under an "
+    "A face can be made of CT and MR images of the head: where the risks say 'face', share them only under an "
     "agreement that forbids it. Times of day are kept where dates are moved. Look at a sample before anything leaves "
     "the house."
 )
@@ -127,7 +127,7 @@ def _lines(study: ExportedStudy) -> list[dict[str, Any]]:
         "study_instance_uid": study.study_instance_uid,
         "modalities": " ".join(sorted({one.modality for one in there})),
         "instances": sum(one.instances for one in there),
-        "risks": " ".join(sorted({one.risk.code for one in there if one.risk})),
+        "risks": " ".join(sorted({risk.code for one in there for risk in one.risks})),
         "left_out": " ".join(sorted({one.left_out.code for one in study.series if one.left_out})),
     }
     lines = []

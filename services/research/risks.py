@@ -1,11 +1,12 @@
 """What the pixels of a series may tell of the patient, by its headers; they are never changed (PS3.15 E.3.1, E.3.2)."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from pydicom import Dataset
 
 from services.triage.errors import Reason
-from services.triage.training import BURNED_IN, FACE, MAY_BE_A_FACE, MAY_BE_BURNED_IN, ImageFacts, exclusion
+from services.triage.training import BURNED_IN, ImageFacts, face_in, text_in
 
 TAGS = (
     "SOPClassUID",
@@ -27,22 +28,30 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 NAMED_ONLY = Reason(
     code="modality_not_named", text="machines of this kind write names into the pixels: it must be asked for by name"
 )
-KEPT_OUT = (BURNED_IN.code, MAY_BE_BURNED_IN.code, NAMED_ONLY.code)
-"""Codes that keep a series out unless it is asked for; the others are told in the manifest."""
-
-FACES = (FACE.code, MAY_BE_A_FACE.code)
 
 
-def risk_of(headers: Sequence[Dataset], *, named: Collection[str]) -> Reason | None:
-    """The worst that can be said of a series; None: nothing, so far as headers tell. named: modalities asked for."""
-    kinds = {_kind(header) for header in headers}
-    if any(str(header.get("BurnedInAnnotation", "")) == "YES" for header in headers):
-        return BURNED_IN
-    if unnamed := sorted((kinds & DRAWS_NAMES) - set(named)):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Risks:
+    """Of one series: the worst of the text in its pixels, and of a face; None: nothing, so far as headers tell."""
+
+    text: Reason | None
+    face: Reason | None
+
+
+def risks_of(headers: Sequence[Dataset], *, named: Collection[str]) -> Risks:
+    """What can be said of a series. named: modalities asked for."""
+    images = [_facts(header) for header in headers]
+    return Risks(text=_text({_kind(header) for header in headers}, images, named), face=face_in(images))
+
+
+def _text(kinds: Collection[str], images: Sequence[ImageFacts], named: Collection[str]) -> Reason | None:
+    found = text_in(images)
+    if found == BURNED_IN:
+        return found
+    if unnamed := sorted((DRAWS_NAMES & set(kinds)) - set(named)):
         return Reason(code=NAMED_ONLY.code, text=f"{', '.join(unnamed)}: {NAMED_ONLY.text}")
-    found = exclusion([_facts(header) for header in headers])
     # who named the modality has looked; only what the header itself says is burned in still counts
-    return None if found == MAY_BE_BURNED_IN and kinds <= set(named) else found
+    return None if set(kinds) <= set(named) else found
 
 
 def _kind(header: Dataset) -> str:

@@ -113,14 +113,15 @@ RULES = 1
 _BURNS_NOT_IN = frozenset({"CT", "MR", "PT"})  # as acquired; screens, renderings and reports of these are derived
 _SHOWS_NO_FACE = frozenset({"MG", "DX", "CR"})  # projections
 _LONGEST_TRUNK_MM = 650.0  # what is longer reaches from the pelvis to the head
-# of folded text, in English, French, German, Spanish and Italian; no surface, facet, overhead, header, incidental, nor
-# craniocaudal, which are of no head
+# of folded text, in English, French, German, Spanish and Italian; no surface, facet, overhead, header, incidental,
+# craniocaudal nor thorax de face, which are of no head
 _HEAD = re.compile(
     r"(?<!over)(?<!\ba)head(?!less|er)|kopf|tete|\btesta\b|cabe[cz]a|\bcapo\b|poly ?trauma|"
     r"brain|cereb|cerv(?:eau|el)|(?:en|ydro|idro)ce(?:ph|f)al|\bce(?:ph|f)al(?!\w* ?caudal)|hirn|neuro|mening|gliom|"
     r"h?ip+ocamp|pituit|h?[iy]po(?:phys|fis)|\bsella|selle turc|stroke|\bavc\b|\bictus|schlaganf|\bwillis|"
     r"skull|(?<!caudo)(?<!caudo )crani(?!\w* ?caudal)|crane|schae?del|calvari|vertex|"
-    r"(?<!sur)(?<!inter)face(?!t)|(?<!inter)faci(?:al|es)|facci[ao]|visage|gesicht|\bcara\b|\bviso\b|stirn|"
+    r"(?<!sur)(?<!inter)(?<!\bde )face(?!t| (?:et )?profil)|(?<!inter)faci(?:al|es)|facci[ao]|massicc|"
+    r"visage|gesicht|\bcara\b|\bviso\b|stirn|"
     r"sinus|\bsen[oi] paran|nebenho|\bnnh\b|nasal|nasen|\bnose|\bnez\b|\bnas[eo]\b|nariz|rhino|\brino|"
     r"orbit|\beyes?\b|oeil|\bœil|\byeux|\baugen?\b|\bojos?\b|occhi|ocular|o(?:ph|f)th?alm|"
     r"\bears?\b|oreille|\bohr(?:en)?\b|\boidos?\b|orecchi|temporal|schlafen|petro[su]|\brochers?\b|"
@@ -144,12 +145,22 @@ _UNREAD = re.compile("\ufffd|Ã[\x80-\xbf]|[\u0370-\u1dff\u2e80-\uffdc]")
 def exclusion(images: Sequence[ImageFacts]) -> Reason | None:
     """Why a series is not shown to learners; None: nobody can be recognized in it, so far as headers tell.
 
-    After PS3.15 annex E, Clean Pixel Data and Clean Recognizable Visual Features; what is in doubt is left out.
+    What is in doubt is left out.
     """
+    return text_in(images) or face_in(images)
+
+
+def text_in(images: Sequence[ImageFacts]) -> Reason | None:
+    """Whether text is burned in (PS3.15 E.3.1, Clean Pixel Data)."""
     if any(one.burned_in == "YES" for one in images):
         return BURNED_IN
     if any(one.burned_in != "NO" and not _is_as_acquired(one) for one in images):
         return MAY_BE_BURNED_IN
+    return None
+
+
+def face_in(images: Sequence[ImageFacts]) -> Reason | None:
+    """Whether a face can be made of them (PS3.15 E.3.2, Clean Recognizable Visual Features)."""
     text = fold(*sorted({one.text for one in images}))
     positions = [one.position_mm for one in images if one.position_mm is not None]
     is_long = bool(positions) and max(positions) - min(positions) > _LONGEST_TRUNK_MM

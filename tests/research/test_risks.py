@@ -1,9 +1,17 @@
 """What the pixels of a series may tell, and what is therefore kept out."""
 
+from pathlib import Path
+
 import pytest
 from pydicom import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 
-from services.research.risks import risk_of
+from services.backends.store.archive import StoredInstance
+from services.research.deidentify import Deidentifier
+from services.research.export import Allowed, Exporter
+from services.research.pseudonyms import Pseudonyms
+from services.research.recipe import Recipe
+from services.research.risks import risks_of
 
 SECONDARY = "1.2.840.10008.5.1.4.1.1.7"
 
@@ -24,22 +32,75 @@ def header(modality: str, **told: object) -> Dataset:
         (header("MR"), set(), "may_be_a_face"),
         (header("CT", BodyPartExamined="CHEST", BurnedInAnnotation="YES"), set(), "burned_in"),
         (header("CT", BodyPartExamined="CHEST", ImageType=["DERIVED", "SECONDARY"]), set(), "may_be_burned_in"),
-        (header("US", BurnedInAnnotation="NO"), set(), "modality_not_named"),
+        (header("US", BodyPartExamined="LIVER", BurnedInAnnotation="NO"), set(), "modality_not_named"),
         (header("US", BodyPartExamined="LIVER"), {"US"}, None),
-        (header("US", BurnedInAnnotation="YES"), {"US"}, "burned_in"),
-        (header("CT", SOPClassUID=SECONDARY, BurnedInAnnotation="NO"), set(), "modality_not_named"),
+        (header("US", BodyPartExamined="LIVER", BurnedInAnnotation="YES"), {"US"}, "burned_in"),
+        (
+            header("CT", BodyPartExamined="CHEST", SOPClassUID=SECONDARY, BurnedInAnnotation="NO"),
+            set(),
+            "modality_not_named",
+        ),
         (header("DX", BodyPartExamined="CHEST"), set(), "may_be_burned_in"),
         (header("DX", BodyPartExamined="CHEST", BurnedInAnnotation="NO"), set(), None),
         (header("XA", BodyPartExamined="HEART"), set(), "modality_not_named"),
     ],
 )
 def test_the_risk_of_a_series(image: Dataset, named: set[str], code: str | None) -> None:
-    risk = risk_of([image], named=named)
-    assert (risk and risk.code) == code
+    risks = risks_of([image], named=named)
+    assert [one.code for one in (risks.text, risks.face) if one] == ([code] if code else [])
 
 
 def test_one_image_with_text_keeps_the_whole_series_out() -> None:
     images = [header("CT", BodyPartExamined="CHEST"), header("CT", BurnedInAnnotation="YES")]
-    risk = risk_of(images, named=set())
+    risk = risks_of(images, named=set()).text
     assert risk is not None
     assert risk.code == "burned_in"
+
+
+DERIVED = header("CT", BodyPartExamined="HEAD", ImageType=["DERIVED", "PRIMARY", "MPR"])
+MARKED = header("CT", RecognizableVisualFeatures="YES", BurnedInAnnotation="YES")
+RENDERED = header("CT", SOPClassUID=SECONDARY, SeriesDescription="VR face", RecognizableVisualFeatures="YES")
+
+
+@pytest.mark.parametrize(
+    ("image", "allowed", "left_out"),
+    [
+        (DERIVED, Allowed(), "may_be_burned_in"),
+        (DERIVED, Allowed(burned_in=True), None),
+        (DERIVED, Allowed(faces=False), "may_be_burned_in"),
+        (DERIVED, Allowed(faces=False, burned_in=True), "face_left_out"),
+        (MARKED, Allowed(burned_in=True), None),
+        (MARKED, Allowed(faces=False, burned_in=True), "face_left_out"),
+        (RENDERED, Allowed(), "modality_not_named"),
+        (RENDERED, Allowed(modalities=frozenset({"SC"})), None),
+        (RENDERED, Allowed(faces=False, modalities=frozenset({"SC"})), "face_left_out"),
+    ],
+)
+def test_of_two_risks_either_keeps_a_series_out_and_both_are_told(
+    tmp_path: Path, image: Dataset, allowed: Allowed, left_out: str | None
+) -> None:
+    """Through the exporter, from a file, as the command does."""
+    image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID = "2.25.1", "2.25.2", "2.25.3"
+    image.save_as(tmp_path / "in.dcm", implicit_vr=False, little_endian=True)
+    exporter = Exporter(
+        folder=tmp_path / "out",
+        deidentifier=Deidentifier(
+            pseudonyms=Pseudonyms(key=bytes(32), patient=("patient", "", "", "1")), recipe=Recipe()
+        ),
+        allowed=allowed,
+        path_of=lambda _: tmp_path / "in.dcm",
+    )
+    stored = StoredInstance(
+        study_instance_uid="2.25.1",
+        series_instance_uid="2.25.2",
+        sop_instance_uid="2.25.3",
+        sop_class_uid=str(image.SOPClassUID),
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        modality="CT",
+        digest="",
+    )
+    (series,) = exporter.study([stored])
+    assert (series.left_out and series.left_out.code) == left_out
+    assert [one.code for one in series.risks][1:] in ([], ["face"])
+    assert series.risks[-1].code == "face"
+    assert bool(list((tmp_path / "out").rglob("*.dcm"))) is (left_out is None)

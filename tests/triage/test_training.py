@@ -86,6 +86,8 @@ CHEST = ImageFacts(
         ({"text": "Chest, incidental nodule"}, None),
         ({"text": "Lumbar facet joints"}, None),
         ({"text": "Thoracic spine"}, None),
+        ({"text": "Thorax de face", "modality": "CR", "burned_in": "NO"}, None),
+        ({"text": "TDM de la face, THORAX"}, FACE),
         ({"text": "CHEST Orlando"}, None),
         ({"modality": "MG", "burned_in": "NO", "text": "BREAST cranio-caudal"}, None),
     ],
