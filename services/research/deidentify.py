@@ -16,7 +16,7 @@ from services import __version__
 from services.research import private, table
 from services.research.pseudonyms import Pseudonyms
 from services.research.recipe import Option, Recipe
-from services.research.structured import REMOVED, clean_item
+from services.research.structured import REMOVED, clean_item, is_code_system
 from services.research.table import Action
 from services.research.words import known_words
 
@@ -131,7 +131,10 @@ class Deidentifier:
         if not element.value:
             return element
         uids = [element.value] if isinstance(element.value, str) else element.value
-        return _of(element, [UID(self.pseudonyms.uid(str(uid))) for uid in uids])
+        return _of(element, [UID(self._uid(str(uid), element.keyword)) for uid in uids])
+
+    def _uid(self, uid: str, keyword: str) -> str:
+        return uid if keyword == "CodingSchemeUID" and is_code_system(uid) else self.pseudonyms.uid(uid)
 
     def _moment(self, element: DataElement, action: Action | None) -> DataElement | None:
         """A date or time, moved; without the option as the table says, and where it does not name it a dummy."""

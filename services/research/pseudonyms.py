@@ -17,8 +17,7 @@ from services.triage.study import StudyAttributes
 
 KEY_BYTES = 32
 _SHIFT_DAYS = (30, 3650)
-# UIDs that name no instance: those of the Standard, and the coding schemes of HL7's registry (SNOMED CT, UCUM, LOINC).
-_PUBLIC_UIDS = ("1.2.840.10008.", "2.16.840.1.113883.")
+_STANDARD = "1.2.840.10008."
 
 
 class KeyRefused(Exception):
@@ -86,7 +85,7 @@ class Pseudonyms:
 
     def uid(self, uid: str) -> str:
         """That of a UID (PS3.5 B.2), the same in every object and export; what the Standard has given out stays."""
-        if self.keep_uids or uid.startswith(_PUBLIC_UIDS):
+        if self.keep_uids or uid.startswith(_STANDARD):
             return uid
         return f"2.25.{int.from_bytes(self._digest('uid', uid)[:16])}"
 

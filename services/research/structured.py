@@ -10,6 +10,9 @@ DCM SCT SRT SNM3 99SDM UCUM LN RADLEX FMA UMLS NCIt MA UBERON ISO639_1 ISO639_2 
 99VIGIE
 """
 _PUBLISHED = frozenset(_SCHEMES.split())
+# what HL7 has registered of code systems; its other arcs are of organisations, but NCIt's is published (PS3.16 8)
+_REGISTERED = "2.16.840.1.113883.6."
+_NCIT = "2.16.840.1.113883.3.26.1.1"
 
 # Concept codes (DCM) of text that our reports write from models and findings.
 _OWN_CONCEPTS = frozenset(
@@ -25,6 +28,11 @@ _OWN_CONCEPTS = frozenset(
         "122405",  # Algorithm Manufacturer
     }
 )
+
+
+def is_code_system(uid: str) -> bool:
+    """Of a Coding Scheme UID (0008,010C) outside the Standard's root: it names a code system, and nobody's own."""
+    return uid.startswith(_REGISTERED) or uid == _NCIT
 
 
 def clean_item(item: Dataset, *, own: bool) -> None:

@@ -1,8 +1,11 @@
-"""Clean Descriptors: of a description only words that are in this list stay, and small numbers (PS3.15 E.3.5).
+"""Clean Descriptors: of a description only words that are in this list stay, and measures (PS3.15 E.3.5).
 
 A list of what stays: a name that nobody thought of is none of them. English, French, German, Spanish and Italian words
 of how images are taken, without accents, as `traits.fold` writes them.
 """
+
+import re
+from unicodedata import normalize
 
 from services.triage.traits import fold
 
@@ -26,14 +29,34 @@ ma mas ms sec kernel lungkernel softkernel b10f b20f b30f b31f b40f b45f b50f b6
 gado gadolinium iode iodine iomeron omnipaque ultravist visipaque and et und of
 """
 KNOWN = frozenset(_WORDS.split())
-_LONGEST_NUMBER = 2
-"""Digits: a number of three and more may be a room, a bed, or a part of an ID."""
+_UNIT = r"(?:mm|cm|ml|kvp?|mas?|ms|s|sec|min|t|%)"
+_PART = re.compile(rf"[^\W\d_][^\W_]*|\d(?:[^\W_]|[.,/:-](?=\d))*(?: ?{_UNIT}(?![^\W_]))?")
+"""A word; or a number with its unit and all that hangs on it: a date and a telephone number are one."""
+_NUMBER = re.compile(rf"[0-9]{{1,2}}(?:[.,][0-9]{{1,3}})? ?({_UNIT})?")
+"""With more than two digits it may be a room, a bed, or part of an ID."""
+_COUNTED = frozenset({"phase", "echo", "recon"})
 
 
 def known_words(text: str) -> str:
     """The description without the words that are not known, in lower case."""
-    return " ".join(word for word in fold(text).split() if word in KNOWN or _is_small_number(word))
+    parts = ["", *_PART.findall(normalize("NFKC", text).lower()), ""]
+    kept = []
+    for before, part, after in zip(parts, parts[1:], parts[2:], strict=False):
+        if (word := fold(part)) in KNOWN:
+            kept.append(word)
+        elif _tells_how(before, part, after):
+            kept.append(part)
+    return " ".join(kept)
 
 
-def _is_small_number(word: str) -> bool:
-    return word.isascii() and word.isdigit() and len(word) <= _LONGEST_NUMBER
+def _tells_how(before: str, part: str, after: str) -> bool:
+    """Of a number: it has a unit, or counts a phase. Of several in a row, a date or a telephone number, none does."""
+    found = _NUMBER.fullmatch(part)
+    if found is None or _is_bare(before):
+        return False
+    return found[1] is not None or (before in _COUNTED and not _is_bare(after))
+
+
+def _is_bare(part: str) -> bool:
+    """It is a number without a unit."""
+    return part[:1].isdigit() and part[-1:].isdigit()

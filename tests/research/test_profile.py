@@ -177,7 +177,52 @@ def test_of_descriptions_known_words_stay_and_names_go() -> None:
         slices=3, StudyDescription="CT Thorax de Mme Dupont, room 4711", SeriesDescription="LUNG 1.5 mm B60f"
     )[0]
     shown = Deidentifier(pseudonyms=PSEUDONYMS, recipe=recipe).apply(image)
-    assert (shown.StudyDescription, shown.SeriesDescription) == ("ct thorax", "lung 1 5 mm b60f")
+    assert (shown.StudyDescription, shown.SeriesDescription) == ("ct thorax", "lung 1.5 mm b60f")
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ("TDM THORAX M. DUPONT ne le 12/03/65 tel 06 12 34 56 78", "tdm thorax"),
+        ("Thorax 12.03.1965 0612345678", "thorax"),
+        ("Thorax 12.03.65 06.12.34.56.78 06-12-34-56-78", "thorax"),
+        ("Thorax 12 03 65 mm", "thorax"),
+        ("thorax 06 12 34 56 78s", "thorax"),
+        ("CT thorax 65 ans, lit 12", "ct thorax"),
+        ("phase 12 03 65", "phase"),
+        ("Thorax 1,5 mm", "thorax 1,5 mm"),
+        ("LUNG 0.625mm 5mm", "lung 0.625mm 5mm"),
+        ("Thorax 120 kV 50 mAs", "thorax 50 mas"),
+        ("MR brain 1.5 T", "mr brain 1.5 t"),
+        ("CT heart 70%, 30 % phase 2", "ct heart 70% 30 % phase 2"),
+        ("Cra\u0302ne T2_TSE Encéphale", "crane t2 tse encephale"),
+        ("S. Dupont, T. Martin, Min Ho, thorax", "thorax"),
+    ],
+)
+def test_a_number_stays_with_its_unit_alone(told: str, kept: str) -> None:
+    shown, _ = gone_through(
+        Recipe(options=frozenset({Option.DESCRIPTORS})),
+        ct_series(slices=3, StudyDescription=told, SpecificCharacterSet="ISO_IR 192")[0],
+    )
+    assert shown.StudyDescription == kept
+
+
+def test_only_a_code_systems_uid_stays_and_no_uid_of_an_organisation_or_instance() -> None:
+    """HL7 gives 2.16.840.1.113883.3 to organisations, hospitals among them, who make instance UIDs below."""
+    root = "2.16.840.1.113883.3.4711"
+    image = ct_series(slices=3)[0]
+    for number, keyword in enumerate(
+        ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID", "ContextUID"), start=1
+    ):
+        setattr(image, keyword, f"{root}.{number}")
+    image.SynchronizationFrameOfReferenceUID = "2.16.840.1.113883.6.96"
+    snomed, own = Dataset(), Dataset()
+    snomed.CodingSchemeUID, own.CodingSchemeUID = "2.16.840.1.113883.6.96", f"{root}.6"
+    image.CodingSchemeIdentificationSequence = [snomed, own]
+    shown, after = gone_through(Recipe(), image)
+    assert root.encode() not in after
+    assert shown.CodingSchemeIdentificationSequence[0].CodingSchemeUID == "2.16.840.1.113883.6.96"
+    assert shown.SynchronizationFrameOfReferenceUID.startswith("2.25.")
 
 
 def test_the_pixels_are_as_they_were() -> None:

@@ -42,6 +42,7 @@ def test_two_studies_without_an_id_are_not_one_patient() -> None:
 def test_a_uid_is_the_same_for_every_patient_and_those_of_the_standard_stay() -> None:
     assert of(study()).uid("2.25.7") == of(study(patient_id="x")).uid("2.25.7") != "2.25.7"
     assert of(study()).uid("1.2.840.10008.5.1.4.1.1.2") == "1.2.840.10008.5.1.4.1.1.2"
+    assert of(study()).uid("2.16.840.1.113883.3.4711.1").startswith("2.25.")
     assert len(of(study()).uid("2.25.7")) <= 64
 
 
