@@ -75,7 +75,7 @@ def research(
 
     The Basic Application Level Confidentiality Profile with clean structured content and graphics; --option keeps more.
     Pixels are not changed: manifest.json tells what they may show. The audit trail has who took which studies.
-    Exit code: 0 all of it is written, 1 it is not, 2 wrong usage.
+    Exit code: 0 all that may leave is written, 1 it is not (files unreadable, a study not there), 2 wrong usage.
     """
     try:
         secret = load_key(key_file)
@@ -100,7 +100,7 @@ def research(
     try:
         uids = store.research.studies(wanted)
         _audit(store, AuditType.RESEARCH_EXPORT_BEGUN, uids, output, {"options": " ".join(sorted(recipe.options))})
-        text = _export(store, settings, uids, output, secret, recipe, allowed)
+        text, unreadable = _export(store, settings, uids, output, secret, recipe, allowed)
     except StoreUnavailable as error:
         typer.echo(f"The database does not answer: {error}.", err=True)
         raise typer.Exit(1) from error
@@ -114,7 +114,9 @@ def research(
     missing = sorted(set(wanted.study_instance_uids) - set(uids))
     for uid in missing:
         typer.secho(f"{uid}: no such study with a result that may be seen", err=True, fg="red")
-    if missing:
+    if unreadable:
+        typer.secho(f"{unreadable} files cannot be read, and are not in the export", err=True, fg="red")
+    if missing or unreadable:
         raise typer.Exit(1)
 
 
@@ -126,8 +128,8 @@ def _export(
     secret: bytes,
     recipe: Recipe,
     allowed: Allowed,
-) -> str:
-    """Write all of it; answers what to tell."""
+) -> tuple[str, int]:
+    """Write all of it; answers what to tell, and how many files cannot be read."""
     files = FolderStudyFiles(settings.data)
 
     def path_of(one: StoredInstance) -> Path:
@@ -141,10 +143,11 @@ def _export(
     unreadable = sum(each.unreadable for one in studies for each in one.series)
     sha256 = hashlib.sha256(manifest.read_bytes()).hexdigest()
     _audit(store, AuditType.RESEARCH_EXPORT, uids, output, {"instances": str(instances), "manifest_sha256": sha256})
-    return (
+    text = (
         f"{output}: {len(studies)} studies, {instances} instances; {left_out} series left out, {unreadable} files "
         f"unreadable ({manifest.name} says which and why)"
     )
+    return text, unreadable
 
 
 def _audit(

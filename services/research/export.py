@@ -83,7 +83,7 @@ class Exporter:
 
     def _looked_at(self, told: ExportedSeries, members: Sequence[StoredInstance]) -> ExportedSeries:
         """With its risks, and whether it may leave."""
-        headers = list(_headers(self.path_of(one) for one in members))
+        headers = list(self._headers(members))
         if not headers:
             return replace(told, left_out=UNREADABLE_FILE, unreadable=len(members))
         risks = risks_of(headers, named=self.allowed.modalities)
@@ -93,6 +93,16 @@ class Exporter:
             left_out = FACE_LEFT_OUT
         both = tuple(one for one in (risks.text, risks.face) if one is not None)
         return replace(told, risks=both, left_out=left_out, body_part=body_part)
+
+    def _headers(self, members: Sequence[StoredInstance]) -> Iterator[Dataset]:
+        """Of those that can be read; the others cannot be written either."""
+        for one in members:
+            try:
+                header = dcmread(self.path_of(one), force=True, stop_before_pixels=True, specific_tags=list(TAGS))
+            except (*UNREADABLE, OSError):
+                continue
+            if "SOPClassUID" in header:
+                yield header
 
     def _write(self, one: StoredInstance) -> bool:
         """Whether it could be read, and lies in the folder now."""
@@ -106,17 +116,6 @@ class Exporter:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_part_10(shown, path, like=read)
         return True
-
-
-def _headers(paths: Iterator[Path]) -> Iterator[Dataset]:
-    """Of those that can be read; the others cannot be written either."""
-    for path in paths:
-        try:
-            header = dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(TAGS))
-        except (*UNREADABLE, OSError):
-            continue
-        if "SOPClassUID" in header:
-            yield header
 
 
 def _write_part_10(shown: Dataset, path: Path, *, like: Dataset) -> None:

@@ -13,6 +13,7 @@ from services.research.export import ExportedSeries
 from services.research.pseudonyms import Pseudonyms
 from services.research.recipe import Recipe
 from services.research.table import EDITION
+from services.triage.switch import MODEL_SWITCHED_OFF
 from services.triage.verdict import Verdict, standing
 
 RISKS = (
@@ -22,16 +23,19 @@ RISKS = (
     "agreement that forbids it. Times of day are kept where dates are moved. Look at a sample before anything leaves "
     "the house."
 )
+RECALL_BEGUN = "recall_begun"
+"""Why a result does not leave: it is about to be recalled, with those of a period."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedStudy:
-    """A study of the export, under new names."""
+    """A study of the export, under new names. kept_back: results that do not leave."""
 
     subject: str
     study_instance_uid: str
     series: tuple[ExportedSeries, ...]
     results: tuple[dict[str, Any], ...]
+    kept_back: tuple[dict[str, Any], ...]
     verdicts: tuple[dict[str, Any], ...]
 
 
@@ -63,6 +67,16 @@ def result_of(row: ResultRow, pseudonyms: Pseudonyms) -> dict[str, Any]:
             }
             for one in row.lesions
         ],
+    }
+
+
+def kept_back(row: ResultRow, pseudonyms: Pseudonyms) -> dict[str, Any]:
+    """Which result does not leave, and why."""
+    return {
+        "result": pseudonyms.uid(row.result_id),
+        "model": row.model.name,
+        "model_version": row.model.version,
+        "no_result": MODEL_SWITCHED_OFF.code if row.switched_off else RECALL_BEGUN,
     }
 
 
@@ -106,7 +120,7 @@ def write_manifest(folder: Path, studies: Sequence[ExportedStudy], *, recipe: Re
     return path
 
 
-_OF_RESULT = ("model", "model_version", "inference", "outcome", "score", "flag", "recalled")
+_OF_RESULT = ("model", "model_version", "inference", "outcome", "score", "flag", "recalled", "no_result")
 _COLUMNS = (
     "subject",
     "study_instance_uid",
@@ -131,11 +145,11 @@ def _lines(study: ExportedStudy) -> list[dict[str, Any]]:
         "left_out": " ".join(sorted({one.left_out.code for one in study.series if one.left_out})),
     }
     lines = []
-    for result in study.results:
-        given = [one for one in study.verdicts if one["result"] == result["result"]]
+    for result in (*study.results, *study.kept_back) or ({},):
+        given = [one for one in study.verdicts if one["result"] == result.get("result")]
         lines.append(
             common
-            | {name: result[name] for name in _OF_RESULT}
+            | {name: result.get(name, "") for name in _OF_RESULT}
             | {
                 "answers": " ".join(one["answer"] for one in given),
                 "readers": " ".join(sorted({one["reader"] for one in given})),

@@ -23,6 +23,7 @@ from services.backends.store.research import Wanted
 from services.cli import app
 from services.deliver.documenting import Documenting
 from services.gateway.app import create_app
+from services.triage.switch import ModelScope
 from services.triage.verdict import Answer, Shown, Verdict
 from tests.backends.test_audit_message import SCHEMA
 from tests.support.house import House, chest_with_ball
@@ -253,6 +254,38 @@ def test_what_burns_names_into_images_is_left_out_until_it_is_asked_for(key: Pat
     assert {one.Modality for one in objects(tmp_path / "without")} == {"SEG", "SR"}
     export(house, key, tmp_path / "with", "--study", uid, "--burned-in")
     assert "CT" in {one.Modality for one in objects(tmp_path / "with")}
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_files_that_cannot_be_read_are_told_by_the_exit_code_and_stop_nothing(
+    key: Path, tmp_path: Path, gone: bool
+) -> None:
+    house = House(data=tmp_path / "data")
+    uid = house.freeze(chest_with_ball())
+    image = next(one for one in house.store.archive.instances(uid) if not one.is_result)
+    path = house.files.path(image.digest)
+    path.chmod(0o600)
+    path.unlink() if gone else path.write_bytes(b"no DICOM at all")
+    code, told = export(house, key, tmp_path / "out")
+    assert (code, "1 files cannot be read" in told) == (1, True)
+    assert sorted(one.Modality for one in objects(tmp_path / "out")) == ["CT"] * 19 + ["SEG", "SR"]
+    (study,) = json.loads((tmp_path / "out" / "manifest.json").read_text())["studies"]
+    assert sum(one["unreadable"] for one in study["series"]) == 1
+
+
+def test_a_study_whose_result_is_kept_back_has_a_line_that_tells_why(key: Path, tmp_path: Path) -> None:
+    house = House(data=tmp_path / "data")
+    house.freeze(chest_with_ball())
+    house.store.switches.switch_off(
+        ModelScope(model_name="ct_lung_lesion"), reason="odd", actor="Dr Lead", now=datetime.now(UTC)
+    )
+    code, told = export(house, key, tmp_path / "out")
+    assert code == 0, told
+    (line,) = csv.DictReader((tmp_path / "out" / "manifest.csv").open())
+    assert (line["model"], line["outcome"], line["no_result"]) == ("ct_lung_lesion", "", "model_switched_off")
+    assert line["instances"] == "20"
+    (study,) = json.loads((tmp_path / "out" / "manifest.json").read_text())["studies"]
+    assert (study["results"], [one["no_result"] for one in study["kept_back"]]) == ([], ["model_switched_off"])
 
 
 @pytest.mark.parametrize(
