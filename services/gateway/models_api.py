@@ -69,7 +69,7 @@ class SwitchOut(BaseModel):
 
 
 class ModelRowOut(BaseModel):
-    """One version of a model. version: '' where it has no result yet."""
+    """One version of a model. version: '' where it has no result yet. outcomes: of results that are not withheld."""
 
     model_config = ConfigDict(from_attributes=True)
 

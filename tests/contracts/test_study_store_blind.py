@@ -11,6 +11,7 @@ import pytest
 from services.backends.store import SqlStudyStore, open_store
 from services.backends.store.archive import StudyFilter
 from services.backends.store.board import JobRow
+from services.backends.store.observations import Span
 from services.backends.store.workitems import WorkitemFilter
 from services.triage.blind import BlindPolicy, BlindRule, HoldEnd
 from services.triage.errors import Reason, VerdictRefused
@@ -172,6 +173,18 @@ def test_withheld_it_is_in_no_archive_and_no_workitem_tells_of_it(store: SqlStud
     (task,) = store.workitems.find(WorkitemFilter(), limit=9, offset=0)
     assert task.withheld
     assert (task.objects, task.score, task.lesion_count, task.reason) == ((), None, 0, None)
+
+
+def test_withheld_it_is_in_no_figure_and_its_model_is_known_without_it(store: SqlStudyStore, clock: Clock) -> None:
+    result_id = freeze(store, clock)
+    today = Span(since=after(0), until=after(UNTIL + 3600))
+    clock.seconds = UNTIL - 1
+    assert list(store.observations.records(today)) == []
+    (model,) = store.switches.models()
+    assert (model.name, model.version, model.outcomes) == (MODEL.name, MODEL.version, {})
+    clock.seconds = UNTIL
+    assert [one.result_id for one in store.observations.records(today)] == [result_id]
+    assert [one.outcomes for one in store.switches.models()] == [{Outcome.FOUND: 1}]
 
 
 def test_there_is_a_task_whatever_was_found_until_that_may_be_known(store: SqlStudyStore, clock: Clock) -> None:

@@ -141,6 +141,24 @@ def test_a_study_keeps_its_place_while_its_result_is_withheld(tmp_path: Path) ->
     assert (listed[0]["score"], listed[0]["flag"], listed[0]["outcome"]) == (None, None, None)
 
 
+def test_no_figure_of_today_counts_what_is_withheld(tmp_path: Path) -> None:
+    ward = Ward(tmp_path, blind=ALL_BLIND)
+    ward.analysed(1, found(Flag.URGENT, (0.91, 14.0)))
+    client, today = ward.client(), f"to={ward.now.date()}"
+
+    def told() -> tuple[bool, int, bool, dict[str, int]]:
+        return (
+            "FAMILY1" in client.get(f"/observatory/studies?{today}&measure=found&part=count").text,
+            client.get(f"/api/observatory?{today}").json()["figures"]["studies"],
+            "studies,1" in client.get(f"/observatory.csv?{today}").text.replace(",,", ""),
+            client.get("/api/models").json()["models"][0]["outcomes"],
+        )
+
+    assert told() == (False, 0, False, {})
+    ward.now += timedelta(hours=1)
+    assert told() == (True, 1, True, {"found": 1})
+
+
 def test_neither_list_nor_page_tells_that_it_flags_a_study_read_before(tmp_path: Path) -> None:
     ward = Ward(tmp_path, blind=ALL_BLIND)
     uid = ward.arrive(1)

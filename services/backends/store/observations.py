@@ -1,7 +1,7 @@
 """What the observatory reads and keeps: `SqlStudyStore.observations` is one. Each batch is a transaction of its own."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -77,15 +77,20 @@ class Span:
 class Observations:
     """Raises StoreUnavailable."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self._engine = engine
+        self._clock = clock
 
     def records(self, span: Span) -> Iterator[Record]:
-        """Of each study the newest analysis in the span by each model version, oldest first; one batch at a time."""
+        """Of each study the newest analysis in the span by each model version, oldest first; one batch at a time.
+
+        None that is withheld now, however far the span goes on: what must not be told is not told by a figure either.
+        """
+        now = self._clock()
         after: tuple[datetime, str] | None = None
         while True:
             with reading(self._engine) as connection:
-                rows = connection.execute(_analyses(span, after).limit(_BATCH)).all()
+                rows = connection.execute(_analyses(span, after, now).limit(_BATCH)).all()
                 records = _records(connection, rows)
             yield from records
             if len(rows) < _BATCH:
@@ -172,7 +177,7 @@ class Observations:
             )
 
 
-def _analyses(span: Span, after: tuple[datetime, str] | None) -> sa.Select[Any]:
+def _analyses(span: Span, after: tuple[datetime, str] | None, now: datetime) -> sa.Select[Any]:
     """One row per study and model version: what only wrote a result again under another identity is no analysis."""
     later, of_later = result.alias(), job.alias()
     superseded = sa.exists().where(
@@ -209,8 +214,7 @@ def _analyses(span: Span, after: tuple[datetime, str] | None) -> sa.Select[Any]:
         .outerjoin(blind_hold, blind_hold.c.result_id == result.c.result_id)
         .outerjoin(result_traits, result_traits.c.result_id == result.c.result_id)
         .where(result.c.frozen_at >= span.since, result.c.frozen_at < span.until)
-        # what is still withheld must not be told by a figure either
-        .where(job.c.reconciles.is_(None), ~superseded, _is_told(span.until))
+        .where(job.c.reconciles.is_(None), ~superseded, _is_told(now))
         .order_by(result.c.frozen_at, result.c.result_id)
     )
     if span.model is not None:
@@ -222,9 +226,9 @@ def _analyses(span: Span, after: tuple[datetime, str] | None) -> sa.Select[Any]:
     return query
 
 
-def _is_told(at: datetime) -> sa.ColumnElement[bool]:
-    """Of a result and its hold, if it has one: it was not withheld at this time."""
-    return sa.or_(blind_hold.c.result_id.is_(None), sa.not_(sa.and_(*runs(at))))
+def _is_told(now: datetime) -> sa.ColumnElement[bool]:
+    """Of a result and its hold, if it has one: it is not withheld."""
+    return sa.or_(blind_hold.c.result_id.is_(None), sa.not_(sa.and_(*runs(now))))
 
 
 def _bound(after: tuple[datetime, str]) -> tuple[Any, Any]:

@@ -1,5 +1,6 @@
 """Models switched off and on: `SqlStudyStore.switches` is one. Each change is a transaction, and holds from then on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,13 +11,17 @@ from sqlalchemy import Connection, Engine
 from services.backends.store import audit_events, campaigns
 from services.backends.store.engine import reading, writing
 from services.backends.store.places import recount
-from services.backends.store.tables import job, model_off, model_switch, result, study
+from services.backends.store.tables import blind_hold, job, model_off, model_switch, result, study
+from services.backends.store.withheld import runs
 from services.triage.switch import EVERY, Campaign, Kept, ModelScope, Period, Switch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelRow:
-    """One version of a model, by its results. version: '' where it has jobs and no result yet."""
+    """One version of a model, by its results. version: '' where it has jobs and no result yet.
+
+    outcomes: how many results say so, of those that are not withheld.
+    """
 
     name: str
     version: str
@@ -27,8 +32,9 @@ class ModelRow:
 class Switches:
     """What the desk may ask and change. Raises StoreUnavailable."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self._engine = engine
+        self._clock = clock
 
     def switch_off(self, scope: ModelScope, *, reason: str, actor: str, now: datetime) -> bool:
         """Switch off. False, and nothing changes: it is off already."""
@@ -89,8 +95,13 @@ class Switches:
         """Every model that has a job or a result, by name and version. tenants: of whose studies; None: of all."""
         theirs = () if tenants is None else (study.c.tenant.in_(sorted(tenants)),)
         columns = result.c.model_name, result.c.model_version, result.c.outcome
+        # a model all of whose results are withheld can be switched off as well: its row is there
+        told = (sa.func.count() - sa.func.count(blind_hold.c.result_id)).label("told")
+        held = sa.and_(blind_hold.c.result_id == result.c.result_id, *runs(self._clock()))
         counts = (
-            sa.select(*columns, sa.func.count().label("results"), sa.func.max(result.c.frozen_at).label("last"))
+            sa.select(*columns, told, sa.func.max(result.c.frozen_at).label("last"))
+            .select_from(result)
+            .outerjoin(blind_hold, held)
             .join(study, study.c.study_instance_uid == result.c.study_instance_uid)
             .where(*theirs)
             .group_by(*columns)
@@ -100,17 +111,18 @@ class Switches:
         with reading(self._engine) as connection:
             for row in connection.execute(counts):
                 before = found.get((row.model_name, row.model_version))
+                outcomes = {row.outcome: row.told} if row.told else {}
                 found[row.model_name, row.model_version] = ModelRow(
                     name=row.model_name,
                     version=row.model_version,
-                    outcomes={**(before.outcomes if before else {}), row.outcome: row.results},
+                    outcomes={**(before.outcomes if before else {}), **outcomes},
                     last_frozen_at=max(row.last, before.last_frozen_at)
                     if before and before.last_frozen_at
                     else row.last,
                 )
-            told = {name for name, _ in found}
+            names = {name for name, _ in found}
             for name in connection.scalars(sa.select(job.c.model_name).distinct()):
-                if name not in told:
+                if name not in names:
                     found[name, ""] = ModelRow(name=name, version="", outcomes={}, last_frozen_at=None)
         return tuple(found[each] for each in sorted(found))
 
