@@ -14,7 +14,7 @@ from services.observatory.drift import Drift, drifts
 from services.observatory.estimate import Estimate, mean, quantile
 from services.observatory.groups import Disparity, Grouping, disparities, grouping
 from services.observatory.history import Attribute, History
-from services.observatory.lesionwise import FrocPoint, froc
+from services.observatory.lesionwise import FrocPoint, froc, unmarked
 
 ALPHA = 0.01
 """The rate of windows with any false alarm of one kind, where nothing has changed."""
@@ -63,7 +63,11 @@ class Consumption:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """studies: results, one per study. reasons: why not analysed, by code. disputed: readers disagree."""
+    """studies: results, one per study. reasons: why not analysed, by code. disputed: readers disagree.
+
+    unmarked: readers say that a lesion was missed, and mark none. What has a default is in none that an older process
+    has kept.
+    """
 
     scope: Scope
     minimum: int
@@ -83,6 +87,7 @@ class Figures:
     flag_chart: FlagChart | None
     drifts: tuple[Drift, ...]
     consumption: Consumption
+    unmarked: int = 0
 
     @property
     def alarms(self) -> frozenset[Alarm]:
@@ -117,6 +122,7 @@ def observe(history: History, reference: History, scope: Scope, *, minimum: int,
         flag_chart=flag_chart(history, reference, alpha),
         drifts=drifts(history, reference, alpha),
         consumption=_consumption(looked, minimum),
+        unmarked=int(unmarked(history).sum()),
     )
 
 

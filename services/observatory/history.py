@@ -62,6 +62,7 @@ class History:
     calibrated: Bools
     disputed: Bools
     recalled: Bools
+    unmarked: Bools
     missed: Ints
     labels: dict[Attribute, tuple[str, ...]]
     codes: dict[Attribute, Ints]
@@ -125,7 +126,7 @@ def _bools(truths: Any) -> Bools:
 
 _WORDS = ("outcome", "flag", "truth", "own", "reason")
 _NUMBERS = ("time", "score", "to_flag_s", "waited_s", "age_years", "thickness_mm", "energy_j")
-_TRUTHS = ("energy_measured", "calibrated", "disputed", "recalled")
+_TRUTHS = ("energy_measured", "calibrated", "disputed", "recalled", "unmarked")
 
 
 class _Words:
@@ -160,9 +161,7 @@ def history_of(records: Iterable[Record]) -> History:
             groups[attribute].add(label)
         for name, number in zip(_NUMBERS, _numbers(one), strict=True):
             numbers[name].append(nan if number is None else number)
-        for name, truth in zip(
-            _TRUTHS, (one.energy_measured, one.calibrated, said.disputed, one.recalled), strict=True
-        ):
+        for name, truth in zip(_TRUTHS, _truths(one), strict=True):
             truths[name].append(truth)
         missed.append(said.missed)
         for lesion in said.lesions:
@@ -196,6 +195,11 @@ def _numbers(one: Record) -> tuple[float | None, ...]:
         traits.slice_thickness_mm,
         one.energy_j,
     )
+
+
+def _truths(one: Record) -> tuple[bool, ...]:
+    said = one.judgement
+    return one.energy_measured, one.calibrated, said.disputed, one.recalled, said.unmarked
 
 
 def groups_of(one: Record) -> dict[Attribute, str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.observatory.estimate import Estimate, clustered_share, mean
-from services.observatory.history import History
+from services.observatory.history import Bools, History
 from services.triage.verdict import Truth
 
 MOST_POINTS = 12
@@ -21,16 +21,13 @@ class FrocPoint:
 
 
 def froc(history: History, minimum: int) -> tuple[FrocPoint, ...]:
-    """Points by falling threshold (Chakraborty 1989), from studies in which every lesion of the AI was judged.
+    """Points by falling threshold (Chakraborty 1989), from studies in which every lesion was judged or marked.
 
     A lesion that a reader added was found at no threshold. What the AI dropped below its detection threshold was never
     shown, so the curve ends there.
     """
-    unjudged = np.bincount(history.lesion_of[history.lesion_correct < 0], minlength=len(history)) > 0
     known = history.truth_is(Truth.PRESENT) | history.truth_is(Truth.ABSENT)
-    # who says that something was missed and does not mark it leaves the number of lesions open
-    unmarked = history.truth_is(Truth.PRESENT) & (history.lesion_counts() + history.missed == 0)
-    told = history.where(known & ~unjudged & ~unmarked)
+    told = history.where(known & ~_unjudged(history) & ~unmarked(history))
     right = told.lesion_correct == 1
     lesions = np.bincount(told.lesion_of[right], minlength=len(told)) + told.missed
     scores = np.unique(told.lesion_score)
@@ -49,3 +46,14 @@ def froc(history: History, minimum: int) -> tuple[FrocPoint, ...]:
         if point.sensitivity.n is not None and point.false_per_study.n is not None:
             points.append(point)
     return tuple(points)
+
+
+def unmarked(history: History) -> Bools:
+    """Whether readers say that a lesion was missed, and mark none: how many the study has is open."""
+    right = np.bincount(history.lesion_of[history.lesion_correct == 1], minlength=len(history))
+    nowhere: Bools = (right + history.missed == 0) & ~_unjudged(history)
+    return history.truth_is(Truth.PRESENT) & (history.unmarked | nowhere)
+
+
+def _unjudged(history: History) -> Bools:
+    return np.bincount(history.lesion_of[history.lesion_correct < 0], minlength=len(history)) > 0

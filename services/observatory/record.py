@@ -6,7 +6,7 @@ from datetime import datetime
 
 from services.triage.finding import Flag, Outcome
 from services.triage.lesion import Lesion
-from services.triage.verdict import OWN_ASSESSMENTS, Answer, Truth, Verdict, standing, truth_of
+from services.triage.verdict import OWN_ASSESSMENTS, Answer, RejectReason, Truth, Verdict, standing, truth_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +23,7 @@ class Judgement:
 
     truth: with the AI's result before them; disputed: they disagree, and truth is unknown. own: what they said of the
     study blind, before the result was shown. missed: lesions that they added, those of the reader who added most.
+    unmarked: they say that a lesion was missed, and added none.
     """
 
     truth: Truth = Truth.UNKNOWN
@@ -30,6 +31,7 @@ class Judgement:
     own: Truth = Truth.UNKNOWN
     lesions: tuple[JudgedLesion, ...] = ()
     missed: int = 0
+    unmarked: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +84,7 @@ def judge(outcome: Outcome, lesions: Sequence[Lesion], verdicts: Iterable[Verdic
     uids = [lesion.tracking_uid for lesion in lesions]
     truths = {truth_of(outcome, uids, mine) for mine in of_reader.values()} - {Truth.UNKNOWN}
     truth = truths.pop() if len(truths) == 1 else Truth.UNKNOWN
+    missed = max(sum(one.answer is Answer.ADD for one in mine) for mine in of_reader.values())
     said = {Truth(one.answer) for one in held if one.answer in OWN_ASSESSMENTS - {Answer.UNSURE} and one.shown.blind}
     return Judgement(
         truth=truth,
@@ -91,8 +94,13 @@ def judge(outcome: Outcome, lesions: Sequence[Lesion], verdicts: Iterable[Verdic
             JudgedLesion(score=lesion.score, correct=_correct(lesion.tracking_uid, len(lesions), truth, held))
             for lesion in lesions
         ),
-        missed=max((sum(one.answer is Answer.ADD for one in mine) for mine in of_reader.values()), default=0),
+        missed=missed,
+        unmarked=not missed and any(map(_says_missed, held)),
     )
+
+
+def _says_missed(one: Verdict) -> bool:
+    return one.answer is Answer.ADD or one.reason is RejectReason.MISSED
 
 
 _CORRECT = {Answer.ACCEPT: True, Answer.MODIFY: True, Answer.REJECT: False}
@@ -105,5 +113,5 @@ def _correct(uid: str, among: int, truth: Truth, held: Sequence[Verdict]) -> boo
         return answers.pop() if len(answers) == 1 else None
     if truth is Truth.ABSENT:
         return False
-    added = any(one.answer is Answer.ADD for one in held)
-    return True if truth is Truth.PRESENT and among == 1 and not added else None
+    # where it missed one, that may be the lesion of the study
+    return True if truth is Truth.PRESENT and among == 1 and not any(map(_says_missed, held)) else None

@@ -182,6 +182,16 @@ def test_operating_points_count_lesions_and_false_ones() -> None:
     assert (lesion_ppv.count, lesion_ppv.n) == (3, 5)
 
 
+def test_studies_in_which_a_lesion_was_missed_and_not_marked_are_in_no_operating_point() -> None:
+    right = judged((0.9, True))
+    missed = record(F, judgement=Judgement(truth=P, lesions=(JudgedLesion(score=0.9, correct=False),), unmarked=True))
+    wrong = judged((0.9, False))  # there is a lesion, and it is not this one
+    told = figures([*[right] * 20, *[missed] * 15, *[wrong] * 5], minimum=20)
+    (point,) = told.froc
+    assert (point.sensitivity.count, point.sensitivity.n, told.unmarked) == (20, 20, 20)
+    assert figures([record(N, P), judged((0.5, None))]).unmarked == 1
+
+
 def test_the_reliability_diagram_has_bins_of_equal_counts() -> None:
     records = [record(F, P if right else A, score=score) for score, right in ((0.2, 0), (0.4, 1), (0.6, 0), (0.8, 1))]
     told = calibration(history_of([*records, record(F, score=0.5)]), 2)

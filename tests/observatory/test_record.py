@@ -72,6 +72,16 @@ def test_lesions_that_were_added_are_counted_by_the_reader_who_added_most() -> N
     assert (told.truth, told.missed) == (Truth.PRESENT, 2)
 
 
+def test_a_lesion_that_was_missed_is_not_the_one_that_the_ai_told_of() -> None:
+    missed = says(Answer.REJECT, reason=RejectReason.MISSED)
+    told = judge(Outcome.FOUND, LESIONS[:1], [missed])
+    assert (told.truth, correct(told), told.missed, told.unmarked) == (Truth.PRESENT, [None], 0, True)
+    told = judge(Outcome.FOUND, LESIONS[:1], [missed, says(Answer.REJECT, FIRST)])
+    assert (told.truth, correct(told), told.unmarked) == (Truth.PRESENT, [False], True)
+    told = judge(Outcome.FOUND, LESIONS[:1], [missed, says(Answer.ADD, "2.25.99")])
+    assert (correct(told), told.missed, told.unmarked) == ([None], 1, False)
+
+
 @pytest.mark.parametrize(("blind", "own"), [(True, Truth.ABSENT), (False, Truth.UNKNOWN)])
 def test_an_own_assessment_counts_where_the_result_was_not_shown(blind: bool, own: Truth) -> None:
     told = of(says(Answer.ABSENT, blind=blind), says(Answer.ACCEPT, FIRST))

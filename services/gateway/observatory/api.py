@@ -159,6 +159,9 @@ class FiguresOut(_Schema):
     disputed: int
     recalled: int
     missed_lesions: int
+    unmarked: int = Field(
+        description="Studies of which readers say that a lesion was missed, and mark none: left out of `froc`."
+    )
     calibrated: bool
     measures: dict[Measure, EstimateOut]
     times: TimesOut
