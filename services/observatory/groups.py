@@ -10,6 +10,9 @@ from services.observatory.estimate import Estimate, share
 from services.observatory.history import Attribute, Bools, History
 from services.observatory.holm import holm
 
+SERVED = tuple(attribute for attribute in Attribute if attribute is not Attribute.HELD)
+"""Groups of patients and images. What is withheld is chosen among the analysed studies, and is no such group."""
+
 COMPARED = (Measure.ANALYSED, Measure.PPV, Measure.SENSITIVITY, Measure.SPECIFICITY, Measure.SENSITIVITY_BLIND)
 """What the AI owes to every group alike. How much is found is not among them: diseases differ between groups."""
 
@@ -72,7 +75,7 @@ def disparities(history: History, minimum: int, alpha: float) -> tuple[Disparity
     """
     found = []
     compared = {measure: pair for measure, pair in shares(history).items() if measure in COMPARED}
-    for attribute in Attribute:
+    for attribute in SERVED:
         labels = [label for label in history.labels[attribute] if history.in_group(attribute, label).any()]
         told = sorted(label for label in labels if label)
         for label in told[:1] if len(labels) == 2 and len(told) == 2 else told:

@@ -21,7 +21,7 @@ class World:
     """How studies come about. Scores are beta-distributed, so that all is known: see `sensitivity`, `specificity`.
 
     answers_found, answers_not_found: the share of studies that readers answer, by what the AI said: the verification
-    bias. blind: the share read blind first. weak_sex: of whom the AI misses more. score_shift: added to logits.
+    bias. blind: the share withheld and read blind first. weak_sex: of whom the AI misses more. score_shift: added to logits.
     """
 
     studies_a_day: int = 40
@@ -92,4 +92,5 @@ def _study(world: World, draw: np.random.Generator, at: datetime) -> Record:
             lesions=(JudgedLesion(score=score, correct=present if answered else None),) if found else (),
             missed=int(answered and present and not found),
         ),
+        held=own is not Truth.UNKNOWN,
     )

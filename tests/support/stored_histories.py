@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from services.backends.store import tables
 from services.backends.store.engine import connect, writing
 from services.observatory.record import Record
+from services.triage.blind import HoldEnd
 from services.triage.finding import Outcome
 from services.triage.job import JobPlan, JobState
 from services.triage.study import StudyAttributes
@@ -35,7 +36,7 @@ def keep_history(url: str, records: Iterable[Record]) -> int:
 
 
 def _rows(batch: list[Record], begin: int) -> dict[str, list[dict[str, Any]]]:
-    names = ("study", "study_version", "job", "result", "result_traits", "verdict")
+    names = ("study", "study_version", "job", "result", "result_traits", "blind_hold", "verdict")
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for number, one in enumerate(batch, begin):
         uid, job_id = one.study_instance_uid, f"j{one.result_id[1:]}"
@@ -84,6 +85,18 @@ def _rows(batch: list[Record], begin: int) -> dict[str, list[dict[str, Any]]]:
                 "slice_thickness_mm": one.traits.slice_thickness_mm,
             }
         )
+        if one.held:
+            rows["blind_hold"].append(
+                {
+                    "result_id": one.result_id,
+                    "study_instance_uid": uid,
+                    "since": one.frozen_at,
+                    "until": one.frozen_at + timedelta(minutes=30),
+                    "ended_at": one.frozen_at + timedelta(seconds=60),
+                    "ended_how": HoldEnd.READ,
+                    "ended_by": "Dr A",
+                }
+            )
         rows["verdict"] += _verdicts(one)
     return rows
 
