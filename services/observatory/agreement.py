@@ -52,7 +52,7 @@ def shares(history: History) -> dict[Measure, tuple[Bools, Bools]]:
     looked, positive = history.looked, history.positive
     present, absent = history.truth_is(Truth.PRESENT), history.truth_is(Truth.ABSENT)
     own_present, own_absent = history.own_is(Truth.PRESENT), history.own_is(Truth.ABSENT)
-    known, own = present | absent, own_present | own_absent
+    known = present | absent
     return {
         Measure.ANALYSED: (looked, np.ones(len(history), dtype=np.bool_)),
         Measure.FOUND: (positive, looked),
@@ -66,7 +66,7 @@ def shares(history: History) -> dict[Measure, tuple[Bools, Bools]]:
         Measure.SPECIFICITY: (~positive, absent),
         Measure.SENSITIVITY_BLIND: (positive, own_present),
         Measure.SPECIFICITY_BLIND: (~positive, own_absent),
-        Measure.CHANGED: (history.own != history.truth, own & known),
+        Measure.CHANGED: (history.changed, history.answered_twice & looked),
     }
 
 

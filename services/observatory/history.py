@@ -43,7 +43,8 @@ class History:
 
     outcome, flag, truth, own: whether each is so, by value. time: seconds since 1970. groups: by attribute the labels
     and for each record the place of its label. lesion_of: for each lesion of the AI the place of its record;
-    lesion_correct: 1, 0, or -1 where it is not known.
+    lesion_correct: 1, 0, or -1 where it is not known. answered_twice: a reader did, blind and with the result in view;
+    changed: not the same.
     """
 
     outcome: npt.NDArray[np.str_]
@@ -63,6 +64,8 @@ class History:
     disputed: Bools
     recalled: Bools
     unmarked: Bools
+    answered_twice: Bools
+    changed: Bools
     missed: Ints
     labels: dict[Attribute, tuple[str, ...]]
     codes: dict[Attribute, Ints]
@@ -126,7 +129,7 @@ def _bools(truths: Any) -> Bools:
 
 _WORDS = ("outcome", "flag", "truth", "own", "reason")
 _NUMBERS = ("time", "score", "to_flag_s", "waited_s", "age_years", "thickness_mm", "energy_j")
-_TRUTHS = ("energy_measured", "calibrated", "disputed", "recalled", "unmarked")
+_TRUTHS = ("energy_measured", "calibrated", "disputed", "recalled", "unmarked", "answered_twice", "changed")
 
 
 class _Words:
@@ -199,7 +202,15 @@ def _numbers(one: Record) -> tuple[float | None, ...]:
 
 def _truths(one: Record) -> tuple[bool, ...]:
     said = one.judgement
-    return one.energy_measured, one.calibrated, said.disputed, one.recalled, said.unmarked
+    return (
+        one.energy_measured,
+        one.calibrated,
+        said.disputed,
+        one.recalled,
+        said.unmarked,
+        said.changed is not None,
+        bool(said.changed),
+    )
 
 
 def groups_of(one: Record) -> dict[Attribute, str]:

@@ -22,13 +22,15 @@ class Judgement:
     """What readers say of one result.
 
     truth: with the AI's result before them; disputed: they disagree, and truth is unknown. own: what they said of the
-    study blind, before the result was shown. missed: lesions that they added, those of the reader who added most.
-    unmarked: they say that a lesion was missed, and added none.
+    study blind, before the result was shown. changed: whether a reader answered other than they had blind; None: nobody
+    did both. missed: lesions that they added, those of the reader who added most. unmarked: they say that a lesion was
+    missed, and added none.
     """
 
     truth: Truth = Truth.UNKNOWN
     disputed: bool = False
     own: Truth = Truth.UNKNOWN
+    changed: bool | None = None
     lesions: tuple[JudgedLesion, ...] = ()
     missed: int = 0
     unmarked: bool = False
@@ -82,14 +84,18 @@ def judge(outcome: Outcome, lesions: Sequence[Lesion], verdicts: Iterable[Verdic
     readers = sorted({one.reader for one in held})
     of_reader = {reader: [one for one in held if one.reader == reader] for reader in readers}
     uids = [lesion.tracking_uid for lesion in lesions]
-    truths = {truth_of(outcome, uids, mine) for mine in of_reader.values()} - {Truth.UNKNOWN}
+    answered = {reader: truth_of(outcome, uids, mine) for reader, mine in of_reader.items()}
+    truths = set(answered.values()) - {Truth.UNKNOWN}
     truth = truths.pop() if len(truths) == 1 else Truth.UNKNOWN
     missed = max(sum(one.answer is Answer.ADD for one in mine) for mine in of_reader.values())
-    said = {Truth(one.answer) for one in held if one.answer in OWN_ASSESSMENTS - {Answer.UNSURE} and one.shown.blind}
+    blind = [one for one in held if one.answer in OWN_ASSESSMENTS - {Answer.UNSURE} and one.shown.blind]
+    said = {Truth(one.answer) for one in blind}
+    both = [(Truth(one.answer), answered[one.reader]) for one in blind if answered[one.reader] is not Truth.UNKNOWN]
     return Judgement(
         truth=truth,
         disputed=len(truths) > 1,
         own=said.pop() if len(said) == 1 else Truth.UNKNOWN,
+        changed=any(own is not now for own, now in both) if both else None,
         lesions=tuple(
             JudgedLesion(score=lesion.score, correct=_correct(lesion.tracking_uid, len(lesions), truth, held))
             for lesion in lesions

@@ -325,6 +325,44 @@ def test_that_new_images_are_not_analysed_is_told_while_the_earlier_result_is_wi
     assert goes(store, "his", after(140))
 
 
+def freeze_each(store: SqlStudyStore, clock: Clock, *models: str) -> list[str]:
+    """One study, at the same time looked at by these models; the ids of their results."""
+    jobs = tuple(job for name in models for job in one_job(model=name).jobs)
+    complete_study(store, plan=replace(one_job(), jobs=jobs))
+    clock.seconds = FROZEN_AT
+    found = []
+    for _ in jobs:
+        lease, taken = lease_next(store, at=20)
+        result, sha256s = a_result(model=replace(MODEL, name=taken.plan.model_name), lesions=(lesion(1),))
+        found.append(store.freeze(lease, result, sha256s=sha256s, destinations=[PACS], now=clock(), blind=ALL_BLIND))
+    return found
+
+
+def test_of_two_models_one_read_shows_both_and_the_second_is_not_blind(store: SqlStudyStore, clock: Clock) -> None:
+    first, second = freeze_each(store, clock, MODEL.name, "heart")
+    assert store.verdicts.give(assessment(first, 60))
+    assert {one.end for one in store.holds.of_study(STUDY)} == {HoldEnd.READ}
+    assert store.verdicts.give(assessment(second, 70))
+    assert [(one.result_id, one.shown.blind) for one in store.verdicts.of_study(STUDY)] == [
+        (first, True),
+        (second, False),
+    ]
+
+
+def test_what_another_model_says_after_the_read_is_not_withheld(store: SqlStudyStore, clock: Clock) -> None:
+    first = freeze(store, clock)
+    assert store.verdicts.give(assessment(first, 60))
+    freeze(store, clock, number=2, at=100, model=replace(MODEL, name="heart"))
+    assert [one.result_id for one in store.holds.of_study(STUDY)] == [first]
+
+
+def test_who_assesses_what_is_shown_ends_no_other_models_hold(store: SqlStudyStore, clock: Clock) -> None:
+    first = freeze(store, clock)
+    second = freeze(store, clock, number=2, at=UNTIL, model=replace(MODEL, name="heart"))
+    assert store.verdicts.give(assessment(first, UNTIL + 60))
+    assert {one.result_id: one.ended_at for one in store.holds.of_study(STUDY)}[second] is None
+
+
 def test_a_notification_of_another_models_failure_does_not_wait(store: SqlStudyStore, clock: Clock) -> None:
     both = replace(one_job(), jobs=(*one_job().jobs, *one_job(model="heart").jobs))
     complete_study(store, plan=both)

@@ -93,7 +93,11 @@ def test_blind_reads_are_counted_by_what_the_reader_saw_alone() -> None:
     )
     assert told[Measure.SENSITIVITY_BLIND] == (2, 3)
     assert told[Measure.SPECIFICITY_BLIND] == (1, 2)
-    assert told[Measure.CHANGED] == (2, 3)
+
+
+def test_readers_changed_their_mind_among_those_that_one_reader_answered_twice() -> None:
+    answers = [Judgement(truth=P, own=A), Judgement(own=A, changed=True), Judgement(truth=A, own=A, changed=False)]
+    assert counted([record(F, judgement=one) for one in answers])[Measure.CHANGED] == (1, 2)
 
 
 def test_flags_are_those_that_move_a_study_up() -> None:

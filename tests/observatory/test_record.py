@@ -88,5 +88,13 @@ def test_an_own_assessment_counts_where_the_result_was_not_shown(blind: bool, ow
     assert (told.own, told.truth) == (own, Truth.PRESENT)
 
 
+def test_a_reader_who_changed_their_mind_is_told_from_two_who_differ() -> None:
+    blind = says(Answer.ABSENT, blind=True)
+    assert of(blind).changed is None
+    assert of(blind, says(Answer.ACCEPT, FIRST, reader="Dr B")).changed is None
+    assert of(blind, says(Answer.ACCEPT, FIRST, reader="Dr B"), says(Answer.REJECT)).changed is False
+    assert of(blind, says(Answer.REJECT, reader="Dr B"), says(Answer.ACCEPT, FIRST)).changed is True
+
+
 def test_unsure_says_nothing() -> None:
     assert of(says(Answer.UNSURE, blind=True)).own is Truth.UNKNOWN

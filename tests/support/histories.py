@@ -21,7 +21,8 @@ class World:
     """How studies come about. Scores are beta-distributed, so that all is known: see `sensitivity`, `specificity`.
 
     answers_found, answers_not_found: the share of studies that readers answer, by what the AI said: the verification
-    bias. blind: the share withheld and read blind first. weak_sex: of whom the AI misses more. score_shift: added to logits.
+    bias. blind: the share withheld and read blind first. weak_sex: of whom the AI misses more.
+    score_shift: added to logits.
     """
 
     studies_a_day: int = 40
@@ -89,6 +90,7 @@ def _study(world: World, draw: np.random.Generator, at: datetime) -> Record:
         judgement=Judgement(
             truth=truth,
             own=own,
+            changed=False if Truth.UNKNOWN not in (truth, own) else None,
             lesions=(JudgedLesion(score=score, correct=present if answered else None),) if found else (),
             missed=int(answered and present and not found),
         ),

@@ -97,7 +97,8 @@ def decide(
 ) -> bool:
     """Whether a result that was just frozen is withheld; what its model said of the study before and was seen, stays.
 
-    A newer result of a model whose earlier one is withheld is withheld as long as that, and no longer.
+    A newer result of a model whose earlier one is withheld is withheld as long as that, and no longer. Of a study that
+    a reader has assessed nothing more is: they have seen what the AI says, of whichever model.
     """
     this = connection.execute(sa.select(result).where(result.c.result_id == result_id)).one()
     length = policy.hold_for(
@@ -109,7 +110,8 @@ def decide(
     )
     earlier = _earlier(connection, this)
     seen = [row for row in earlier if row.until is None or row.ended_at is not None or row.until <= now]
-    if seen or (not earlier and length is None) or not Outcome(this.outcome).analysed:
+    asked = earlier or length is not None
+    if seen or not asked or not Outcome(this.outcome).analysed or _was_read(connection, this.study_instance_uid):
         return False
     until = min((row.until for row in earlier), default=now + (length or timedelta(0)))
     uid = this.study_instance_uid
@@ -130,23 +132,25 @@ def held_now(connection: Connection, study_instance_uid: str, *, now: datetime) 
 
 
 def end_by_read(connection: Connection, result_id: str, *, reader: str, now: datetime) -> bool:
-    """A reader has assessed the study: the result is shown, and all that its model said of it. False: it was shown."""
-    of_model = result.alias()
+    """A reader has assessed the study: all that the AI says of it is shown. False: this result was shown before.
+
+    Of every model: who has seen what one says does not read blind any more.
+    """
+    this = blind_hold.alias()
+    its_study = sa.select(this.c.study_instance_uid).where(this.c.result_id == result_id).scalar_subquery()
     rows = connection.execute(
-        sa.select(blind_hold)
-        .join(result, result.c.result_id == blind_hold.c.result_id)
-        .join(
-            of_model,
-            sa.and_(
-                of_model.c.study_instance_uid == result.c.study_instance_uid,
-                of_model.c.model_name == result.c.model_name,
-            ),
-        )
-        .where(of_model.c.result_id == result_id, *runs(now))
+        sa.select(blind_hold).where(blind_hold.c.study_instance_uid == its_study, *runs(now))
     ).all()
+    if result_id not in {row.result_id for row in rows}:
+        return False
     for row in rows:
         _end(connection, row, HoldEnd.READ, by=reader, at=now)
-    return any(row.result_id == result_id for row in rows)
+    return True
+
+
+def _was_read(connection: Connection, study_instance_uid: str) -> bool:
+    mine = blind_hold.c.study_instance_uid == study_instance_uid
+    return bool(connection.scalar(sa.select(sa.exists().where(mine, blind_hold.c.ended_how == HoldEnd.READ))))
 
 
 def of_study(connection: Connection, study_instance_uid: str) -> tuple[Hold, ...]:

@@ -26,8 +26,8 @@ class Verdicts:
         Raises VerdictRefused: other_answer (its `verdict_id` is that of another), unknown_study, unknown_result,
         unknown_lesion, unknown_verdict, superseded_result, not_yours, already_undone, withheld, blind_stands.
 
-        An assessment of the reader's own ends what withholds the AI's result, in the same transaction; `shown.blind` is
-        kept as it was: whether anything did.
+        An assessment of the reader's own ends what withholds the AI's results, in the same transaction; `shown.blind`
+        is kept as it was: whether anything withheld this one.
         """
         with writing(self._engine) as connection:
             locked(connection, [given.study_instance_uid])

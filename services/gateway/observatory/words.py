@@ -73,7 +73,9 @@ MEASURES = {
     ),
     Measure.CHANGED: Told(
         name=noted("Readers changed their mind"),
-        meaning=noted("Of the studies read blind and answered: the answer differs from the blind read."),
+        meaning=noted(
+            "Of the studies that one reader read blind and answered: the answer differs from their blind read."
+        ),
     ),
     Measure.LESION_PPV: Told(
         name=noted("PPV per lesion"), meaning=noted("Of the lesions of the AI that were judged: they are lesions.")
