@@ -7,6 +7,7 @@ than chance lets them.
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
 
 import numpy as np
 
@@ -19,7 +20,17 @@ ODDS_RATIO = 1.5
 LEAST_REFERENCE = 200
 """Analysed studies that the rate before must come from."""
 
+LEAST_LIMIT = np.log(ODDS_RATIO) / 2
+"""What one flag adds where hardly any is expected is twice as much: no limit is so low that it is passed by nothing."""
+
 _HISTORIES = 10_000
+
+
+class NoChart(StrEnum):
+    """Why there is none. short_reference: fewer studies were analysed before the window than LEAST_REFERENCE."""
+
+    NOTHING_ANALYSED = "nothing_analysed"
+    SHORT_REFERENCE = "short_reference"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,13 +61,17 @@ class FlagChart:
     rises: bool = False
 
 
-def flag_chart(history: History, reference: History, alpha: float) -> FlagChart | None:
-    """None: no day to tell of, or too few studies before. alpha: of any false alarm in the window."""
+def flag_chart(history: History, reference: History, alpha: float) -> FlagChart | NoChart:
+    """alpha: of any false alarm in the window."""
     _, before, flagged_before = _by_day(reference)
     n, k = int(before.sum()), int(flagged_before.sum())
     days, sizes, flagged = _by_day(history)
-    if n < LEAST_REFERENCE or not len(days) or k in (0, n):
-        return None
+    if not days:
+        return NoChart.NOTHING_ANALYSED
+    if n < LEAST_REFERENCE:
+        return NoChart.SHORT_REFERENCE
+    # that none was flagged before, or all, does not say that none ever is
+    expected = (k + 0.5) / (n + 1)
     rate, spread = k / n, _spread(before, flagged_before)
     draw = np.random.default_rng(SEED)
     # as if the reference had fewer studies: those of one day tell less than as many of different days
@@ -68,9 +83,9 @@ def flag_chart(history: History, reference: History, alpha: float) -> FlagChart 
     simulated = draw.binomial(sizes, daily)
     limits, sums = [], []
     for odds in (ODDS_RATIO, 1 / ODDS_RATIO):
-        peaks = _sums(simulated, sizes, rate, odds).max(axis=1)
-        limits.append(float(np.quantile(peaks, 1 - alpha / 2)))
-        sums.append(_sums(flagged[None, :], sizes, rate, odds)[0])
+        peaks = _sums(simulated, sizes, expected, odds).max(axis=1)
+        limits.append(max(LEAST_LIMIT, float(np.quantile(peaks, 1 - alpha / 2))))
+        sums.append(_sums(flagged[None, :], sizes, expected, odds)[0])
     over = (sums[0] > limits[0]) | (sums[1] > limits[1])
     first = int(np.argmax(over)) if over.any() else None
     return FlagChart(

@@ -9,7 +9,7 @@ import numpy as np
 
 from services.observatory.agreement import Measure, measures
 from services.observatory.calibration import Calibration, calibration
-from services.observatory.chart import FlagChart, flag_chart
+from services.observatory.chart import FlagChart, NoChart, flag_chart
 from services.observatory.drift import Drift, drifts
 from services.observatory.estimate import Estimate, mean, quantile
 from services.observatory.groups import Disparity, Grouping, disparities, grouping
@@ -88,6 +88,7 @@ class Figures:
     drifts: tuple[Drift, ...]
     consumption: Consumption
     unmarked: int = 0
+    no_flag_chart: NoChart | None = None
 
     @property
     def alarms(self) -> frozenset[Alarm]:
@@ -103,6 +104,7 @@ class Figures:
 def observe(history: History, reference: History, scope: Scope, *, minimum: int, alpha: float = ALPHA) -> Figures:
     """The figures of a window against its reference. minimum: studies below which a figure is not told."""
     looked = history.where(history.looked)
+    chart = flag_chart(history, reference, alpha)
     return Figures(
         scope=scope,
         minimum=minimum,
@@ -119,10 +121,11 @@ def observe(history: History, reference: History, scope: Scope, *, minimum: int,
         calibration=calibration(history, minimum),
         groupings=tuple(grouping(history, attribute, minimum) for attribute in Attribute),
         disparities=disparities(history, minimum, alpha),
-        flag_chart=flag_chart(history, reference, alpha),
+        flag_chart=chart if isinstance(chart, FlagChart) else None,
         drifts=drifts(history, reference, alpha),
         consumption=_consumption(looked, minimum),
         unmarked=int(unmarked(history).sum()),
+        no_flag_chart=chart if isinstance(chart, NoChart) else None,
     )
 
 

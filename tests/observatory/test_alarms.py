@@ -1,13 +1,19 @@
 """Simulated histories whose truth is known: what was planted is found, and of clean histories almost none sounds."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
 from services.observatory.agreement import Measure
+from services.observatory.chart import FlagChart, flag_chart
 from services.observatory.drift import Feature
-from services.observatory.figures import Alarm, Figures, Scope, observe
+from services.observatory.figures import ALPHA, Alarm, Figures, Scope, observe
 from services.observatory.history import Attribute, History, history_of
+from services.observatory.record import Record
+from services.triage.finding import Flag, Outcome
 from tests.support.histories import START, World, simulate
 
 BEFORE = START - timedelta(days=90)
@@ -74,6 +80,48 @@ def test_of_twenty_clean_histories_no_more_sound_than_is_stated(reference: Histo
     """Each kind at most in 1 of 100; benchmarks/observatory.py counts over many more."""
     sounding = [alarm for seed in range(20) for alarm in observed(World(), reference, seed=100 + seed).alarms]
     assert len(sounding) <= 2  # three kinds in twenty: more than two of sixty has a probability of 0.003 at most
+
+
+@pytest.mark.parametrize(("before", "later"), [(Flag.ROUTINE, Flag.URGENT), (Flag.URGENT, Flag.ROUTINE)])
+def test_where_no_study_was_flagged_or_each_one_the_chart_watches_as_well(before: Flag, later: Flag) -> None:
+    def days(first: int, count: int, flag: Flag) -> Iterator[Record]:
+        for number, one in enumerate(simulate(World(), days=count, start=BEFORE + timedelta(days=first), seed=first)):
+            yield replace(one, flag=flag if number % 10 == 0 else before)
+
+    reference = history_of(days(0, 90, before))
+    changed = observe(history_of(days(90, 30, later)), reference, SCOPE, minimum=20).flag_chart
+    assert changed is not None
+    assert changed.alarm_since is not None
+    assert (changed.alarm_since - START.date()).days <= 5
+    assert changed.rises == (later is Flag.URGENT)
+    same = observe(history_of(days(90, 30, before)), reference, SCOPE, minimum=20).flag_chart
+    assert same is not None
+    assert same.alarm_since is None
+    assert min(same.up, same.down) > 0
+
+
+@pytest.mark.parametrize("rate", [0.0005, 0.002, 0.01, 0.998])
+def test_of_two_hundred_clean_histories_with_a_rare_flag_no_more_sound_than_is_stated(rate: float) -> None:
+    draw = np.random.default_rng(7)
+
+    def days(first: int, count: int) -> History:
+        flags = draw.random(20 * count) < rate
+        return history_of(
+            Record(
+                result_id="r",
+                study_instance_uid="1.2",
+                model="m",
+                model_version="1",
+                frozen_at=BEFORE + timedelta(days=first + number // 20),
+                outcome=Outcome.NOTHING_FOUND,
+                flag=Flag.URGENT if flagged else Flag.ROUTINE,
+            )
+            for number, flagged in enumerate(flags)
+        )
+
+    charts = [flag_chart(days(90, 30), days(0, 90), ALPHA) for _ in range(200)]
+    sounding = sum(isinstance(one, FlagChart) and one.alarm_since is not None for one in charts)
+    assert sounding <= 6  # at 1 in 100, more than six of two hundred has a probability of 0.005
 
 
 def test_a_day_effect_that_was_there_before_is_no_alarm() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from services.observatory.agreement import Measure, measures
 from services.observatory.calibration import calibration
+from services.observatory.chart import NoChart
 from services.observatory.drift import psi
 from services.observatory.estimate import HIDDEN, clustered_share, quantile, share
 from services.observatory.figures import Figures, Scope, co2_g, observe
@@ -241,7 +242,10 @@ def test_the_stability_index_is_as_defined() -> None:
 
 
 def test_alarms_of_days_need_a_rate_before() -> None:
-    assert figures([record(F)] * 50, [record(F)] * 50).flag_chart is None
+    few = figures([record(F)] * 50, [record(F)] * 50)
+    assert (few.flag_chart, few.no_flag_chart) == (None, NoChart.SHORT_REFERENCE)
+    none = figures([record(X)] * 50, [record(F)] * 400)
+    assert (none.flag_chart, none.no_flag_chart) == (None, NoChart.NOTHING_ANALYSED)
     later = [
         record(F, frozen_at=START + timedelta(days=n % 5), flag=Flag.URGENT if n % 10 == 0 else Flag.ROUTINE)
         for n in range(400)

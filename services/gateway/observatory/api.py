@@ -11,6 +11,7 @@ from services.gateway.observatory.choice import TheChoice
 from services.gateway.observatory.pages import TheLately, observers
 from services.gateway.problems import documented
 from services.observatory.agreement import Measure
+from services.observatory.chart import NoChart
 from services.observatory.drift import Feature
 from services.observatory.figures import Alarm, Figures, co2_g
 from services.observatory.history import Attribute
@@ -170,6 +171,7 @@ class FiguresOut(_Schema):
     groupings: list[GroupingOut]
     disparities: list[DisparityOut]
     flag_chart: FlagChartOut | None
+    no_flag_chart: NoChart | None = Field(description="Why there is no chart of the flag rate.")
     drifts: list[DriftOut]
     consumption: ConsumptionOut
     alarms: list[Alarm]
