@@ -5,6 +5,7 @@ what is not known of the rate before (its sample was finite; Jones, Champ and Ri
 than chance lets them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -35,13 +36,16 @@ class NoChart(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Day:
-    """One day's analysed and flagged studies, and the two sums after it."""
+    """One day's analysed and flagged studies, and the two sums after it.
+
+    None: fewer than the minimum; of the sums, since the window begins.
+    """
 
     day: date
-    studies: int
-    flagged: int
-    up: float
-    down: float
+    studies: int | None
+    flagged: int | None
+    up: float | None
+    down: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +65,8 @@ class FlagChart:
     rises: bool = False
 
 
-def flag_chart(history: History, reference: History, alpha: float) -> FlagChart | NoChart:
-    """alpha: of any false alarm in the window."""
+def flag_chart(history: History, reference: History, minimum: int, alpha: float) -> FlagChart | NoChart:
+    """minimum: studies below which a day is not told. alpha: of any false alarm in the window."""
     _, before, flagged_before = _by_day(reference)
     n, k = int(before.sum()), int(flagged_before.sum())
     days, sizes, flagged = _by_day(history)
@@ -92,14 +96,25 @@ def flag_chart(history: History, reference: History, alpha: float) -> FlagChart 
         rate=rate,
         reference_studies=n,
         spread=spread,
-        days=tuple(
-            Day(day=day, studies=int(size), flagged=int(count), up=float(up), down=float(down))
-            for day, size, count, up, down in zip(days, sizes, flagged, sums[0], sums[1], strict=True)
-        ),
+        days=_told(days, sizes, flagged, sums, minimum),
         up=limits[0],
         down=limits[1],
         alarm_since=None if first is None else days[first],
         rises=first is not None and bool(sums[0][first] > limits[0]),
+    )
+
+
+def _told(days: Sequence[date], sizes: Ints, flagged: Ints, sums: Sequence[Floats], minimum: int) -> tuple[Day, ...]:
+    enough, so_far = sizes >= minimum, np.cumsum(sizes) >= minimum
+    return tuple(
+        Day(
+            day=day,
+            studies=int(sizes[place]) if enough[place] else None,
+            flagged=int(flagged[place]) if enough[place] else None,
+            up=float(sums[0][place]) if so_far[place] else None,
+            down=float(sums[1][place]) if so_far[place] else None,
+        )
+        for place, day in enumerate(days)
     )
 
 

@@ -104,7 +104,7 @@ class Figures:
 def observe(history: History, reference: History, scope: Scope, *, minimum: int, alpha: float = ALPHA) -> Figures:
     """The figures of a window against its reference. minimum: studies below which a figure is not told."""
     looked = history.where(history.looked)
-    chart = flag_chart(history, reference, alpha)
+    chart = flag_chart(history, reference, minimum, alpha)
     return Figures(
         scope=scope,
         minimum=minimum,

@@ -100,8 +100,8 @@ def test_where_no_study_was_flagged_or_each_one_the_chart_watches_as_well(before
     assert min(same.up, same.down) > 0
 
 
-@pytest.mark.parametrize("rate", [0.0005, 0.002, 0.01, 0.998])
-def test_of_two_hundred_clean_histories_with_a_rare_flag_no_more_sound_than_is_stated(rate: float) -> None:
+@pytest.mark.parametrize("rate", [0.0005, 0.01, 0.998])
+def test_of_sixty_clean_histories_with_a_rare_flag_no_more_sound_than_is_stated(rate: float) -> None:
     draw = np.random.default_rng(7)
 
     def days(first: int, count: int) -> History:
@@ -119,9 +119,9 @@ def test_of_two_hundred_clean_histories_with_a_rare_flag_no_more_sound_than_is_s
             for number, flagged in enumerate(flags)
         )
 
-    charts = [flag_chart(days(90, 30), days(0, 90), ALPHA) for _ in range(200)]
+    charts = [flag_chart(days(90, 30), days(0, 90), 20, ALPHA) for _ in range(60)]
     sounding = sum(isinstance(one, FlagChart) and one.alarm_since is not None for one in charts)
-    assert sounding <= 6  # at 1 in 100, more than six of two hundred has a probability of 0.005
+    assert sounding <= 3  # at 1 in 100, more than three of sixty have a probability of 0.003
 
 
 def test_a_day_effect_that_was_there_before_is_no_alarm() -> None:

@@ -1,12 +1,17 @@
 """Every figure against direct counting, on histories small enough to count."""
 
+import csv
 from collections.abc import Sequence
 from datetime import timedelta
+from io import StringIO
 from math import log, sqrt
 
 import numpy as np
 import pytest
 
+from services.gateway.language import speaking
+from services.gateway.observatory import plots
+from services.gateway.observatory.sheet import csv_of
 from services.observatory.agreement import Measure, measures
 from services.observatory.calibration import calibration
 from services.observatory.chart import NoChart
@@ -254,3 +259,20 @@ def test_alarms_of_days_need_a_rate_before() -> None:
     assert chart is not None
     assert [(one.studies, one.flagged) for one in chart.days] == [(80, 40), (80, 0), (80, 0), (80, 0), (80, 0)]
     assert chart.rate == 0.1
+
+
+def test_a_day_with_fewer_studies_than_the_minimum_is_not_told() -> None:
+    def on(day: int, studies: int) -> list[Record]:
+        return [record(F, flag=Flag.URGENT, frozen_at=START + timedelta(days=day))] * studies
+
+    told = figures([*on(0, 1), *on(1, 19), *on(2, 20), *on(3, 1)], [record(F), *on(0, 399)], minimum=20)
+    assert told.flag_chart is not None
+    days = told.flag_chart.days
+    assert [(one.studies, one.flagged) for one in days] == [(None, None), (None, None), (20, 20), (None, None)]
+    assert [one.up is not None for one in days] == [False, True, True, True]
+    sheet = list(csv.DictReader(StringIO(csv_of(told))))
+    by_day = [(one["count"], one["n"]) for one in sheet if one["figure"] == "flagged_by_day"]
+    assert by_day == [("", ""), ("", ""), ("20", "20"), ("", "")]
+    with speaking("en"):
+        plot = plots.flag_rate(told.flag_chart, "up", "down")
+    assert [one.tag for one in plot.shapes].count("circle") == 1

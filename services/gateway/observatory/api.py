@@ -105,13 +105,13 @@ class DisparityOut(_Schema):
 
 
 class DayOut(_Schema):
-    """One day of the flag rate's chart."""
+    """One day of the flag rate's chart; null: counted in fewer studies than the minimum."""
 
     day: date
-    studies: int
-    flagged: int
-    up: float
-    down: float
+    studies: int | None
+    flagged: int | None
+    up: float | None = Field(description="After this day, of all studies since the window begins.")
+    down: float | None
 
 
 class FlagChartOut(_Schema):

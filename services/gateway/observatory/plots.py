@@ -147,26 +147,25 @@ def reliability(bins: Sequence[Bin], x_name: str) -> Plot:
 
 
 def flag_rate(chart: FlagChart, up: str, down: str) -> Plot:
-    """Above the flag rate of each day, below the two sums as parts of their limits; up, down: their names."""
+    """Above the flag rate of each day that is told, below the sums as parts of their limits; up, down: their names."""
     plot, upper, lower = Plot(height=420), 190.0, 236.0
     count = len(chart.days)
-    rates = [one.flagged / one.studies for one in chart.days]
-    top = min(1.0, ceil(max([*rates, chart.rate]) * 10 + 0.5) / 10)
+    rates = {place: (one.flagged or 0) / one.studies for place, one in enumerate(chart.days) if one.studies}
+    top = min(1.0, ceil(max([*rates.values(), chart.rate]) * 10 + 0.5) / 10)
     above = _Axes(plot=plot, right=max(1, count - 1), top=top, bottom=plot.height - upper)
     above.draw_y([0.0, top / 2, top], lambda tick: percent(tick, 0))
     plot.line("overall", _LEFT, above.y(chart.rate), plot.width - _RIGHT, above.y(chart.rate))
-    plot.path("curve", [(above.x(place), above.y(rate)) for place, rate in enumerate(rates)])
-    for place, rate in enumerate(rates):
+    plot.path("curve", [(above.x(place), above.y(rate)) for place, rate in rates.items()])
+    for place, rate in rates.items():
         plot.add("circle", "point", cx=above.x(place), cy=above.y(rate), r=3.0)
-    peaks = [max(one.up / chart.up, one.down / chart.down) for one in chart.days]
-    height = max(1.25, min(3.0, max(peaks) * 1.1))
+    upward = {place: one.up / chart.up for place, one in enumerate(chart.days) if one.up is not None}
+    downward = {place: one.down / chart.down for place, one in enumerate(chart.days) if one.down is not None}
+    height = max(1.25, min(3.0, max([*upward.values(), *downward.values(), 0.0]) * 1.1))
     below = _Axes(plot=plot, right=max(1, count - 1), top=height, begin=lower)
     below.draw_y([0.0, 1.0, *([2.0, 3.0][: int(height) - 1])], lambda tick: decimal(tick, 0))
     plot.line("limit", _LEFT, below.y(1.0), plot.width - _RIGHT, below.y(1.0))
-    plot.path("curve sum-up", [(below.x(place), below.y(one.up / chart.up)) for place, one in enumerate(chart.days)])
-    plot.path(
-        "curve sum-down", [(below.x(place), below.y(one.down / chart.down)) for place, one in enumerate(chart.days)]
-    )
+    plot.path("curve sum-up", [(below.x(place), below.y(part)) for place, part in upward.items()])
+    plot.path("curve sum-down", [(below.x(place), below.y(part)) for place, part in downward.items()])
     for place, one in enumerate(chart.days):
         if one.day == chart.alarm_since:
             plot.line("alarm", below.x(place), _TOP, below.x(place), plot.height - _BOTTOM)
