@@ -12,9 +12,9 @@ class Lesion:
     number: from 1, by falling score; it is also the lesion's value in the lesion label map and its SEG segment number.
     tracking_uid, label: its identity through all results of a study (Tracking UID and Identifier, triage/tracking.py).
     score: 0..1, the model's own, never called a probability (docs/decisions).
-    long_axis_mm, short_axis_mm: longest in-plane diameter of the slice where it is longest, and the longest
-        perpendicular to it there (RECIST 1.1 manner), from voxel edge to voxel edge; right to within one pixel and, for
-        the short one, a few hundredths (worker/diameters.py has the bound).
+    long_axis_mm, short_axis_mm: longest in-plane diameter of one of its parts in a slice, where it is longest, and the
+        longest perpendicular of that part (RECIST 1.1 manner), from voxel edge to voxel edge; right to within one pixel
+        and, for the short one, a few hundredths (worker/diameters.py has the bound).
     long_axis_ends: the two ends of the long axis as (slice, row, column) indices; slice is `key_slice`.
     max_diameter_3d_mm: the longest distance between any two voxels of the lesion, edge to edge.
     centroid_lps_mm: centre of mass in the patient system of `frame_of_reference_uid` ("" where the source names none).

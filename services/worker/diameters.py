@@ -9,12 +9,18 @@ of the shape's own chord there; R: radius of curvature at the chord's ends, in p
 the tip of a round end is narrower than a pixel and may pass between two pixel centres: each end can lose so much more
 than half a pixel. The mask alone does not tell, so that no other measure could promise one pixel
 (tests/worker/test_diameters.py).
+
+Axes are of one part: what is joined only through another slice are two parts in this one, and what lies between them is
+healthy tissue.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cc3d
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import find_objects
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
@@ -32,14 +38,19 @@ class InPlane:
 
 
 def longest_in_plane(mask: npt.NDArray[np.bool_], spacing_mm: tuple[float, float]) -> InPlane:
-    """The longest diameter over all slices, and the longest perpendicular to it in that slice (RECIST 1.1 manner).
+    """The longest diameter of any part in any slice, and the longest perpendicular of that part (RECIST 1.1 manner).
 
-    mask: [slice, row, column] with at least one voxel; spacing_mm along (row, column) index. Both axes are those
-    of the convex hull. Where slices tie, as neighbours through the middle do, the one with the longer short axis
-    counts, then the first.
+    mask: [slice, row, column] with at least one voxel; spacing_mm along (row, column) index. A part: pixels of one
+    slice that touch, if only at a corner. Both axes are those of its convex hull. Where parts tie, as in neighbouring
+    slices through the middle, the one with the longer short axis counts, then the first.
     """
-    slices = (_in_slice(int(index), mask[index], np.asarray(spacing_mm)) for index in np.flatnonzero(mask.any((1, 2))))
-    return max(slices, key=lambda each: (each.long_axis_mm, each.short_axis_mm))
+    pixel_mm, longest_mm, measured = np.asarray(spacing_mm), 0.0, []
+    for index, box, part in _parts(mask):
+        # no part is longer than its box is across: of a thousand specks beside a lesion none is measured
+        if np.linalg.norm(part.shape * pixel_mm) >= longest_mm:
+            measured.append(_measured(index, (box[0].start, box[1].start), part, pixel_mm))
+            longest_mm = max(longest_mm, measured[-1].long_axis_mm)
+    return max(measured, key=lambda each: (each.long_axis_mm, each.short_axis_mm))
 
 
 def longest_3d(mask: npt.NDArray[np.bool_], to_mm: npt.NDArray[np.float64]) -> float:
@@ -54,13 +65,22 @@ def longest_3d(mask: npt.NDArray[np.bool_], to_mm: npt.NDArray[np.float64]) -> f
     return float(pdist(faces[ConvexHull(faces).vertices]).max())
 
 
-def _in_slice(index: int, plane: npt.NDArray[np.bool_], spacing_mm: Points) -> InPlane:
-    points = _faces(_outline(plane)) * spacing_mm
+def _parts(mask: npt.NDArray[np.bool_]) -> Iterator[tuple[int, tuple[slice, ...], npt.NDArray[np.bool_]]]:
+    """The 8-connected parts of every slice: slice index, box in the slice, and the pixels within the box."""
+    for index in np.flatnonzero(mask.any(axis=(1, 2))):
+        numbered = cc3d.connected_components(mask[index], connectivity=8)
+        for number, box in enumerate(find_objects(numbered), start=1):
+            yield int(index), box, numbered[box] == number
+
+
+def _measured(index: int, first: tuple[int, int], part: npt.NDArray[np.bool_], spacing_mm: Points) -> InPlane:
+    """`first`: (row, column) in the slice of the first row and column of `part`."""
+    points = _faces(_outline(part)) * spacing_mm
     hull = points[ConvexHull(points).vertices]
     distances = np.linalg.norm(hull[:, None] - hull[None], axis=-1)
     start, end = hull[list(np.unravel_index(np.argmax(distances), distances.shape))]
     length = float(distances.max())
-    (row, column), (last_row, last_column) = (start / spacing_mm).tolist(), (end / spacing_mm).tolist()
+    (row, column), (last_row, last_column) = ((each / spacing_mm + first).tolist() for each in (start, end))
     return InPlane(
         slice_index=index,
         long_axis_mm=length,

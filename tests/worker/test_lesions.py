@@ -129,6 +129,25 @@ def test_the_axes_are_those_of_the_slice_where_the_long_axis_is_longest():
     assert mask[3, round(last_row), round(last_column - 0.5)]
 
 
+def test_limbs_that_meet_only_in_another_slice_are_measured_each_by_itself():
+    """A lesion that forks: bridged in its first slice, its limbs lie 40 pixels apart in its last."""
+    volume = an_empty_volume((6, 40, 60), (5.0, 0.8, 0.8))
+    mask = np.zeros((6, 40, 60), bool)
+    mask[0, 13, 26:34] = True
+    for index in range(1, 6):
+        mask[index, 10:18, 22 - 4 * index : 30 - 4 * index] = mask[index, 10:18, 30 + 4 * index : 38 + 4 * index] = True
+    mask[5, 10:18, 58] = True  # one limb is the longer there
+    limb = mask.copy()
+    limb[:5], limb[5, :, :30] = False, False
+
+    lesion, alone = the_only_lesion(mask, volume), the_only_lesion(limb, volume)
+
+    assert lesion.long_axis_mm == pytest.approx(0.8 * np.hypot(9, 7))
+    for measure in ("long_axis_mm", "short_axis_mm", "key_slice", "long_axis_ends"):
+        assert getattr(lesion, measure) == getattr(alone, measure), measure
+    assert lesion.max_diameter_3d_mm > 0.8 * 56
+
+
 def test_one_voxel_is_as_long_as_it_is_wide():
     volume = an_empty_volume((3, 3, 3), (2.0, 0.8, 0.5))
     mask = np.zeros((3, 3, 3), bool)
