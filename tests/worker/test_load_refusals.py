@@ -8,7 +8,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless, generate_
 
 from services.triage.errors import NotAnalysed
 from services.worker.load import load_volume, planes
-from tests.support.ct import CORONAL, ct_series, enhanced, set_pixels, write_series
+from tests.support.ct import AXIAL, CORONAL, ct_series, enhanced, set_pixels, write_series
 
 OBLIQUE = (0.8, 0.6, 0.0, -0.36, 0.48, -0.8)
 
@@ -28,6 +28,49 @@ def test_an_enhanced_object_with_too_little_geometry_is_told(tmp_path):
     dataset = enhanced(ct_series(slices=4))
     del dataset.PerFrameFunctionalGroupsSequence[-1]
     assert refusal_of([dataset], tmp_path) == "no_geometry"
+
+
+UPRIGHT = {
+    "straight": (1, 0, 0, 0, 1, 0),
+    "with noise": (0.99999998, 0.0002, 0, -0.0002, 0.99999998, 0),
+    "turned by a degree in its plane": (0.99984770, 0.01745241, 0, -0.01745241, 0.99984770, 0),
+    "of a patient on the side": (0, 1, 0, -1, 0, 0),
+}
+
+
+@pytest.mark.parametrize("told", [["ORIGINAL", "PRIMARY", "AXIAL"], None], ids=["original", "without image type"])
+@pytest.mark.parametrize("orientation", UPRIGHT.values(), ids=UPRIGHT)
+def test_a_gantry_that_leans_over_upright_slices_is_told(tmp_path, orientation, told):
+    series = ct_series(orientation=orientation, GantryDetectorTilt=-15, ImageType=told)
+    assert refusal_of(series, tmp_path) == "gantry_tilt"
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT.values(), ids=UPRIGHT)
+def test_a_gantry_that_leans_over_the_upright_frames_of_an_enhanced_object_is_told(tmp_path, orientation):
+    assert refusal_of([_leaning(orientation)], tmp_path) == "gantry_tilt"
+
+
+def test_a_tilt_that_slices_show_or_are_free_of_by_reformatting_is_no_contradiction(tmp_path):
+    shown = (1, 0, 0, 0, np.cos(np.radians(15)), np.sin(np.radians(15)))
+    derived = ["DERIVED", "PRIMARY", "AXIAL"]
+    sound = [
+        ct_series(GantryDetectorTilt=15, orientation=shown),
+        ct_series(GantryDetectorTilt=15, ImageType=derived),
+        [_leaning(shown)],
+        [_leaning(frame_type=derived, ImageType=["MIXED", "PRIMARY", "AXIAL"])],
+    ]
+    for number, series in enumerate(sound):
+        assert load_volume(write_series(series, tmp_path / str(number))).voxels.shape[0] == 6
+
+
+def _leaning(orientation=AXIAL, frame_type=("ORIGINAL", "PRIMARY", "AXIAL"), **attributes: object) -> Dataset:
+    """An enhanced CT object that tells a tilt and a type in its frames (PS3.3 C.8.15.3.3, C.8.15.3.1)."""
+    dataset, details, kind = enhanced(ct_series(orientation=orientation, **attributes)), Dataset(), Dataset()
+    details.GantryDetectorTilt, kind.FrameType = 15, list(frame_type)
+    dataset.SharedFunctionalGroupsSequence[0].CTAcquisitionDetailsSequence = [details]
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        frame.CTImageFrameTypeSequence = [kind]
+    return dataset
 
 
 def _set(**values: object):

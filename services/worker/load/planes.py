@@ -16,11 +16,14 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from services.backends.image_header import ReadHeader, read_header
 from services.triage.errors import NotAnalysed
+from services.triage.geometry import normal_of
 
 MODALITIES = frozenset({"CT", "MR", "PT"})
 HOUNSFIELD_TYPES = frozenset({"", "HU", "HU_MOD", "US"})  # US: unspecified, as some CTs write
 GRAYSCALE = frozenset({"MONOCHROME1", "MONOCHROME2"})
 MAX_SIDE = 16384
+UPRIGHT = math.cos(math.radians(0.5))
+"""Along the body's axis, the normal of a slice that lies upright, whichever way the patient is turned in it."""
 
 # What pydicom raises on a header that cannot be read, or when a value is asked for that cannot be understood.
 HEADER_ERRORS = (
@@ -86,7 +89,7 @@ def read_planes(path: Path, read: ReadHeader = read_header) -> list[Plane]:
     """Read the planes of one file, in frame order.
 
     Raises NotAnalysed: unreadable_header, no_pixels, unsupported_modality, not_grayscale, unsupported_pixels,
-    implausible_size, no_geometry, no_rescale, gantry_tilt.
+    implausible_size, no_geometry, bad_geometry, no_rescale, gantry_tilt.
     """
     dataset = open_dataset(path, read)
     try:
@@ -95,7 +98,6 @@ def read_planes(path: Path, read: ReadHeader = read_header) -> list[Plane]:
             return _enhanced(dataset, path)
         if _frames(dataset) != 1:
             raise NotAnalysed("no_geometry", "a multi-frame image does not tell where its frames lie")
-        _refuse_contradicted_tilt(dataset)
         return [_plane(dataset, path, None, (dataset,))]
     except HEADER_ERRORS as error:
         raise NotAnalysed("unreadable_header", "a header of the series holds a value that has no meaning") from error
@@ -126,15 +128,6 @@ def _frames(dataset: Dataset) -> int:
     return int(dataset.get("NumberOfFrames") or 1)
 
 
-def _refuse_contradicted_tilt(dataset: Dataset) -> None:
-    """A gantry said to lean while the slices are said to lie upright: one of the two is wrong."""
-    tilt = abs(float(dataset.get("GantryDetectorTilt") or 0))
-    cosines = dataset.get("ImageOrientationPatient") or ()
-    original = "ORIGINAL" in (dataset.get("ImageType") or ())
-    if original and tilt >= 1 and [abs(round(float(cosine), 4)) for cosine in cosines] == [1, 0, 0, 0, 1, 0]:
-        raise NotAnalysed("gantry_tilt", f"the gantry leans {tilt:.1f} degrees, the slices are said to be upright")
-
-
 def _enhanced(dataset: Dataset, path: Path) -> list[Plane]:
     shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
     per_frame = dataset.PerFrameFunctionalGroupsSequence
@@ -149,6 +142,8 @@ def _enhanced(dataset: Dataset, path: Path) -> list[Plane]:
                 "PlaneOrientationSequence",
                 "PixelMeasuresSequence",
                 "PixelValueTransformationSequence",
+                "CTAcquisitionDetailsSequence",
+                "CTImageFrameTypeSequence",
             )
             if (item := groups.get(keyword) or shared[0].get(keyword))
         ]
@@ -159,6 +154,8 @@ def _enhanced(dataset: Dataset, path: Path) -> list[Plane]:
 def _plane(dataset: Dataset, path: Path, frame_number: int | None, macros: Sequence[Dataset]) -> Plane:
     """`macros`: where the attributes of this plane are found, the data set itself in a classic image."""
     slope, intercept = _rescale(dataset.Modality, macros)
+    orientation = _numbers(macros, "ImageOrientationPatient", 6)
+    _refuse_contradicted_tilt((*macros, dataset), orientation)
     return Plane(
         path=path,
         study_instance_uid=str(dataset.StudyInstanceUID),
@@ -170,12 +167,25 @@ def _plane(dataset: Dataset, path: Path, frame_number: int | None, macros: Seque
         frame_of_reference_uid=str(dataset.get("FrameOfReferenceUID") or ""),
         shape=(int(dataset.Rows), int(dataset.Columns)),
         position=_numbers(macros, "ImagePositionPatient", 3),
-        orientation=_numbers(macros, "ImageOrientationPatient", 6),
+        orientation=orientation,
         pixel_spacing_mm=_numbers(macros, "PixelSpacing", 2),
         slope=slope,
         intercept=intercept,
         padding=_padding(dataset),
     )
+
+
+def _refuse_contradicted_tilt(macros: Sequence[Dataset], orientation: tuple[float, ...]) -> None:
+    """A gantry said to lean while the slices are said to lie upright: one of the two is wrong.
+
+    Not so in what was reformatted from leaning slices, which keeps the tilt of its source and says that it is DERIVED.
+    """
+    tilt = abs(float(str(_found(macros, "GantryDetectorTilt") or 0)))
+    types = _found(macros, "FrameType") or _found(macros, "ImageType") or ()
+    if tilt < 1 or (isinstance(types, Sequence) and "DERIVED" in types):
+        return
+    if abs(normal_of(orientation)[2]) > UPRIGHT:
+        raise NotAnalysed("gantry_tilt", f"the gantry leans {tilt:.1f} degrees, the slices are said to be upright")
 
 
 def _found(macros: Sequence[Dataset], keyword: str) -> object:
