@@ -52,6 +52,8 @@ _THICKNESS, _SPACING, _ORIENTATION, _POSITION = 0x00180050, 0x00280030, 0x002000
 _SHARED_GROUPS, _PER_FRAME_GROUPS = 0x52009229, 0x52009230
 _GEOMETRY_MACROS = (0x00289110, 0x00209116, 0x00209113)  # pixel measures, plane orientation, plane position
 _GEOMETRY = (_THICKNESS, _SPACING, _ORIENTATION, _POSITION)
+_AGENT, _AGENT_SEQUENCE, _USAGE, _ADMINISTERED = 0x00180010, 0x00180012, 0x00189341, 0x00189342
+_CODE_MEANING, _CODE_VALUE = 0x00080104, 0x00080100
 _IMAGE_TYPE, _FRAMES = 0x00080008, 0x00280008
 
 
@@ -157,7 +159,7 @@ class _Values:
             series_description=self._text(0x0008103E),
             protocol_name=self._text(0x00181030),
             body_part_examined=self._text(0x00180015),
-            contrast_bolus_agent=self._text(0x00180010),
+            contrast_bolus_agent=self._contrast_agent(),
             manufacturer=self._text(0x00080070),
             manufacturer_model_name=self._text(0x00081090),
             convolution_kernel=self._text(0x00181210),
@@ -186,13 +188,25 @@ class _Values:
 
     def _geometry(self) -> tuple[tuple[float, ...] | None, ...]:
         """Thickness, spacing, orientation, position; of the first frame in a multi-frame object (PS3.3 C.7.6.16)."""
+        places = self._of_first_frame(*_GEOMETRY_MACROS) | self._elements
+        return tuple(self._decimals(places.get(tag)) for tag in _GEOMETRY)
+
+    def _contrast_agent(self) -> str:
+        """Contrast/Bolus Agent; where it is told by code, as in enhanced objects (PS3.3 C.7.6.4b), what that means."""
+        if self._ascii(self._of_first_frame(_USAGE).get(_ADMINISTERED)) == "NO":
+            return "NO"
+        code = self._of_first_item(self._elements.get(_AGENT_SEQUENCE))
+        told = (self._text(_AGENT), self._text(_CODE_MEANING, code), self._text(_CODE_VALUE, code))
+        return next((text for text in told if text), "")
+
+    def _of_first_frame(self, *macros: int) -> dict[int, Element]:
+        """The elements of these functional groups, shared ones and those of the first frame."""
         places: dict[int, Element] = {}
         for groups in (_SHARED_GROUPS, _PER_FRAME_GROUPS):
             frame = self._of_first_item(self._elements.get(groups))
-            for macro in _GEOMETRY_MACROS:
+            for macro in macros:
                 places |= self._of_first_item(frame.get(macro))
-        places |= self._elements
-        return tuple(self._decimals(places.get(tag)) for tag in _GEOMETRY)
+        return places
 
     def _of_first_item(self, sequence: Element | None) -> dict[int, Element]:
         item = sequence and self._reader.first_item(sequence)
@@ -212,8 +226,10 @@ class _Values:
     def _ascii(self, place: Element | None) -> str:
         return self._bytes(place).decode("ascii", "replace")
 
-    def _text(self, tag: int) -> str:
-        value = self._bytes(self._elements.get(tag)).replace(b"\x00", b"")  # no database takes NUL in a text
+    def _text(self, tag: int, elements: dict[int, Element] | None = None) -> str:
+        """elements: those that hold the tag, by default the data set's own."""
+        value = self._bytes((self._elements if elements is None else elements).get(tag))
+        value = value.replace(b"\x00", b"")  # no database takes NUL in a text
         return value.decode("ascii") if value.isascii() and b"\x1b" not in value else self._decoded(value)
 
     def _decoded(self, value: bytes) -> str:

@@ -1,15 +1,16 @@
 """Which series of a study are the inputs of a model that looks at several at once (T1c, T1, T2 and FLAIR).
 
 An input tells its modality and patterns; one of these is found in a series' words (its descriptions, folded, and the
-word 'contrastagent' where Contrast/Bolus Agent is told). Inputs of the usual names of brain MR need no patterns. Of
-several series, the one that routing would choose (`routing.best_of`) among those in the frame of reference of the
-primary. The primary is the series that routing chose, where it is one of them, else the first input's.
+word 'contrastagent' where `contrast.has_contrast`). Inputs of the usual names of brain MR need no patterns. Of several
+series, the one that routing would choose (`routing.best_of`) among those in the frame of reference of the primary. The
+primary is the series that routing chose, where it is one of them, else the first input's.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from services.triage.contrast import has_contrast, says_without
 from services.triage.errors import Reason
 from services.triage.job import JobPlan
 from services.triage.model import ModelInput
@@ -18,8 +19,10 @@ from services.triage.study import Series
 from services.triage.traits import Traits, fold, traits_of
 
 _T1 = r"(?=.*(\bt1|mp ?rage|\bbravo\b|\bspgr\b|\bvibe\b))"
-_BEFORE = r"\b(pre|without|non|no|sans|ohne|nativ\w*|plain|unenhanced)\b"
+_BEFORE = r"\b(pre|without|w ?o|non|no|sans|ohne|nativ\w*|plain|unenhanced)\b"
 _AFTER = r"(\bt1 ?(c|ce|gd|km)\b|\b(post|gd|gad\w*|dotarem|contrast|enhanced|ce|km|kontrast\w*|inject\w*|injizie\w*)\b)"
+# of a whole protocol, and not of one of its series
+_WITH_AND_WITHOUT = r"\b(w|with|avec|mit) ((and|et|und) )?(w ?o|without|sans|ohne)\b"
 USUAL_PATTERNS = {
     "t1c": (rf"^(?!.*{_BEFORE}){_T1}(?=.*({_AFTER}|contrastagent))",),
     "t1": (rf"^(?!.*contrastagent)(?!.*{_AFTER}){_T1}", rf"^(?=.*{_BEFORE}){_T1}"),
@@ -74,10 +77,12 @@ def _fitting(traits: Sequence[Traits], wanted: ModelInput) -> list[Traits]:
 
 
 def _words(traits: Traits) -> str:
-    """Folded, but for the star of T2*, which is another contrast."""
+    """Folded, but for the star of T2*, which is another contrast, and the minus of C-."""
     header = traits.series.header
-    words = fold(*(text.replace("*", " star ") for text in (header.series_description, header.protocol_name)))
-    return f"{words} contrastagent" if header.contrast_bolus_agent else words
+    told = (header.series_description, header.protocol_name)
+    words = fold(*(says_without(text).replace("*", " star ") for text in told))
+    words = re.sub(_WITH_AND_WITHOUT, "", words)
+    return f"{words} contrastagent" if has_contrast(header) else words
 
 
 def _primary(plan: JobPlan, fitting: Sequence[Sequence[Traits]]) -> Traits | None:

@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from services.triage.contrast import has_contrast
 from services.triage.errors import Reason
 from services.triage.identity import two_patients
 from services.triage.job import JobPlan, OrderPriority, Plan, SeriesRefusal
@@ -170,7 +171,7 @@ def _unsuitable(traits: Traits, rule: Rule) -> Reason | None:
         ),
         (not rule.image_types <= types, "wrong_image_type", lambda: f"wanted {', '.join(sorted(rule.image_types))}"),
         (
-            rule.contrast not in (None, bool(header.contrast_bolus_agent)),
+            rule.contrast not in (None, has_contrast(header)),
             "wrong_contrast",
             lambda: "contrast agent wanted" if rule.contrast else "no contrast agent wanted",
         ),

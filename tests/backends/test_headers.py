@@ -122,6 +122,30 @@ def test_a_multi_frame_object_has_the_geometry_of_its_first_frame() -> None:
         assert header.number_of_frames == 3
 
 
+@pytest.mark.parametrize(
+    ("agent", "meaning", "administered", "told"),
+    [
+        (None, "Gadobutrol", None, "Gadobutrol"),
+        ("", "Gadobutrol", "YES", "Gadobutrol"),
+        ("Gadovist", "Gadobutrol", None, "Gadovist"),
+        (None, "Gadobutrol", "NO", "NO"),
+        (None, "", None, "372706007"),
+    ],
+)
+def test_a_contrast_agent_told_by_code_is_read(
+    agent: str | None, meaning: str, administered: str | None, told: str
+) -> None:
+    one, code = image(ContrastBolusAgent=agent), Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "372706007", "SCT", meaning
+    one.ContrastBolusAgentSequence = Sequence([code])
+    if administered:
+        usage, groups = Dataset(), Dataset()
+        usage.ContrastBolusAgentAdministered = administered
+        groups.ContrastBolusUsageSequence = Sequence([usage])
+        one.SharedFunctionalGroupsSequence = Sequence([groups])
+    assert read_instance(as_file(one)).header.contrast_bolus_agent == told
+
+
 def test_a_file_cut_at_any_byte_is_refused_unless_whole_elements_are_left() -> None:
     one = image(rows=4, columns=4)
     content = as_file(one)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from services.triage.contrast import has_contrast
 from services.triage.inputs import with_inputs
 from services.triage.job import JobPlan
 from services.triage.model import ModelInput
@@ -61,10 +62,40 @@ def test_the_contrast_agent_tells_what_the_description_does_not() -> None:
 
 
 @pytest.mark.parametrize(
+    "none", ["NONE", "NO", "n", "C-", "N/A", "Without contrast", "sans injection", "nativ", "0 ml"]
+)
+def test_a_series_that_says_it_has_no_contrast_agent_is_not_the_one_with_it(none: str) -> None:
+    rest = [one for one in STUDY if one.series_instance_uid not in ("1.2", "1.4")]
+    plain = mr("1.6", "SAG T1 MPRAGE", contrast_bolus_agent=none)
+    study = [*rest, plain, mr("1.7", "AX T1 SE", contrast_bolus_agent="Gadovist")]
+    assert planned(study).input_series == ("1.7", "1.6", "1.3", "1.1")
+
+
+@pytest.mark.parametrize("words", ["SAG T1 CUBE +C", "T1_MPRAGE_C+", "SAG T1 BRAVO + Gd", "T1 CUBE GADO", "T1 POST"])
+@pytest.mark.parametrize("agent", ["", "NONE"])
+def test_a_description_tells_the_contrast_agent_that_its_field_does_not(words: str, agent: str) -> None:
+    rest = [one for one in STUDY if one.series_instance_uid != "1.2"]
+    assert planned([*rest, mr("1.6", words, contrast_bolus_agent=agent)]).input_series == ("1.6", "1.4", "1.3", "1.1")
+
+
+@pytest.mark.parametrize("agent", ["Gadovist", "Non-ionic", "0.1 mmol/kg Dotarem", "YES", "C+", "contraste no iónico"])
+def test_whatever_else_is_told_of_an_agent_is_one(agent: str) -> None:
+    assert has_contrast(mr("1.1", "T1", contrast_bolus_agent=agent).header)
+
+
+@pytest.mark.parametrize("protocol", ["BRAIN C-/C+", "BRAIN +/- C", "Brain W/WO", "HEAD W AND W/O"])
+def test_a_protocol_with_and_without_tells_nothing_of_a_series(protocol: str) -> None:
+    told = {"protocol_name": protocol}
+    study = [*STUDY[::2], mr("1.6", "AX T1 SE", **told), mr("1.7", "AX T1 SE", contrast_bolus_agent="Gd", **told)]
+    assert planned(study).input_series == ("1.7", "1.6", "1.3", "1.1")
+
+
+@pytest.mark.parametrize(
     ("words", "name"),
     [
         ("T1 pre contrast", "T1"), ("AX T1 +C", "T1c"), ("T1w", "T1"), ("T1 KM", "T1c"), ("T1ce", "T1c"),
         ("3D T1 MPRAGE without Gd", "T1"), ("sag T2 FLAIR", "FLAIR"), ("t2w tse", "T2"), ("AX T1 FLAIR", "T1"),
+        ("T1 C-", "T1"), ("T1 -C", "T1"), ("AX T1 W/O CONTRAST", "T1"), ("T1 C-SPINE C+", "T1c"),
         ("T1 injecté", "T1c"), ("FLAIR nativ", "FLAIR"), ("T1 nativ", "T1"), ("t1_vibe_gado", "T1c"),
     ],
 )  # fmt: skip

@@ -202,6 +202,8 @@ def test_contrast_manufacturer_and_image_type_can_be_asked_for():
     rule = replace(RULES[0], contrast=True)
     assert plan([series(**CHEST)], [rule]).jobs[0].refused_series[0].reason.code == "wrong_contrast"
     assert plan([series(contrast_bolus_agent="X", **CHEST)], [rule]).jobs[0].series_instance_uid
+    assert not plan([series(contrast_bolus_agent="NONE", **CHEST)], [rule]).jobs[0].series_instance_uid
+    assert plan([series(series_description="Chest C+", **CHEST)], [rule]).jobs[0].series_instance_uid
     rule = replace(RULES[0], image_types=frozenset({"HELICAL"}))
     assert plan([series(**CHEST)], [rule]).jobs[0].refused_series[0].reason.code == "wrong_image_type"
     rule = replace(RULES[0], max_slices=40)
