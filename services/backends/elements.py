@@ -4,6 +4,7 @@ pydicom reads on past a value that is cut short, or past one it was told to leav
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -56,17 +57,20 @@ class ElementReader:
         """The elements of [start, end) by tag, those inside sequences left out; all must be whole."""
         return self._walk(start, self._size if end is None else end, depth=0)[0]
 
-    def first_item(self, sequence: Element) -> tuple[int, int] | None:
-        """The bytes [start, end) of a sequence's first item; None when it is empty."""
-        if sequence.end - sequence.start < 8:
-            return None
-        tag, length = self._item_header(sequence.start)
-        if tag != _ITEM:
-            return None
-        start = sequence.start + 8
-        if length != UNDEFINED:
-            return start, self._checked(start, length, sequence.end)
-        return start, self._walk(start, sequence.end, depth=1)[1] - 8
+    def items(self, sequence: Element) -> Iterator[tuple[int, int]]:
+        """The bytes [start, end) of each of a sequence's items."""
+        at = sequence.start
+        while sequence.end - at >= 8:
+            tag, length = self._item_header(at)
+            if tag != _ITEM:
+                return
+            start = at + 8
+            if length == UNDEFINED:
+                at = self._walk(start, sequence.end, depth=1)[1]
+                yield start, at - 8
+            else:
+                at = self._checked(start, length, sequence.end)
+                yield start, at
 
     def _walk(self, at: int, end: int, depth: int) -> tuple[dict[int, Element], int]:
         """Step over elements up to `end`, or, inside an item of undefined length (depth > 0), past its delimiter."""

@@ -23,8 +23,10 @@ from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
 
 from services.backends.elements import PIXEL_DATA, Buffer, Element, ElementReader, Encoding
 from services.backends.part10 import open_part10
-from services.triage.errors import InstanceRefused
-from services.triage.study import Instance, InstanceHeader, StudyAttributes
+from services.triage.completeness import ROUTABLE_MODALITIES
+from services.triage.errors import InstanceRefused, NotAnalysed
+from services.triage.geometry import stack_of
+from services.triage.study import Instance, InstanceHeader, Stack, StudyAttributes
 
 MAX_INFLATED_BYTES = 1 << 29
 """A deflated data set may become so large; above `_ALWAYS_BYTES` not more than `_MOST_TIMES` larger than it came."""
@@ -50,7 +52,8 @@ _CHARACTER_SET, _SOP_CLASS, _SOP_INSTANCE = 0x00080005, 0x00080016, 0x00080018
 _STUDY, _SERIES, _FRAME_OF_REFERENCE = 0x0020000D, 0x0020000E, 0x00200052
 _THICKNESS, _SPACING, _ORIENTATION, _POSITION = 0x00180050, 0x00280030, 0x00200037, 0x00200032
 _SHARED_GROUPS, _PER_FRAME_GROUPS = 0x52009229, 0x52009230
-_GEOMETRY_MACROS = (0x00289110, 0x00209116, 0x00209113)  # pixel measures, plane orientation, plane position
+_PIXEL_MEASURES, _PLANE_ORIENTATION, _PLANE_POSITION = 0x00289110, 0x00209116, 0x00209113
+_GEOMETRY_MACROS = (_PIXEL_MEASURES, _PLANE_ORIENTATION, _PLANE_POSITION)
 _GEOMETRY = (_THICKNESS, _SPACING, _ORIENTATION, _POSITION)
 _AGENT, _AGENT_SEQUENCE, _USAGE, _ADMINISTERED = 0x00180010, 0x00180012, 0x00189341, 0x00189342
 _CODE_MEANING, _CODE_VALUE = 0x00080104, 0x00080100
@@ -139,6 +142,7 @@ class _Values:
         if pixels and pixels.defined != (self._syntax in _NATIVE) and _is_known_image_syntax(self._syntax):
             raise InstanceRefused("lying_transfer_syntax", f"the pixel data are not written in {self._syntax}")
         thickness, spacing, orientation, position = self._geometry()
+        modality, frames = self._text(0x00080060), self._integer(_FRAMES) or 1
         return InstanceHeader(
             sop_class_uid=self._uid(_SOP_CLASS, "SOP Class UID"),
             sop_instance_uid=self._uid(_SOP_INSTANCE, "SOP Instance UID"),
@@ -147,13 +151,14 @@ class _Values:
             transfer_syntax_uid=self._syntax,
             frame_of_reference_uid=self._ascii(self._elements.get(_FRAME_OF_REFERENCE)),
             image_type=tuple(part.strip() for part in self._text(_IMAGE_TYPE).split("\\") if part.strip()),
-            number_of_frames=self._integer(_FRAMES) or 1,
+            number_of_frames=frames,
             has_pixel_data=pixels is not None and pixels.end > pixels.start,
             slice_thickness_mm=thickness[0] if thickness else None,
             pixel_spacing_mm=(spacing[0], spacing[1]) if spacing and len(spacing) == 2 else None,
             image_orientation_patient=orientation if orientation and len(orientation) == 6 else None,
             image_position_patient=position if position and len(position) == 3 else None,
-            modality=self._text(0x00080060),
+            frames=self._frames(orientation) if frames > 1 and modality in ROUTABLE_MODALITIES else None,
+            modality=modality,
             series_number=self._integer(0x00200011),
             instance_number=self._integer(0x00200013),
             series_description=self._text(0x0008103E),
@@ -191,6 +196,21 @@ class _Values:
         places = self._of_first_frame(*_GEOMETRY_MACROS) | self._elements
         return tuple(self._decimals(places.get(tag)) for tag in _GEOMETRY)
 
+    def _frames(self, orientation: tuple[float, ...] | None) -> Stack | None:
+        """How the frames lie, where each tells its position (PS3.3 C.7.6.16.2.3)."""
+        per_frame = self._elements.get(_PER_FRAME_GROUPS)
+        positions = []
+        for item in self._reader.items(per_frame) if per_frame else ():
+            plane = self._of_first_item(self._reader.read(*item).get(_PLANE_POSITION))
+            position = self._decimals(plane.get(_POSITION))
+            if position is None or len(position) != 3:
+                return None
+            positions.append(position)
+        try:
+            return stack_of(positions, orientation or ()) if positions else None
+        except NotAnalysed:
+            return None
+
     def _contrast_agent(self) -> str:
         """Contrast/Bolus Agent; where it is told by code, as in enhanced objects (PS3.3 C.7.6.4b), what that means."""
         if self._ascii(self._of_first_frame(_USAGE).get(_ADMINISTERED)) == "NO":
@@ -209,7 +229,7 @@ class _Values:
         return places
 
     def _of_first_item(self, sequence: Element | None) -> dict[int, Element]:
-        item = sequence and self._reader.first_item(sequence)
+        item = next(self._reader.items(sequence), None) if sequence else None
         return self._reader.read(*item) if item else {}
 
     def _uid(self, tag: int, name: str) -> str:

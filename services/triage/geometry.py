@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.triage.errors import NotAnalysed
+from services.triage.study import Stack
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,6 +46,20 @@ class Grid:
 
     order: tuple[int, ...]
     affine: Floats
+
+
+def stack_of(positions: npt.ArrayLike, orientation: npt.ArrayLike) -> Stack:
+    """The stack that planes of one orientation make; positions: [plane, 3] mm.
+
+    Raises NotAnalysed: bad_geometry, too_few_slices where all of them are at one place.
+    """
+    along = np.sort(np.asarray(positions, dtype=np.float64) @ normal_of(orientation))
+    gaps = np.diff(along)
+    gaps = gaps[gaps > SAME_POSITION_MM]
+    if not len(gaps):
+        raise NotAnalysed("too_few_slices", "all slices are at one place")
+    usual = float(np.median(gaps))
+    return Stack(places=len(gaps) + 1, gap_mm=usual, length_mm=float(along[-1] - along[0]) + usual)
 
 
 def normal_of(orientation: npt.ArrayLike) -> Floats:

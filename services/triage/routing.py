@@ -10,9 +10,9 @@ The body part of a series, from the strongest word to the weakest: its own descr
 study's description, unless Body Part Examined is one of the rule's `other_body_parts`.
 
 Of the series that suit, the best is chosen by, in this order: the series itself tells the body part, not only the
-study; it covers at least 80 % of the length that the longest of these covers; the headers make one regular grid;
-axial; ORIGINAL; not SECONDARY; the thinnest slices (to 0.1 mm); the most slices; the lowest series number; the lowest
-UID.
+study; it covers at least 80 % of the length that the longest of these covers (phases at one place once); the headers
+make one regular grid; axial; ORIGINAL; not SECONDARY; the thinnest slices (to 0.1 mm); the most slices; the lowest
+series number; the lowest UID.
 """
 
 import re

@@ -35,11 +35,26 @@ class StudyAttributes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Stack:
+    """How planes lie along their normal.
+
+    places: where there is at least one. gap_mm: the usual way from one to the next. length_mm: from the first to the
+    last, and one gap more.
+    """
+
+    places: int
+    gap_mm: float
+    length_mm: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceHeader:
     """What routing and completeness need of one instance.
 
     `image_orientation_patient`: 6 direction cosines, `image_position_patient`: mm in LPS (PS3.3 C.7.6.2);
-    for multi-frame objects both are of the first frame, or None. `number_of_frames` is 1 for classic images.
+    for multi-frame objects both are of the first frame, or None. `number_of_frames` is 1 for classic images; `frames`:
+    how those of a multi-frame object lie along the first one's normal, None where not each tells its position, and for
+    what an earlier version of Vigie read.
     """
 
     sop_class_uid: str
@@ -70,6 +85,7 @@ class InstanceHeader:
     pixel_spacing_mm: tuple[float, float] | None = None
     image_orientation_patient: tuple[float, ...] | None = None
     image_position_patient: tuple[float, ...] | None = None
+    frames: Stack | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,8 +11,8 @@ import numpy as np
 
 from services.triage.completeness import is_routable
 from services.triage.errors import NotAnalysed, Reason
-from services.triage.geometry import normal_of, regular_grid
-from services.triage.study import InstanceHeader, Series
+from services.triage.geometry import normal_of, regular_grid, stack_of
+from services.triage.study import InstanceHeader, Series, Stack
 
 # How far (degrees) a slice's normal may lean from a body axis and still be called by its name.
 ORIENTATION_TOLERANCE_DEGREES = 30.0
@@ -72,18 +72,21 @@ def traits_of(series: Series) -> Traits:
     headers = [instance.header for instance in series.instances if is_routable(instance.header)]
     words = fold(series.header.series_description, series.header.protocol_name)
     slices = sum(max(header.number_of_frames, 1) for header in headers)
-    gap_mm, length_mm = _spread_mm(headers)
-    thicknesses = [t for t in (gap_mm, *(header.slice_thickness_mm for header in headers)) if t is not None and t > 0]
+    stack = _stack(headers)
+    told = (stack.gap_mm if stack else None, *(header.slice_thickness_mm for header in headers))
+    thicknesses = [thickness for thickness in told if thickness is not None and thickness > 0]
     types = Counter(header.image_type[:2] for header in headers).most_common(1)
     image_type = types[0][0] if types else ()
     thickness = max(thicknesses, default=None)
+    # frames whose places are not told may all be at one
+    guessed_mm = 0.0 if _are_multi_frame(headers) else slices * (thickness or 0.0)
     return Traits(
         series=series,
         words=words,
         orientation=_orientation(headers),
         slices=slices,
         thickness_mm=thickness,
-        extent_mm=slices * (thickness or 0.0) if gap_mm is None else length_mm,
+        extent_mm=stack.length_mm if stack else guessed_mm,
         original="ORIGINAL" in image_type,
         primary="SECONDARY" not in image_type,
         regular=_is_regular(headers),
@@ -128,25 +131,30 @@ def _lie(cosines: tuple[float, ...] | None) -> Orientation:
     return (Orientation.SAGITTAL, Orientation.CORONAL, Orientation.AXIAL)[axis]
 
 
-def _spread_mm(headers: Sequence[InstanceHeader]) -> tuple[float | None, float]:
-    """The usual distance between neighbours along the normal, and the length covered, where classic headers tell."""
-    positions = [header.image_position_patient for header in headers]
-    cosines = headers[0].image_orientation_patient if headers else None
-    if cosines is None or None in positions or _lie(cosines) is Orientation.UNKNOWN:
-        return None, 0.0
-    along = np.unique(np.round(np.asarray(positions, dtype=np.float64) @ normal_of(cosines), 2))
-    if len(along) < 2:
-        return None, 0.0
-    gap = float(np.median(np.diff(along)))
-    return gap, float(along[-1] - along[0]) + gap
+def _stack(headers: Sequence[InstanceHeader]) -> Stack | None:
+    """How the slices lie, where headers tell; of several multi-frame images the longest: they may be phases of it."""
+    if _are_multi_frame(headers):
+        return max((one.frames for one in headers if one.frames), key=lambda each: each.length_mm, default=None)
+    positions = [header.image_position_patient for header in headers if header.image_position_patient is not None]
+    if not positions or len(positions) < len(headers):
+        return None
+    try:
+        return stack_of(positions, headers[0].image_orientation_patient or ())
+    except NotAnalysed:
+        return None
+
+
+def _are_multi_frame(headers: Sequence[InstanceHeader]) -> bool:
+    return any(header.number_of_frames > 1 for header in headers)
 
 
 def _is_regular(headers: Sequence[InstanceHeader]) -> bool:
-    """Whether the headers make one grid; a multi-frame image is only known when it is loaded."""
+    """Whether the headers make one grid; of a multi-frame image, whether each frame has a place of its own."""
     if len({(header.rows, header.columns, header.frame_of_reference_uid) for header in headers}) != 1:
         return False
-    if any(header.number_of_frames > 1 for header in headers):
-        return True
+    if _are_multi_frame(headers):
+        stack = headers[0].frames
+        return len(headers) == 1 and stack is not None and stack.places == headers[0].number_of_frames
     geometry = [
         (header.image_position_patient, header.image_orientation_patient, header.pixel_spacing_mm) for header in headers
     ]

@@ -24,8 +24,8 @@ from pydicom.uid import (
 from services.backends.headers import read_instance
 from services.backends.part10 import digest, wrap
 from services.triage.errors import InstanceRefused
-from services.triage.study import Instance
-from tests.support.ct import ct_series
+from services.triage.study import Instance, Stack
+from tests.support.ct import ct_series, enhanced
 from tests.support.scu import encode
 
 UIDS = {"sop_class_uid": "1.2", "sop_instance_uid": "1.3", "source_ae_title": "TEST"}
@@ -100,7 +100,7 @@ def test_a_multi_frame_object_has_the_geometry_of_its_first_frame() -> None:
         frames.append(frame)
     shared = Dataset()
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = Sequence([measures]), Sequence([plane])
-    enhanced = image(
+    multi_frame = image(
         SOPClassUID=EnhancedCTImageStorage,
         NumberOfFrames=3,
         ImagePositionPatient=None,
@@ -108,18 +108,34 @@ def test_a_multi_frame_object_has_the_geometry_of_its_first_frame() -> None:
         PixelSpacing=None,
         SliceThickness=None,
     )
-    enhanced.SharedFunctionalGroupsSequence = Sequence([shared])
-    enhanced.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    multi_frame.SharedFunctionalGroupsSequence = Sequence([shared])
+    multi_frame.PerFrameFunctionalGroupsSequence = Sequence(frames)
     for undefined in (False, True):
-        enhanced["PerFrameFunctionalGroupsSequence"].is_undefined_length = undefined
-        enhanced["SharedFunctionalGroupsSequence"].is_undefined_length = undefined
+        multi_frame["PerFrameFunctionalGroupsSequence"].is_undefined_length = undefined
+        multi_frame["SharedFunctionalGroupsSequence"].is_undefined_length = undefined
         for item in (*frames, shared):
             item.is_undefined_length_sequence_item = undefined
-        header = read_instance(as_file(enhanced)).header
+        header = read_instance(as_file(multi_frame)).header
         assert header.image_position_patient == (0, 2, 3)
         assert header.image_orientation_patient == (0, 1, 0, 0, 0, -1)
         assert (header.pixel_spacing_mm, header.slice_thickness_mm) == ((0.5, 0.6), 3)
         assert header.number_of_frames == 3
+        assert header.frames == Stack(places=3, gap_mm=1, length_mm=3)
+
+
+@pytest.mark.parametrize("phases", [1, 5])
+def test_a_multi_frame_object_tells_how_its_frames_lie_however_often(phases: int) -> None:
+    frames = enhanced(ct_series(slices=4, spacing_mm=(2.5, 0.8, 0.7)) * phases)
+    assert read_instance(as_file(frames)).header.frames == Stack(places=4, gap_mm=2.5, length_mm=10)
+
+
+def test_of_frames_that_do_not_all_tell_where_they_lie_or_are_no_image_nothing_is_told() -> None:
+    untold, askew, segmentation = (enhanced(ct_series(slices=4)) for _ in range(3))
+    del untold.PerFrameFunctionalGroupsSequence[2].PlanePositionSequence
+    askew.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = [1, 0, 0, 1, 0, 0]
+    segmentation.Modality = "SEG"
+    for one in (untold, askew, segmentation, image()):
+        assert read_instance(as_file(one)).header.frames is None
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,19 @@
 """The contract of `StudyStore`: what arrives, and which version of its study it belongs to."""
 
+import json
 import math
 from dataclasses import replace
 
 import pytest
+from sqlalchemy.dialects import sqlite
 
 from services.backends.store import ShownState, SqlStudyStore, open_store
+from services.backends.store.columns import AsJson
 from services.triage.errors import LeaseLost
 from services.triage.job import JobState, OrderPriority
 from services.triage.ports import Arrival, Recorded
 from services.triage.result import Result
-from services.triage.study import Instance, VersionKey
+from services.triage.study import Instance, InstanceHeader, Stack, VersionKey
 from tests.support.records import (
     LEASE,
     NOON,
@@ -30,6 +33,7 @@ from tests.support.records import (
 
 FIRST = VersionKey(study_instance_uid=STUDY, number=1)
 SECOND = VersionKey(study_instance_uid=STUDY, number=2)
+FRAMES = Stack(places=40, gap_mm=2.0, length_mm=80.0)
 
 
 def digests(store: SqlStudyStore, version: VersionKey) -> list[str]:
@@ -221,8 +225,23 @@ def test_a_study_is_listed_as_its_newest_image_tells_and_each_instance_keeps_its
 
 
 def test_a_header_comes_back_as_it_was_recorded(store: SqlStudyStore) -> None:
-    store.record(sent(image(1), report(2)), now=NOON)
-    assert list(store.instances(FIRST)) == [image(1), report(2)]
+    enhanced = image(3, number_of_frames=40, frames=FRAMES)
+    store.record(sent(image(1), report(2), enhanced), now=NOON)
+    assert list(store.instances(FIRST)) == [image(1), report(2), enhanced]
+
+
+def test_a_header_that_an_earlier_version_kept_is_read() -> None:
+    kept = json.loads(str(AsJson(InstanceHeader).process_bind_param(image(1).header, sqlite.dialect())))
+    del kept["frames"]
+    assert AsJson(InstanceHeader).process_result_value(json.dumps(kept), sqlite.dialect()) == image(1).header
+
+
+def test_how_frames_lie_opens_a_version_where_it_changes_and_not_where_it_was_not_known(store_url: str) -> None:
+    store = open_store(store_url, same_pixels=lambda _kept, _arrived: True)
+    complete_study(store, images=1)
+    assert store.record(sent(image(1, content="corrected", frames=FRAMES)), now=after(60))[0].version is None
+    moved = image(1, content="moved", frames=replace(FRAMES, places=20))
+    assert store.record(sent(moved), now=after(120))[0].version == SECOND
 
 
 def test_no_header_however_odd_stops_the_others(store: SqlStudyStore) -> None:

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from services.backends.routing_file import load_rules
 from services.triage.job import OrderPriority
 from services.triage.routing import Rule, order_priority, plan, plan_for_model
-from services.triage.study import Instance, InstanceHeader, Series, StudyAttributes
+from services.triage.study import Instance, InstanceHeader, Series, Stack, StudyAttributes
 from services.triage.traits import fold
 
 RULES = load_rules(Path("models/routing.toml"))
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
-CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+CT_STORAGE, ENHANCED_CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
 
 
 def series(uid="1.1", *, slices=60, gap_mm=2.0, study="", skip=(), **attributes) -> Series:
@@ -185,6 +185,36 @@ def test_the_better_series_is_chosen(better, worse):
 def test_the_choice_does_not_depend_on_the_order_of_arrival(order):
     candidates = [series(f"1.{number}", slices=20, **CHEST) for number in range(4)]
     assert chosen(*(candidates[index] for index in order)) == "1.0"
+
+
+def multi_frame(uid: str, *, frames: int, stack: Stack | None, **attributes: object) -> Series:
+    """One enhanced object."""
+    told = {"sop_class_uid": ENHANCED_CT_STORAGE, "number_of_frames": frames, "frames": stack}
+    return series(uid, slices=1, **CHEST | told | attributes)
+
+
+def test_phases_in_one_object_cover_no_more_than_one_of_them():
+    good = series("1.9", slices=300, gap_mm=1.0, **CHEST)
+    perfusion = multi_frame("1.1", frames=20 * 8, gap_mm=5.0, stack=Stack(places=8, gap_mm=5.0, length_mm=40.0))
+    whole_chest = multi_frame("1.2", frames=4 * 300, gap_mm=1.0, stack=Stack(places=300, gap_mm=1.0, length_mm=300.0))
+    read_by_an_earlier_version = multi_frame("1.3", frames=160, gap_mm=5.0, stack=None)
+    for other in (perfusion, whole_chest, read_by_an_earlier_version):
+        assert chosen(good, other) == chosen(other, good) == "1.9"
+        assert chosen(other) == other.series_instance_uid
+
+
+def test_phases_in_objects_of_their_own_cover_no_more_than_one_of_them():
+    phase = multi_frame("1.1", frames=300, gap_mm=1.0, stack=Stack(places=300, gap_mm=1.0, length_mm=300.0))
+    (one,) = phase.instances
+    phases = replace(phase, instances=(one, replace(one, digest="2"), replace(one, digest="3")))
+    assert chosen(phases, series("1.9", slices=200, gap_mm=1.5, **CHEST)) == "1.9"
+
+
+def test_one_volume_in_one_object_is_as_good_as_in_many():
+    whole = multi_frame("1.9", frames=300, gap_mm=1.0, stack=Stack(places=300, gap_mm=1.0, length_mm=300.0))
+    assert chosen(whole, series("1.1", slices=40, gap_mm=1.0, **CHEST)) == "1.9", "before a slab"
+    assert chosen(whole, series("1.1", slices=60, gap_mm=5.0, **CHEST)) == "1.9", "before thick slices"
+    assert chosen(whole, series("1.1", slices=300, gap_mm=1.0, skip=(30,), **CHEST)) == "1.9", "before one with a hole"
 
 
 def test_a_series_that_is_no_grid_is_still_chosen_when_it_is_the_only_one():

@@ -32,7 +32,7 @@ def doubtful(connection: Connection, instances: Sequence[Instance]) -> set[tuple
         (old.digest, one.digest)
         for one in instances
         for old in known.get(one.header.sop_instance_uid, {}).values()
-        if old.digest != one.digest and is_routable(one.header) and _routing(one.header) == _routing(old.header)
+        if old.digest != one.digest and is_routable(one.header) and _same_to_routing(one.header, old.header)
     }
 
 
@@ -98,13 +98,15 @@ def _change(new: Instance, old: Instance | None, same_pixels: set[tuple[str, str
         return _Change.IMAGES if is_routable(new.header) else None
     if not (is_routable(new.header) or is_routable(old.header)):
         return None
-    if _routing(new.header) != _routing(old.header) or (old.digest, new.digest) not in same_pixels:
+    if not _same_to_routing(new.header, old.header) or (old.digest, new.digest) not in same_pixels:
         return _Change.IMAGES
     return _Change.IDENTITY if identity(new.study) != identity(old.study) else None
 
 
-def _routing(header: InstanceHeader) -> InstanceHeader:
-    return replace(header, transfer_syntax_uid="", requested_procedure_priority="")
+def _same_to_routing(new: InstanceHeader, old: InstanceHeader) -> bool:
+    same = {name: getattr(new, name) for name in ("transfer_syntax_uid", "requested_procedure_priority")}
+    # `frames` are not known of what an earlier version of Vigie read
+    return replace(old, frames=old.frames or new.frames, **same) == new
 
 
 class _Book:
