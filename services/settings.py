@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.triage.inference import InferenceMode
 from services.triage.job import OrderPriority
+from services.triage.patient import IDENTIFIER_TYPES
 from services.triage.retention import Retention
 from services.triage.uncertainty import UncertaintyMode
 from services.triage.volume import MAX_VOXELS
@@ -124,6 +125,11 @@ class Settings(BaseSettings):
         "",
         max_length=64,
         description="Namespace of the patient IDs whose issuer is not told, in images and in HL7 messages.",
+    )
+    hl7_identifier_types: Annotated[tuple[str, ...], NoDecode] = Field(
+        IDENTIFIER_TYPES,
+        description="Types (CX.5, HL7 table 0203) of the IDs in HL7 messages that are a patient's, by commas; "
+        "an ID without a type always is.",
     )
     hl7_character_set: str = Field(
         "ASCII", description="Character set of HL7 messages that tell none (MSH-18, HL7 table 0211)."
@@ -410,12 +416,18 @@ class Settings(BaseSettings):
         "ae_priorities",
         "dicomweb_origins",
         "calling_ae_titles",
+        "hl7_identifier_types",
         "retention_tenant_days",
         mode="before",
     )
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("hl7_identifier_types")
+    @classmethod
+    def _are_upper(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(each.upper() for each in value)
 
     @field_validator("ae_priorities")
     @classmethod

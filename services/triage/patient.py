@@ -14,6 +14,9 @@ from services.triage.study import StudyAttributes
 MAX_ID_CHARACTERS = 64
 """Of a PatientID and of its issuer (VR LO, PS3.5 6.2): no longer one is kept, or searched for."""
 
+IDENTIFIER_TYPES = ("MR", "MRT", "PE", "PI", "PN", "PT", "U")
+"""Of HL7 table 0203 those of IDs that are a patient's: medical record, enterprise, person, patient, not specified."""
+
 _BIRTH_DATE_DIGITS = 8
 
 

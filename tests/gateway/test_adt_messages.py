@@ -155,6 +155,40 @@ def test_a_prior_id_that_is_listed_as_one_that_goes_on_does_not(heard: Heard) ->
     assert ([key.patient_id for key in change.keys], len(change.merges)) == (["B"], 1)
 
 
+@pytest.mark.parametrize(
+    ("surviving", "prior", "becomes"),
+    [
+        ("V777^^^HOSP^VN~123^^^HOSP^MR", "999^^^HOSP^MR", "123"),
+        ("078051120^^^^SS~123^^^HOSP^MR", "999^^^HOSP^MR", "123"),
+        ("078051120^^^^SS~123^^^^mr", "999", "123"),
+        ("I5^^^HOSP^PI~123^^^HOSP^MR", "I4^^^HOSP^PI~999^^^HOSP^MR", "123"),
+        ("I5^^^HOSP^PI~123^^^HOSP^MR", "999^^^HOSP^PT", "I5"),
+        ("123^^^HOSP^MR", f"{'9' * 70}^^^HOSP^VN~999^^^HOSP", "123"),
+    ],
+)
+def test_a_merge_goes_to_an_id_of_the_patient_and_never_to_the_number_of_something_else(
+    heard: Heard, surviving: str, prior: str, becomes: str
+) -> None:
+    intake = replace(heard.intake, default_issuer="HOSP")
+    for event in ("A40", "A18", "A47"):
+        message = adt_message(f"PID|1||{surviving}||Roe", f"MRG|{prior}", event=event)
+        assert code(intake.answer(message, received_from="192.0.2.7", now=NOON)) == "AA"
+        merges = {before.patient_id: now.patient_id for before, now in heard.messages[-1].changes[0].merges}
+        assert merges["999"] == becomes
+
+
+def test_an_update_renames_nobody_whose_id_is_the_number_of_the_patients_visit(heard: Heard) -> None:
+    heard.demographics("PID|1||123^^^HOSP^MR~5001^^^HOSP^VN||Roe")
+    assert [key.patient_id for key in heard.messages[0].changes[0].keys] == ["123"]
+
+
+def test_a_site_says_which_types_of_ids_are_its_patients(heard: Heard) -> None:
+    intake = replace(heard.intake, identifier_types=frozenset({"PAT"}))
+    message = adt_message("PID|1||123^^^HOSP^PAT~5^^^HOSP^MR~7||Roe")
+    assert code(intake.answer(message, received_from="192.0.2.7", now=NOON)) == "AA"
+    assert [key.patient_id for key in heard.messages[0].changes[0].keys] == ["123", "7"]
+
+
 def test_an_id_without_an_authority_is_of_the_default_one(heard: Heard) -> None:
     intake = replace(heard.intake, default_issuer="NORTH")
     message = adt_message("PID|1||B^^^NORTH~222^^^SSA||Roe", "MRG|A", event="A40")
@@ -183,6 +217,8 @@ def test_a_message_may_merge_several_patients_and_across_assigning_authorities(h
         (adt_message(PID, character_set="KLINGON"), "AE", "103", "MSH^1^18"),
         (adt_message("PID|1||P1||Müller", codec="latin-1"), "AE", "102", "MSH^1^18"),
         (adt_message("PID|1||^^^NORTH||Roe"), "AE", "101", "PID^1^3"),
+        (adt_message("PID|1||5001^^^NORTH^VN||Roe"), "AE", "103", "PID^1^3"),
+        (adt_message(PID, "MRG|V7^^^NORTH^VN", event="A40"), "AE", "103", "MRG^1^1"),
         (adt_message("PID|1||P1||Roe||19601345"), "AE", "102", "PID^1^7"),
         (adt_message(f"PID|1||{'9' * 65}||Roe"), "AE", "102", "PID^1^3"),
         (adt_message(), "AE", "100", ""),

@@ -24,7 +24,7 @@ from services.gateway.adt.message import at as value_at
 from services.gateway.adt.patients import COUNTED, MERGES, OTHER, UPDATES, changes_of
 from services.logs import where
 from services.triage.errors import MessageRefused, Reason, TransientError
-from services.triage.patient import AdtMessage, AdtOutcome, Stamp
+from services.triage.patient import IDENTIFIER_TYPES, AdtMessage, AdtOutcome, Stamp
 from services.triage.ports import StudyFiles, StudyStore
 
 log = structlog.get_logger(__name__)
@@ -41,12 +41,14 @@ class AdtIntake:
     """Takes messages, one at a time.
 
     default_character_set: of those that tell none, by its name in HL7 table 0211. default_issuer: see `Register`.
+    identifier_types: see `changes_of`.
     """
 
     store: StudyStore
     files: StudyFiles
     default_character_set: str = "ASCII"
     default_issuer: str = ""
+    identifier_types: frozenset[str] = frozenset(IDENTIFIER_TYPES)
 
     def answer(
         self, message: bytes, *, received_from: str, now: datetime, cut_short: MessageRefused | None = None
@@ -97,7 +99,7 @@ class AdtIntake:
             trigger_event=event,
             control_id=header[10],
             stamp=Stamp(at=_recorded_at(parsed, header, now), sender=_sender(header) or received_from),
-            changes=changes_of(parsed, event, default_issuer=self.default_issuer),
+            changes=changes_of(parsed, event, default_issuer=self.default_issuer, types=self.identifier_types),
         )
         done = self.store.reconcile_patients(understood, now=now)
         log.info(

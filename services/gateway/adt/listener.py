@@ -41,7 +41,13 @@ def run_adt(settings: Settings) -> None:
         raise ListenerRefused("character_set", text)
     store = wait_for("database", lambda: open_store(settings.store_url(), default_issuer=issuer))
     files = FolderStudyFiles(settings.data, min_free_mb=settings.min_free_mb)
-    intake = AdtIntake(store=store, files=files, default_character_set=character_set, default_issuer=issuer)
+    intake = AdtIntake(
+        store=store,
+        files=files,
+        default_character_set=character_set,
+        default_issuer=issuer,
+        identifier_types=frozenset(settings.hl7_identifier_types),
+    )
     asyncio.run(_Listener(intake).serve(settings.hl7 or "", context))
     store.close()
 

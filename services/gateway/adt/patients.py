@@ -1,8 +1,10 @@
 """From PID and MRG to what is said of patients, as IHE RAD TF-2x appendix B maps them to DICOM."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import date
+from functools import partial
 
 import hl7
 
@@ -10,6 +12,7 @@ from services.gateway.adt.message import (
     DATA_TYPE_ERROR,
     REQUIRED_FIELD_MISSING,
     SEGMENT_SEQUENCE_ERROR,
+    TABLE_VALUE_NOT_FOUND,
     at,
     is_null,
     repetitions,
@@ -30,21 +33,26 @@ _NAME_TYPES = ("L", "", "D")  # legal, not told, display; HL7 table 0200
 _GROUP_CHARACTERS = 64
 
 Repetition = list[list[str]]
+Keys = Mapping[PatientKey, str]
+"""The IDs of a field, in its order, each with its type (CX.5)."""
 
 
-def changes_of(message: hl7.Message, trigger_event: str, *, default_issuer: str) -> tuple[PatientChange, ...]:
+def changes_of(
+    message: hl7.Message, trigger_event: str, *, default_issuer: str, types: AbstractSet[str]
+) -> tuple[PatientChange, ...]:
     """What a message of one of these events says; an ID without an authority is of the default one.
 
-    Raises MessageRefused.
+    types: of an ID (CX.5, HL7 table 0203) that is a patient's; one without a type is, too. Raises MessageRefused.
     """
+    keys_of = partial(_keys, default_issuer=default_issuer, types=types)
     if trigger_event in UPDATES:
         pids = segments(message, "PID")
         if len(pids) != 1:
             raise MessageRefused(
                 "one_pid", f"{len(pids)} PID segments, where there must be one", condition=SEGMENT_SEQUENCE_ERROR
             )
-        return (PatientChange(keys=_keys(pids[0], 3, default_issuer), demographics=demographics(pids[0])),)
-    return tuple(_merge(pid, mrg, default_issuer) for pid, mrg in _groups(message))
+        return (PatientChange(keys=tuple(keys_of(pids[0], 3)), demographics=demographics(pids[0])),)
+    return tuple(_merge(pid, keys_of(pid, 3), keys_of(mrg, 1)) for pid, mrg in _groups(message))
 
 
 def _groups(message: hl7.Message) -> list[tuple[hl7.Segment, hl7.Segment]]:
@@ -67,38 +75,46 @@ def _groups(message: hl7.Message) -> list[tuple[hl7.Segment, hl7.Segment]]:
     raise MessageRefused("no_pairs", text, condition=SEGMENT_SEQUENCE_ERROR, location="MRG^1")
 
 
-def _merge(pid: hl7.Segment, mrg: hl7.Segment, default_issuer: str) -> PatientChange:
+def _merge(pid: hl7.Segment, told: Keys, prior: Keys) -> PatientChange:
     """Each prior ID becomes the surviving one of its own assigning authority, or the only one that there is.
 
-    Some senders list the prior ID among those that the patient has now.
+    Of several of that authority, the one of its own type. Some senders list the prior ID among those that the patient
+    has now.
     """
-    prior = _keys(mrg, 1, default_issuer)
-    surviving = tuple(key for key in _keys(pid, 3, default_issuer) if key not in prior)
+    surviving = {key: kind for key, kind in told.items() if key not in prior}
     of_issuer = {key.issuer: key for key in reversed(surviving)}
-    only = surviving[0] if len(surviving) == 1 else None
-    merges = [(key, goes_on) for key in prior if (goes_on := of_issuer.get(key.issuer, only)) is not None]
+    of_type = {(key.issuer, kind): key for key, kind in reversed(surviving.items())}
+    only = next(iter(surviving)) if len(surviving) == 1 else None
+    found = [(key, of_type.get((key.issuer, kind), of_issuer.get(key.issuer, only))) for key, kind in prior.items()]
+    merges = [(key, goes_on) for key, goes_on in found if goes_on is not None]
     if not merges:
         text = "none of the prior IDs is of an assigning authority that gave one of the surviving IDs"
         raise MessageRefused("no_survivor", text, condition=DATA_TYPE_ERROR, location="MRG^1^1")
-    return PatientChange(keys=surviving, demographics=demographics(pid), merges=tuple(merges))
+    return PatientChange(keys=tuple(surviving), demographics=demographics(pid), merges=tuple(merges))
 
 
-def _keys(segment: hl7.Segment, field: int, default_issuer: str) -> tuple[PatientKey, ...]:
-    """The IDs of a field of type CX."""
-    name, keys = str(segment[0]), []
-    for repetition in repetitions(segment, field):
+def _keys(segment: hl7.Segment, field: int, *, default_issuer: str, types: AbstractSet[str]) -> Keys:
+    """The patient's IDs of a field of type CX: the number of a visit or an insurance may be another patient's ID."""
+    name, keys = str(segment[0]), dict[PatientKey, str]()
+    told = [one for one in repetitions(segment, field) if at(one, 1)]
+    for repetition in told:
+        kind = at(repetition, 5).upper()
+        if kind and kind not in types:
+            continue
         # HD: the namespace, else the universal ID
         issuer = at(repetition, 4) or at(repetition, 4, 2) or default_issuer
         key = PatientKey(patient_id=at(repetition, 1), issuer=issuer)
         if max(len(key.patient_id), len(key.issuer)) > MAX_ID_CHARACTERS:
             text = f"an ID, or its assigning authority, is longer than {MAX_ID_CHARACTERS} characters"
             raise MessageRefused("long_id", text, condition=DATA_TYPE_ERROR, location=f"{name}^1^{field}")
-        if key.patient_id:
-            keys.append(key)
+        keys.setdefault(key, kind)
+    if told and not keys:
+        text = f"no ID in {name}-{field} is of a type (CX.5) that is taken: {', '.join(sorted(types))}, or none"
+        raise MessageRefused("id_type", text, condition=TABLE_VALUE_NOT_FOUND, location=f"{name}^1^{field}")
     if not keys:
         text = f"there is no ID in {name}-{field}"
         raise MessageRefused("no_id", text, condition=REQUIRED_FIELD_MISSING, location=f"{name}^1^{field}")
-    return tuple(dict.fromkeys(keys))
+    return keys
 
 
 def demographics(pid: hl7.Segment) -> Demographics:
