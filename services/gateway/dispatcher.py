@@ -185,9 +185,13 @@ class Dispatcher:
         if Arrival.OTHER_TENANT in arrivals:
             self._refuse(uid, [file for _, file in kept])
             return
+        # before they are settled: a killed process does it again
+        self._files.outdate(digest for one in recorded for digest in one.replaced)
         self._files.settle((file.digest for _, file in kept), tenant=tenant)
         if conflicts := arrivals.count(Arrival.CONFLICT):
             log.warning("other_content_under_the_same_uid", study_instance_uid=uid, instances=conflicts)
+        if undone := arrivals.count(Arrival.OLDER):
+            log.warning("older_content_came_again", study_instance_uid=uid, instances=undone)
 
     def _trace_record(self, recorded: Sequence[Recorded], traced: Sequence[str], began_ns: int) -> None:
         """One span for each association that brings something to a version: a long one is recorded in many turns."""

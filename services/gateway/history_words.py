@@ -27,6 +27,7 @@ WHAT = {
     "pacs_unknown": noted("The PACS does not know the study"),
     "pacs_unreachable": noted("The PACS could not be reached"),
     "conflict": noted("One UID with two contents"),
+    "older_content": noted("An older content came again; the newer holds"),
     "patient_data": noted("Patient data changed"),
     "results_stand": noted("Earlier results stand"),
     "moved": noted("Moved"),

@@ -92,6 +92,20 @@ def test_what_one_tenant_sent_is_settled_or_refused_and_the_same_bytes_of_anothe
     assert files.path(digest).read_bytes() == b"slice"
 
 
+def test_what_is_outdated_waits_again_until_it_is_erased(files: FolderStudyFiles) -> None:
+    older, newer = keep(files, b"older"), keep(files, b"newer")
+    files.settle([older.digest, newer.digest])
+    for _ in range(2):
+        files.outdate([older.digest])
+    for _ in range(2):
+        assert [keep(files, content).digest for content in (b"older", b"newer")] == [older.digest, newer.digest]
+        assert list(files.pending()) == [older]
+        files.settle([older.digest])
+    assert set(files.settled()) == {older.digest, newer.digest}
+    files.erase([older.digest])
+    assert not list(files._instances.rglob(f"{older.digest}*"))
+
+
 def test_a_study_is_the_first_tenants_until_it_is_assigned(files: FolderStudyFiles) -> None:
     assert files.claim("1.2.3", "a") == files.claim("1.2.3", "b") == "a"
     assert files.claim("1.2.4", "b") == "b"

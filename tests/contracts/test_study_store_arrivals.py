@@ -149,7 +149,7 @@ def test_a_study_without_images_is_findable_and_takes_no_place_in_the_work_list(
 def test_a_second_content_under_one_uid_is_kept_and_the_newest_is_analysed(store: SqlStudyStore) -> None:
     store.record(sent(image(1), image(2)), now=NOON)
     (recorded,) = store.record(sent(image(1, content="other"), sender="CT2"), now=after(1))
-    assert recorded == Recorded(arrival=Arrival.CONFLICT, version=FIRST)
+    assert recorded == Recorded(arrival=Arrival.CONFLICT, version=FIRST, replaced=(image(1).digest,))
     assert digests(store, FIRST) == [image(1, content="other").digest, image(2).digest]
     detail = store.board.study(STUDY)
     assert detail is not None
@@ -161,14 +161,14 @@ def test_a_second_content_under_one_uid_is_kept_and_the_newest_is_analysed(store
 def test_the_first_content_coming_again_does_not_become_the_newest(store: SqlStudyStore) -> None:
     store.record(sent(image(1)), now=NOON)
     store.record(sent(image(1, content="other")), now=after(1))
-    assert store.record(sent(image(1)), now=after(2))[0].arrival is Arrival.RESEND
+    assert store.record(sent(image(1)), now=after(2))[0].arrival is Arrival.OLDER
     assert digests(store, FIRST) == [image(1, content="other").digest]
 
 
 def test_a_second_content_after_completion_opens_the_next_version(store: SqlStudyStore) -> None:
     complete_study(store, images=1)
     (recorded,) = store.record(sent(image(1, content="other")), now=after(60))
-    assert recorded == Recorded(arrival=Arrival.CONFLICT, version=SECOND)
+    assert recorded == Recorded(arrival=Arrival.CONFLICT, version=SECOND, replaced=(image(1).digest,))
     assert digests(store, FIRST) == [image(1).digest]
     assert digests(store, SECOND) == [image(1, content="other").digest]
 
@@ -184,7 +184,7 @@ def test_a_second_content_with_the_same_pixels_opens_nothing(store_url: str) -> 
     complete_study(store, images=1)
     compressed = image(1, content="compressed", transfer_syntax_uid="1.2.840.10008.1.2.4.90")
     (recorded,) = store.record(sent(compressed), now=after(60))
-    assert recorded == Recorded(arrival=Arrival.CONFLICT, version=None)
+    assert recorded == Recorded(arrival=Arrival.CONFLICT, version=None, replaced=(image(1).digest,))
     assert compared == [(image(1).digest, compressed.digest)]
     assert newest_version(store) == 1
 

@@ -12,7 +12,7 @@ from services.triage.errors import LeaseLost, Reason
 from services.triage.finding import Flag, Outcome
 from services.triage.identity import NOT_AGREED, two_patients
 from services.triage.job import Job, JobKind, JobPlan, JobState, OrderPriority, Plan
-from services.triage.ports import Recorded
+from services.triage.ports import Arrival, Recorded
 from services.triage.result import IDENTITY_CORRECTED, DeliveryState, Result
 from services.triage.study import Instance, VersionKey
 from tests.support.records import (
@@ -87,6 +87,22 @@ def test_corrected_images_open_a_version_whose_job_writes_the_earlier_result_aga
     assert job.predecessors == digests(earlier)[1:]
     assert {one.study.patient_name for one in job.instances} == {"Roe^Jane"}
     assert [one.kind for version in versions(store) for one in version.jobs] == [JobKind.RECONCILE, JobKind.ANALYSE]
+
+
+def test_a_correction_undone_by_the_bytes_that_came_first_is_told(store: SqlStudyStore) -> None:
+    analyse(store)
+    correct(store, 1, 2, at=100, **NAMED)
+    complete(store, 2, at=115)
+    freeze(store, at=120)
+    undone = store.record(sent(image(1), image(2), sender="PACS"), now=after(200))
+    assert undone == [Recorded(arrival=Arrival.OLDER, version=None)] * 2
+    (resent,) = correct(store, 1, at=201, **NAMED)
+    assert resent == Recorded(arrival=Arrival.RESEND, version=None, replaced=(image(1).digest,))
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    assert (detail.row.study.patient_name, len(detail.versions)) == ("Roe^Jane", 2)
+    lines = [(one.time, one.actor, one.cause) for one in detail.events if one.what == "older_content"]
+    assert lines == [(after(200), "PACS", "2 instances")]
 
 
 @pytest.mark.parametrize("told", [{"study_description": "CT Thorax"}, {"patient_name": "Doe^Jane^^"}, {}], ids=str)

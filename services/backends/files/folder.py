@@ -5,6 +5,7 @@
                                        W3C trace context, absent where none was told
     inbox/<digest>.<sender>.<trace>.<random>.unfinished   being written; whole if the digest is that of its bytes
     instances/<ab>/<digest>.dcm        settled: the store knows them
+    instances/<ab>/<digest>.older      empty: the store has a newer content in its place
     results/<ab>/<sha256>.dcm          result objects
     quarantine/<sha256>.bin, .json     bytes nobody understood, or that came from the wrong tenant, and why
     deleting/<digest>.dcm              about to go: see deletion.py
@@ -94,7 +95,8 @@ class FolderStudyFiles:
         )
         target = self._inbox / _name(kept)
         # what is settled may be another tenant's: the store has the last word on each instance of a tenant
-        if tenant != NO_TENANT or not deletion.again(self._settled(digest)):
+        is_told = tenant != NO_TENANT or self._outdated(digest).exists()
+        if is_told or not deletion.again(self._settled(digest)):
             self._require_free(self._min_free_bytes)
             unfinished = target.with_suffix(f".{uuid4().hex}{durable.UNFINISHED}")
             durable.write_self_told(content, target, unfinished=unfinished)
@@ -131,6 +133,12 @@ class FolderStudyFiles:
             self._inbox_name.pop(digest, None)
         if names:
             durable.sync_folder(self._inbox)
+
+    def outdate(self, digests: Iterable[str]) -> None:
+        """See `StudyFiles.outdate`. Not synced: after a power cut, one that comes again is at worst not told of."""
+        with durable.as_out_of_resources():
+            for digest in digests:
+                self._outdated(_checked(digest)).touch()
 
     def refuse(self, file: KeptFile, reason: Reason) -> None:
         """Put a pending file into quarantine; the same bytes of another tenant stay. Raises OutOfResources."""
@@ -195,8 +203,12 @@ class FolderStudyFiles:
         """See `StudyFiles.erase`."""
         wanted = set(map(_checked, digests))
         waiting = [path for path in self._inbox.iterdir() if path.name[:64] in wanted]
-        settled = [place for digest in wanted for place in (self._settled(digest), self._deleting / f"{digest}.dcm")]
-        return deletion.unlink([*waiting, *settled])
+        places = [
+            place
+            for digest in wanted
+            for place in (self._settled(digest), self._outdated(digest), self._deleting / f"{digest}.dcm")
+        ]
+        return deletion.unlink([*waiting, *places])
 
     def erase_results(self, sha256s: Iterable[str]) -> int:
         """See `StudyFiles.erase_results`."""
@@ -259,6 +271,9 @@ class FolderStudyFiles:
 
     def _settled(self, digest: str) -> Path:
         return self._instances / digest[:2] / f"{digest}.dcm"
+
+    def _outdated(self, digest: str) -> Path:
+        return self._settled(digest).with_suffix(".older")
 
     def _result(self, sha256: str) -> Path:
         return self._results / sha256[:2] / f"{sha256}.dcm"

@@ -1,5 +1,6 @@
 """Recording instances: what each arrival is, and which version of its study it joins or opens."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -63,27 +64,44 @@ def record(
     books = {uid: _Book(connection, uid, now, traceparent) for uid in attributes}
     recorded: list[Recorded] = []
     resent: dict[str, dict[str, datetime]] = {}
+    undone: Counter[tuple[str, str]] = Counter()
     for one, sender in instances:
         if one.study.study_instance_uid in not_ours:
             recorded.append(Recorded(arrival=Arrival.OTHER_TENANT, version=None))
             continue
         book = books[one.study.study_instance_uid]
         contents = known.setdefault(one.header.sop_instance_uid, {})
+        # those of the same study: a UID that turns up in another study is new there
+        older = [o for o in contents.values() if o.header.study_instance_uid == one.study.study_instance_uid]
         if one.digest in contents:
             resent.setdefault(one.study.study_instance_uid, {})[one.digest] = now
-            recorded.append(Recorded(arrival=Arrival.RESEND, version=None))
+            if one.digest == older[-1].digest:
+                recorded.append(Recorded(arrival=Arrival.RESEND, version=None, replaced=_digests(older[:-1])))
+            else:
+                undone[one.study.study_instance_uid, sender] += 1
+                recorded.append(Recorded(arrival=Arrival.OLDER, version=None))
             continue
-        # the newest of the same study: a UID that turns up in another study is new there
-        older = [o for o in contents.values() if o.header.study_instance_uid == one.study.study_instance_uid]
         change = _change(one, older[-1] if older else None, same_pixels)
         contents[one.digest] = one
         mine = one.header.sop_instance_uid in own
-        recorded.append(book.enter(one, sender, conflict=bool(older), change=None if mine else change))
+        entered = book.enter(one, sender, conflict=bool(older), change=None if mine else change)
+        recorded.append(replace(entered, replaced=_digests(older)))
     for book in books.values():
         book.close()
+    history.write(
+        connection,
+        (
+            history.line(uid, "study", uid, time=now, actor=sender, what="older_content", cause=f"{count} instances")
+            for (uid, sender), count in undone.items()
+        ),
+    )
     for uid, digests in resent.items():
         retaining.kept_again(connection, uid, digests)
     return recorded
+
+
+def _digests(instances: Sequence[Instance]) -> tuple[str, ...]:
+    return tuple(one.digest for one in instances)
 
 
 class _Change(StrEnum):

@@ -53,7 +53,8 @@ class StudyFiles(Protocol):
         """Keep one Part 10 file; when this returns, file and directory entry are on disk (fsync).
 
         A digest already kept is stored once, and counts as kept now. Of a tenant it is pending again: what the store
-        has it may not have of this tenant. Raises OutOfResources; then nothing is left behind.
+        has it may not have of this tenant; and so is one that is outdated. Raises OutOfResources; then nothing is left
+        behind.
         """
 
     def pending(self) -> Iterator[KeptFile]:
@@ -61,6 +62,12 @@ class StudyFiles(Protocol):
 
     def settle(self, digests: Iterable[str], *, tenant: str = NO_TENANT) -> None:
         """The store knows these of a tenant now: they leave `pending`, and stay found by `path`. Idempotent."""
+
+    def outdate(self, digests: Iterable[str]) -> None:
+        """The store has a newer content in the place of these: should they come again, it is to know. Idempotent.
+
+        Raises OutOfResources.
+        """
 
     def refuse(self, file: KeptFile, reason: Reason) -> None:
         """The store will not have this: it leaves `pending` for quarantine. Idempotent. Raises OutOfResources."""

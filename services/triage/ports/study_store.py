@@ -27,6 +27,8 @@ class Arrival(StrEnum):
     NEW = "new"
     RESEND = "resend"
     """the same SOP Instance UID with the same content: nothing changes"""
+    OLDER = "older"
+    """the same, after a newer content had come, which holds: nothing changes, and it is said so"""
     CONFLICT = "conflict"
     """the same SOP Instance UID with other content: both are kept, the newest is analysed, and it is said so"""
     OTHER_TENANT = "other_tenant"
@@ -37,12 +39,13 @@ class Arrival(StrEnum):
 class Recorded:
     """What became of one instance, and the version it belongs to or opened (None: it changes no version).
 
-    traceparent: of that version.
+    traceparent: of that version. replaced: the digests of the contents of the instance that this one is newer than.
     """
 
     arrival: Arrival
     version: VersionKey | None
     traceparent: str | None = None
+    replaced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
