@@ -19,6 +19,7 @@ class Notification:
     instances: of the study version that the result is about, with the patient and order data of that time.
     withdrawn: why the result is taken back, None while it stands.
     earlier: the result of the same model that the receiver knows, and that this one replaces.
+    rewrites: the IDs of the results of which this one is another copy, under corrected patient or order data.
     overtaken: the receiver knows a later one; then nothing is to be said.
     """
 
@@ -29,6 +30,7 @@ class Notification:
     instances: tuple[Instance, ...]
     withdrawn: Reason | None = None
     earlier: FrozenResult | None = None
+    rewrites: tuple[str, ...] = ()
     overtaken: bool = False
 
     @property

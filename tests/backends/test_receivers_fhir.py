@@ -14,6 +14,7 @@ from services.backends.receivers.sample import sample
 from services.backends.senders.link import PLAIN
 from services.triage.errors import DestinationRefused, DestinationUnavailable, Reason
 from services.triage.finding import Flag, Outcome
+from services.triage.result import IDENTITY_CORRECTED
 from services.triage.uncertainty import TIME_LIMIT, Spread, Uncertainty
 from tests.support.fhir import fhir_server, install_fhir_server
 from tests.support.http_server import Server, serving
@@ -101,7 +102,7 @@ def test_a_replacement_corrects_the_report_and_strikes_what_is_no_longer_seen(se
     report = server.one("DiagnosticReport")
     assert len(report["result"]) == 2
     assert {(one["status"], one["priority"]) for one in server.all("Task")} == {
-        ("cancelled", "routine"),
+        ("cancelled", "urgent"),
         ("requested", "routine"),
     }
 
@@ -115,6 +116,84 @@ def test_a_recall_leaves_nothing_that_could_be_believed(server, tell):
     )
     assert set(observations(server).values()) == {"entered-in-error"}
     assert server.one("Task")["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("after", [replacing(sample()), sample(withdrawn=True)], ids=["replaced", "recalled"])
+@pytest.mark.parametrize("status", ["completed", "failed", "rejected", "entered-in-error"])
+def test_a_review_that_a_person_ended_stays_as_they_left_it(server, tell, after, status):
+    tell(sample())
+    server.put(server.one("Task") | {"status": status, "note": [{"text": "theirs"}]})
+    ended = server.one("Task")
+    for _ in range(2):
+        tell(after)
+        assert next(one for one in server.all("Task") if one["id"] == ended["id"]) == ended
+
+
+def test_a_review_that_is_under_way_is_cancelled_with_all_that_was_written_into_it(server, tell):
+    tell(sample())
+    server.put(server.one("Task") | {"status": "in-progress", "owner": {"display": "Dr Who"}})
+    under_way = server.one("Task")
+    for _ in range(2):
+        tell(sample(withdrawn=True))
+    task = server.one("Task")
+    why = {"text": "The AI result is withdrawn: it segments the diaphragm. Read the study as usual."}
+    assert task == under_way | {"status": "cancelled", "statusReason": why, "meta": task["meta"]}
+    assert server.versions(task) == 3
+
+
+def test_a_review_that_ends_while_it_is_being_cancelled_is_read_again(server, tell, monkeypatch):
+    tell(sample())
+    ask = FhirNotifier._ask
+
+    def meanwhile(notifier, request):
+        answer = ask(notifier, request)
+        if server.one("Task")["status"] == "requested":
+            server.put(server.one("Task") | {"status": "completed"})
+        return answer
+
+    monkeypatch.setattr(FhirNotifier, "_ask", meanwhile)
+    with pytest.raises(DestinationUnavailable, match="HTTP 412"):
+        tell(sample(withdrawn=True))
+    tell(sample(withdrawn=True))
+    assert (server.one("Task")["status"], server.one("DiagnosticReport")["status"]) == ("completed", "entered-in-error")
+
+
+def test_what_was_reviewed_is_not_to_be_reviewed_again_under_corrected_data(server, tell):
+    first = sample()
+    tell(first)
+    server.put(server.one("Task") | {"status": "completed"})
+    tell(replace(first, withdrawn=IDENTITY_CORRECTED))
+    for result_id, rewrites in (("6b", ("5a",)), ("7c", ("6b", "5a"))):
+        result = replace(first.result, result_id=result_id * 16)
+        corrected = replace(first, result=result, rewrites=tuple(one * 16 for one in rewrites))
+        tell(with_study(corrected, patient_id="CORRECTED"))
+    assert [one["status"] for one in server.all("Task")] == ["completed"]
+    assert server.one("DiagnosticReport")["status"] == "preliminary"
+
+
+def test_what_nobody_had_reviewed_is_to_be_reviewed_under_corrected_data(server, tell):
+    tell(sample())
+    tell(replace(sample(), withdrawn=IDENTITY_CORRECTED))
+    tell(replace(replacing(sample()), earlier=None, rewrites=(sample().result.result_id,)))
+    assert sorted(one["status"] for one in server.all("Task")) == ["cancelled", "requested"]
+
+
+def test_the_task_of_another_is_never_touched_whatever_a_search_answers(tmp_path):
+    fake, theirs = Server(), {"resourceType": "Task", "id": "1", "identifier": [{"system": "urn:x", "value": "y"}]}
+    fake.body = json.dumps({"entry": [{"resource": theirs}]}).encode()
+    with serving(fake) as url:
+        notifier(url, tmp_path).notify(sample(withdrawn=True))
+    assert fake.requests[0][0].endswith("/Task?identifier=urn:vigie%7Creview:" + "5a" * 16)
+    assert fake.requests[0][1]["Cache-Control"] == "no-cache"
+    assert b'"Task"' not in fake.content
+
+
+def test_a_search_that_is_refused_tells_nothing_at_all(tmp_path):
+    fake = Server()
+    fake.status = 404
+    with serving(fake) as url, pytest.raises(DestinationRefused, match="HTTP 404 to the search"):
+        notifier(url, tmp_path).notify(sample(withdrawn=True))
+    assert [content for _, _, content in fake.requests] == [b""]
 
 
 def test_two_models_of_one_study_have_reports_of_their_own(server, tell):
@@ -216,6 +295,7 @@ def test_every_bundle_is_r4b(notification):
         (301, DestinationRefused),
         (401, DestinationUnavailable),
         (409, DestinationUnavailable),
+        (412, DestinationRefused),
         (429, DestinationUnavailable),
         (503, DestinationUnavailable),
     ],

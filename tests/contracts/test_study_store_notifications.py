@@ -248,6 +248,7 @@ def test_a_corrected_identity_takes_the_result_back_under_the_old_name_first(
     withdrawal, result = told(store, at=130), told(store, at=130)
     assert (withdrawal.study.patient_name, withdrawal.withdrawn) == ("Doe^Jane", IDENTITY_CORRECTED)
     assert (result.study.patient_name, result.withdrawn, result.earlier) == ("Roe^J", None, None)
+    assert (withdrawal.rewrites, result.rewrites) == ((), (withdrawal.result.result_id,))
     store.close()
 
 

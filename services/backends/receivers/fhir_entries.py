@@ -13,21 +13,28 @@ _ESCAPES = str.maketrans({character: f"\\{character}" for character in "\\,$|"})
 
 def create(resource: Resource) -> Resource:
     """Where there is none with its identifier."""
-    kind, wanted = resource["resourceType"], _search(resource)
+    kind, wanted = resource["resourceType"], search(resource)
     return _entry(resource, {"method": "POST", "url": kind, "ifNoneExist": wanted})
 
 
 def update(resource: Resource) -> Resource:
     """Whether there is one with its identifier, or not."""
-    return _entry(resource, {"method": "PUT", "url": f"{resource['resourceType']}?{_search(resource)}"})
+    return _entry(resource, {"method": "PUT", "url": f"{resource['resourceType']}?{search(resource)}"})
+
+
+def change(held: Resource, server: str) -> Resource:
+    """What the server holds, in a new form; refused there where somebody wrote it since it was read."""
+    url, version = f"{held['resourceType']}/{held['id']}", held.get("meta", {}).get("versionId")
+    only_if = {"ifMatch": f'W/"{version}"'} if version else {}
+    return {"fullUrl": f"{server}/{url}", "resource": held, "request": {"method": "PUT", "url": url, **only_if}}
 
 
 def _entry(resource: Resource, request: Resource) -> Resource:
     return {"fullUrl": _full_url(resource), "resource": resource, "request": request}
 
 
-def _search(resource: Resource) -> str:
-    """By its identifier, with what a search takes for delimiters escaped (FHIR R4B 3.1.1.4.0.1)."""
+def search(resource: Resource) -> str:
+    """The query by its identifier, with what a search takes for delimiters escaped (FHIR R4B 3.1.1.4.0.1)."""
     system, value = (resource["identifier"][0][key].translate(_ESCAPES) for key in ("system", "value"))
     return f"identifier={quote(f'{system}|{value}', safe='|:/')}"
 
@@ -38,7 +45,7 @@ def reference(resource: Resource) -> Resource:
 
 
 def _full_url(resource: Resource) -> str:
-    return f"urn:uuid:{uuid5(NAMESPACE_OID, resource['resourceType'] + _search(resource))}"
+    return f"urn:uuid:{uuid5(NAMESPACE_OID, resource['resourceType'] + search(resource))}"
 
 
 def dicom_uid(uid: str) -> Resource:

@@ -1,16 +1,19 @@
 """A notification as a FHIR R4B transaction: DiagnosticReport, Observations, ImagingStudy, Device, Task for review.
 
 All of it is preliminary. Resources are found by identifiers, never by a server's ids: what is ours is updated
-(`PUT ?identifier=`), what may be another's is created only where it is missing (`ifNoneExist`), and so is the Task,
-which a person may have ended meanwhile. Repeating the transaction therefore changes nothing.
+(`PUT ?identifier=`), what may be another's is created only where it is missing (`ifNoneExist`), and so is the Task.
+It is theirs then who work on it: it is cancelled as the server holds it, and only while nobody has ended it. Repeating
+the transaction therefore changes nothing.
 
 One DiagnosticReport per study and model, and one Observation per lesion (its Tracking UID), live on through results
 that replace one another; what was taken back, or is no longer seen, becomes `entered-in-error`.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -28,6 +31,7 @@ from services.backends.receivers.fhir_entries import (
     update,
     without_empty,
 )
+from services.backends.receivers.fhir_reviews import Reviews, cancellations, is_reviewed, review_identifier
 from services.backends.receivers.saying import (
     impression,
     lesion_text,
@@ -50,10 +54,11 @@ from services.triage.wording import score_text, spread_text
 
 _DATA_ABSENT_REASON = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 _WRONG, _PRELIMINARY = "entered-in-error", "preliminary"
+_NO_REVIEWS: Reviews = MappingProxyType({})
 
 
-def transaction(notification: Notification, value_of: ValueOf, site: FhirTable) -> str:
-    """The Bundle as JSON, checked against R4B.
+def transaction(notification: Notification, value_of: ValueOf, site: FhirTable, reviews: Reviews = _NO_REVIEWS) -> str:
+    """The Bundle as JSON, checked against R4B. reviews: of the results that are `concerned`.
 
     Raises DestinationRefused: it would name one of two patients, or cannot be told in R4B.
     """
@@ -61,19 +66,22 @@ def transaction(notification: Notification, value_of: ValueOf, site: FhirTable) 
     from fhir.resources.R4B.bundle import Bundle
 
     require_one_patient(notification)
-    entries = _Transaction(notification=notification, value_of=value_of, site=site).entries()
+    told = _Transaction(notification=notification, value_of=value_of, site=site, reviews=reviews)
     bundle = {
         "resourceType": "Bundle",
         "type": "transaction",
-        "entry": [without_empty(entry) for entry in entries],
+        "entry": [without_empty(entry) for entry in told.entries()],
     }
     try:
-        return str(Bundle.model_validate(bundle).model_dump_json(indent=2))
+        checked = json.loads(Bundle.model_validate(bundle).model_dump_json())
     except ValidationError as error:
         places = sorted({".".join(map(str, each["loc"])) for each in error.errors(include_input=False)})
         raise DestinationRefused(
             "no_fhir", f"the images tell what R4B does not allow at {', '.join(places)}"
         ) from error
+    # theirs, and not for us to check
+    checked["entry"] += cancellations(notification, reviews, site.address)
+    return json.dumps(checked, indent=2, ensure_ascii=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +89,7 @@ class _Transaction:
     notification: Notification
     value_of: ValueOf
     site: FhirTable
+    reviews: Reviews
 
     def entries(self) -> list[Resource]:
         finding, withdrawn = self.notification.result.finding, self.notification.withdrawn
@@ -94,7 +103,7 @@ class _Transaction:
             *map(update, lesions),
             *(update(self._lesion(lesion, _WRONG)) for lesion in vanished),
             update(self._report(status, lesions)),
-            *self._tasks(),
+            *self._task(),
         ]
 
     @cached_property
@@ -196,37 +205,28 @@ class _Transaction:
             conclusionCode=[code] if notification.withdrawn is None else [],
         )
 
-    def _tasks(self) -> list[Resource]:
-        """The review of the result; of one that is replaced, or taken back, nobody need do it any more."""
-        notification = self.notification
-        entries = []
-        if notification.earlier is not None and notification.earlier.finding.outcome.analysed:
-            entries.append(
-                update(self._task(notification.earlier.result_id, "cancelled", "replaced by a newer result"))
-            )
-        if notification.result.finding.outcome.analysed:
-            if notification.withdrawn is not None:
-                why = withdrawal(notification.withdrawn)
-                entries.append(update(self._task(notification.result.result_id, "cancelled", why)))
-            else:
-                entries.append(create(self._task(notification.result.result_id, "requested", "")))
-        return entries
-
-    def _task(self, result_id: str, status: str, why: str) -> Resource:
-        is_urgent = urgency(self.notification.result.finding.flag) is URGENT
-        return self._resource(
-            "Task",
-            f"review:{result_id}",
-            status=status,
-            statusReason={"text": why} if why else None,
-            intent="proposal",
-            priority="urgent" if is_urgent else "routine",
-            code={"text": "Review of a preliminary AI result"},
-            focus=reference(self._resource("DiagnosticReport", f"report:{self._about}")),
-            **{"for": self._patient},
-            authoredOn=self.notification.owed_at.isoformat(),
-            requester=reference(self._device),
-        )
+    def _task(self) -> list[Resource]:
+        """The review of the result; of one that was reviewed under other patient or order data there is no other."""
+        notification, finding = self.notification, self.notification.result.finding
+        if (
+            notification.withdrawn is not None
+            or not finding.outcome.analysed
+            or is_reviewed(notification, self.reviews)
+        ):
+            return []
+        task = {
+            "resourceType": "Task",
+            "identifier": [review_identifier(notification.result.result_id, self.site)],
+            "status": "requested",
+            "intent": "proposal",
+            "priority": "urgent" if urgency(finding.flag) is URGENT else "routine",
+            "code": {"text": "Review of a preliminary AI result"},
+            "focus": reference(self._resource("DiagnosticReport", f"report:{self._about}")),
+            "for": self._patient,
+            "authoredOn": notification.owed_at.isoformat(),
+            "requester": reference(self._device),
+        }
+        return [create(task)]
 
     @property
     def _about(self) -> str:

@@ -4,7 +4,7 @@ They are owed in the transaction that freezes or recalls a result. `delivery.cre
 falls within a study and receiver, whatever the clocks of the workers say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from services.backends.store import versions
 from services.backends.store.columns import UtcTime
 from services.backends.store.frozen import frozen_result
 from services.backends.store.owed import may_have_arrived, owe, same
-from services.backends.store.tables import delivery, result
+from services.backends.store.tables import delivery, job, result
 from services.backends.store.withheld import IS_WITHDRAWN, may_leave
 from services.triage.errors import Reason
 from services.triage.finding import Finding
@@ -103,8 +103,16 @@ def notification(connection: Connection, delivery_id: str) -> Notification:
         instances=versions.instances(connection, version),
         withdrawn=_withdrawn(frozen) if row.note else None,
         earlier=_earlier(connection, this, row.destination),
+        rewrites=tuple(_rewritten(connection, this.job_id)),
         overtaken=connection.execute(_told(this, row.destination).where(_later_than(this))).first() is not None,
     )
+
+
+def _rewritten(connection: Connection, job_id: str) -> Iterator[str]:
+    """The results that a job wrote again, newest first: each may itself be a copy."""
+    while (rewritten := connection.scalar(sa.select(job.c.reconciles).where(job.c.job_id == job_id))) is not None:
+        yield rewritten
+        job_id = _result(connection, rewritten).job_id
 
 
 def _withdrawn(frozen: FrozenResult) -> Reason:
