@@ -12,7 +12,8 @@ from services.triage.errors import Reason
 from services.triage.finding import Outcome
 from services.triage.identity import TWO_PATIENTS
 from services.triage.organ import NO_TUMOUR_CLASS
-from tests.support.records import analyse, new_study_uid
+from services.triage.tenant import Tenant
+from tests.support.records import NOON, analyse, new_study_uid
 from tests.support.shelf import RunningDesk, Shelf, ct_with
 from tests.support.ups import A_CODE, DONE, HEADERS, post, put_state
 
@@ -205,6 +206,21 @@ def test_a_review_is_claimed_told_and_completed(room: RunningDesk, study: str, r
     (listed,) = httpx.get(f"{room.url}/api/studies?search={study}").json()["studies"]
     assert listed["review"] == "COMPLETED"
     assert "Another system has completed its review." in httpx.get(f"{room.url}/?search={study}").text
+
+
+@pytest.mark.parametrize(
+    "query", ["tenant=hosp_a", "accept=application/dicom%2Bjson", "1.2.9=x", "tenant=hosp_a&1.2.3", "transaction-uid"]
+)
+def test_a_parameter_that_is_no_transaction_uid_is_not_taken_for_one(
+    room: RunningDesk, reading_room: Shelf, study: str, query: str
+) -> None:
+    reading_room.store.move(study, Tenant(name="hosp_a"), actor="test", now=NOON)
+    review = review_of(room, study)
+    body = {"00741000": {"vr": "CS", "Value": ["IN PROGRESS"]}, "00081195": {"vr": "UI", "Value": ["1.2.3"]}}
+    claimed = httpx.put(f"{review}/state?{query}", content=json.dumps([body]), headers=HEADERS)
+    assert claimed.status_code == 200
+    assert post(review, DONE, f"?{query}").status_code == (200 if "1.2.3" in query else 400)
+    assert post(review, DONE | {"00081195": body["00081195"]}, f"?{query}").status_code == 200
 
 
 def test_of_readers_who_claim_it_together_one_wins(review: str) -> None:

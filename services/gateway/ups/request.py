@@ -39,11 +39,13 @@ async def data_set_or_none(request: Request) -> DicomJson:
 def transaction_uid(request: Request, told: DicomJson) -> str:
     """`?transaction-uid=1.2.3` or bare `?1.2.3` (PS3.18 11.6.1), else (0008,1195) of the data set; '' without one.
 
+    Other parameters (`tenant`, `accept`) are none of a workitem's.
+
     Raises ProblemError (400).
     """
-    of_query = request.query_params.get("transaction-uid") or next(iter(request.query_params), "")
-    of_body = text(told, TRANSACTION_UID)
-    given = of_query if of_query and of_query != "transaction-uid" else of_body
+    query = request.query_params
+    bare = next((name for name, value in query.items() if not value and _UID.fullmatch(name)), "")
+    given = query.get("transaction-uid") or bare or text(told, TRANSACTION_UID)
     return _uid(given, "The Transaction UID") if given else ""
 
 
