@@ -16,6 +16,8 @@ import httpx
 import numpy as np
 import pytest
 
+from services.backends.inference.catalogue import Catalogue
+from services.backends.inference.export import export_repository
 from services.triage.errors import AnalysisFailed, ModelRefused, SegmenterUnavailable, VersionNotHere
 from tests.helm.conftest import CHART, manifests_of, profile
 from tests.helm.engine import Chart
@@ -172,6 +174,40 @@ def test_a_volume_that_fits_no_message_is_refused_by_code(triton: Triton) -> Non
     with pytest.raises(AnalysisFailed) as caught:
         segmenter.segment(volume, bright_spot)
     assert caught.value.reason.code == "volume_too_large"
+
+
+SHORT = """
+import triton_python_backend_utils as pb_utils
+from services.backends.inference import served, wire
+
+class TritonPythonModel(served.TritonPythonModel):
+    def execute(self, requests):
+        return [short(answer) for answer in super().execute(requests)]
+
+def short(answer):
+    tensors = {one.name(): one.as_numpy() for one in answer.output_tensors()}
+    tensors[wire.LABELS] = tensors[wire.LABELS][:0]
+    return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in tensors.items()])
+"""
+
+
+@pytest.mark.parametrize("share_memory", [True, False])
+def test_an_answer_that_is_not_of_the_whole_volume_is_no_analysis(short_triton: Triton, share_memory: bool) -> None:
+    segmenter = short_triton.segmenter(share_memory=share_memory)
+    with pytest.raises(AnalysisFailed, match="labels") as caught:
+        segmenter.segment(a_volume(), segmenter.model("bright_spot"))
+    assert caught.value.reason.code == "runner_failed"
+
+
+@pytest.fixture(scope="module")
+def short_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    """A server whose model answers with no labels at all."""
+    folder = tmp_path_factory.mktemp("short_triton")
+    bright_spot_bundle(folder / "models")
+    export_repository(Catalogue(folder / "models"), folder / "repository")
+    (folder / "repository" / "bright_spot" / "1" / "model.py").write_text(SHORT)
+    with triton_server(folder / "models", folder) as server:
+        yield server
 
 
 def test_a_worker_with_triton_never_loads_torch(triton: Triton, tmp_path: Path) -> None:

@@ -34,7 +34,10 @@ class NotShared(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """What to ask with, and how to read labels and probability [slice, row, column] from the answer."""
+    """What to ask with, and how to read labels and probability [slice, row, column] from the answer.
+
+    read: raises AnalysisFailed (runner_failed) where they are not those of the whole volume.
+    """
 
     inputs: list[InferInput]
     outputs: list[InferRequestedOutput]
@@ -56,6 +59,7 @@ def plain(volume: Volume) -> Iterator[Transfer]:
     outputs = [InferRequestedOutput(name) for name in (wire.LABELS, wire.PROBABILITY, wire.REPORT)]
 
     def read(answer: InferResult) -> tuple[LabelArray, LabelArray]:
+        _require_whole(answer, volume)
         # copies, for the arrays of the message cannot be written to
         return answer.as_numpy(wire.LABELS).copy(), answer.as_numpy(wire.PROBABILITY).copy()
 
@@ -84,9 +88,13 @@ def shared(client: InferenceServerClient, volume: Volume) -> Iterator[Transfer]:
             outputs[-1].set_shared_memory(region.name, array.nbytes, offset)
             answers.append(array)
         labels, probability = answers
-        yield Transfer(
-            inputs=[asked, _affine(volume)], outputs=outputs, read=lambda _: (labels.copy(), probability.copy())
-        )
+
+        def read(answer: InferResult) -> tuple[LabelArray, LabelArray]:
+            # what nobody wrote is 0, and would read as nothing found
+            _require_whole(answer, volume)
+            return labels.copy(), probability.copy()
+
+        yield Transfer(inputs=[asked, _affine(volume)], outputs=outputs, read=read)
     finally:
         # Triton lets go of a region a moment after its answer; a cancelled request holds it until it ends: see `sweep`
         end = time.monotonic() + RELEASE_S
@@ -102,6 +110,15 @@ def sweep(client: InferenceServerClient) -> None:
     for name in abandoned():
         if _forgotten(client, name):
             unlink(name)
+
+
+def _require_whole(answer: InferResult, volume: Volume) -> None:
+    whole = ("UINT8", list(volume.voxels.shape))
+    for name in (wire.LABELS, wire.PROBABILITY):
+        output = answer.get_output(name)
+        told = None if output is None else (output.datatype, list(output.shape))
+        if told != whole:
+            raise AnalysisFailed("runner_failed", f"Triton answered with {name} {told}, and not {whole}")
 
 
 def _register(client: InferenceServerClient, region: SharedRegion) -> None:
