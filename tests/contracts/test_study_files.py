@@ -94,6 +94,7 @@ def test_what_one_tenant_sent_is_settled_or_refused_and_the_same_bytes_of_anothe
 
 def test_what_is_outdated_waits_again_until_it_is_erased(files: FolderStudyFiles) -> None:
     older, newer = keep(files, b"older"), keep(files, b"newer")
+    files.outdate([older.digest])
     files.settle([older.digest, newer.digest])
     for _ in range(2):
         files.outdate([older.digest])

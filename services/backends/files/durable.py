@@ -29,7 +29,7 @@ def write(content: bytes, target: Path, *, via: Path) -> None:
 def write_first(content: bytes, target: Path, *, via: Path) -> None:
     """As `write`, but of several processes that write different bytes one is first: its bytes stay."""
     with as_out_of_resources():
-        _make_folder(target.parent)
+        make_folder(target.parent)
         with _unfinished(content, via) as unfinished, suppress(FileExistsError):
             os.link(unfinished, target)
         sync_folder(target.parent)
@@ -38,7 +38,7 @@ def write_first(content: bytes, target: Path, *, via: Path) -> None:
 def replace(content: bytes, target: Path, *, via: Path) -> None:
     """As `write`, but in the place of what is there."""
     with as_out_of_resources():
-        _make_folder(target.parent)
+        make_folder(target.parent)
         with _unfinished(content, via) as unfinished:
             unfinished.replace(target)
         sync_folder(target.parent)
@@ -119,9 +119,10 @@ def _unfinished(content: bytes, via: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder with those above it, each entry durable."""
     if not folder.exists():
-        _make_folder(folder.parent)
+        make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
 

@@ -137,8 +137,9 @@ class FolderStudyFiles:
     def outdate(self, digests: Iterable[str]) -> None:
         """See `StudyFiles.outdate`. Not synced: after a power cut, one that comes again is at worst not told of."""
         with durable.as_out_of_resources():
-            for digest in digests:
-                self._outdated(_checked(digest)).touch()
+            for marker in (self._outdated(_checked(digest)) for digest in digests):
+                durable.make_folder(marker.parent)  # both contents may be settled only now
+                marker.touch()
 
     def refuse(self, file: KeptFile, reason: Reason) -> None:
         """Put a pending file into quarantine; the same bytes of another tenant stay. Raises OutOfResources."""
