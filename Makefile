@@ -81,7 +81,7 @@ status: ## what of it runs, and where
 # Real peers and validators for the tests; the service itself needs none of them.
 SYSTEM := storescu:dcmtk strace:strace dciodvfy:dicom3tools /usr/sbin/Orthanc:orthanc java:default-jre-headless \
 	/usr/share/java/pixelmed.jar:libpixelmed-java /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb \
-	/usr/lib/postgresql/15/bin/postgres:postgresql-15 chromium:chromium npm:npm promtool:prometheus
+	/usr/lib/postgresql/15/bin/postgres:postgresql-15 /usr/sbin/rabbitmq-server:rabbitmq-server chromium:chromium npm:npm promtool:prometheus
 
 .PHONY: system
 system: ## Debian packages for the tests (installed when root, named otherwise)

@@ -128,7 +128,7 @@ def begin(part: str, *, threads: bool = True) -> None:
     try:
         from services.telemetry import OpenTelemetry
     except ImportError:
-        log.warning("telemetry_not_installed", way_out="pip install 'vigie[telemetry]'")
+        log.warning("telemetry_not_installed", way_out="pip install '.[telemetry]'")
         return
     protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
     if protocol not in (None, "", "http/protobuf"):

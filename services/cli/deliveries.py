@@ -15,7 +15,7 @@ from services.cli.tables import print_table
 from services.settings import Settings
 from services.triage.errors import DestinationsRefused, TenantsRefused
 from services.triage.ports import DeliveryLine
-from services.triage.result import WITHDRAWN, DeliveryState
+from services.triage.result import ABANDONED, WITHDRAWN, DeliveryState
 
 app = typer.Typer(
     help="Results on their way to their destinations, and notifications to receivers.", no_args_is_help=True
@@ -62,12 +62,15 @@ def resend(
 ) -> None:
     """Send again what was given up, once its destination is mended; the history notes who asked.
 
+    What a person gave up (`give-up`) is sent again only by its id, or with --destination: nobody may be there.
+
     Exit code: 0 all were put back, 1 some could not be (not given up, withdrawn, or unknown), 2 wrong usage.
     """
     if bool(deliveries) == all_given_up:
         raise typer.BadParameter("name deliveries, or say --all")
     store = opened_store()
-    wanted = deliveries or [line.delivery_id for line in _given_up(store, destination)]
+    all_of_these = [line for line in _given_up(store, destination) if destination or not _is_abandoned(line)]
+    wanted = deliveries or [line.delivery_id for line in all_of_these]
     done = store.resend(wanted, actor=getpass.getuser(), now=datetime.now(UTC))
     for delivery in sorted(set(wanted) - set(done)):
         typer.echo(f"{delivery}: not given up, withdrawn, or unknown", err=True)
@@ -105,6 +108,10 @@ def _configured() -> set[str]:
         return {one.name for one in addressees(Settings())}
     except (ValueError, DestinationsRefused, TenantsRefused) as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _is_abandoned(line: DeliveryLine) -> bool:
+    return line.reason is not None and line.reason.code == ABANDONED
 
 
 def _what(line: DeliveryLine) -> str:

@@ -140,7 +140,7 @@ def needs_evaluation() -> None:
     """Ends with what to install, where that is missing."""
     missing = [name for name in ("monai", "matplotlib", "highdicom") if importlib.util.find_spec(name) is None]
     if missing:
-        typer.echo(f"{', '.join(missing)} missing: pip install 'vigie[worker,embedded,evaluation]'", err=True)
+        typer.echo(f"{', '.join(missing)} missing: pip install '.[worker,embedded,evaluation]'", err=True)
         raise typer.Exit(2)
 
 

@@ -30,7 +30,7 @@ def restore(
         bool,
         typer.Option(
             "--hold-deliveries",
-            help="Send nothing that was pending when the backup was made, until 'vigie deliveries resend'.",
+            help="Send nothing that was pending when the backup was made, until 'vigie deliveries resend --all'.",
         ),
     ] = False,
 ) -> None:
@@ -110,7 +110,8 @@ def _settle(settings: Settings, erased: set[str], *, hold: bool) -> list[str]:
         if one.left is not None:
             _say(f"{one.left}, left: {one.path}")
     if resumed.deliveries:
-        told = "are held: vigie deliveries resend" if hold else "are sent, perhaps for the second time, the same bytes"
+        again = "are sent, perhaps for the second time, the same bytes"
+        told = "are held: vigie deliveries resend --all" if hold else again
         _say(f"{resumed.deliveries} deliveries were pending and {told}")
     if uids:
         _say(f"{len(uids)} studies were erased again")

@@ -172,7 +172,7 @@ MEANINGS: dict[AuditType, Meaning] = {
     ),
     AuditType.ERASURE: _is(_KIND.STUDY_DELETED, _DO.DELETE, "Study erased on request", "vigie patient"),
     AuditType.BACKUP: _is(_KIND.EXPORT, _DO.READ, "Copy of all that is kept", "vigie backup"),
-    AuditType.RESTORE: _is(_KIND.IMPORT, _DO.CREATE, "Put back from a copy", "vigie restore"),
+    AuditType.RESTORE: _is(_KIND.IMPORT, _DO.CREATE, "Put back from a copy", "vigie restore, vigie scrub"),
     AuditType.RESEARCH_EXPORT_BEGUN: _is(
         _KIND.EXPORT, _DO.READ, "Export without identities begins", "vigie export research"
     ),

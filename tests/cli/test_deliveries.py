@@ -88,7 +88,8 @@ def test_what_is_pending_for_a_destination_that_is_gone_is_told_and_given_up(hou
     assert state(house, uid, "PACS@h:104") is DeliveryState.GIVEN_UP
     assert state(house, uid, house.send_to[1]) is DeliveryState.PENDING
     assert "the PACS was replaced [abandoned]" in vigie("list").stdout
-    assert vigie("resend", "--all").stdout == "1 of 1 will be sent again\n"
+    assert vigie("resend", "--all").stdout == "0 of 0 will be sent again\n"
+    assert vigie("resend", "--all", "--destination", "PACS@h:104").stdout == "1 of 1 will be sent again\n"
 
 
 def test_a_destination_that_is_configured_is_given_up_by_force_alone(house, monkeypatch):
