@@ -6,7 +6,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +18,7 @@ from services.backends.store import SqlStudyStore
 from services.backends.store.audit import AuditQuery, event_of
 from services.backends.store.audit_check import check, read_anchors
 from services.backends.store.audit_feed import SYSLOG
+from services.backends.store.audit_pruning import SHORTEST
 from services.cli.database import opened_store
 from services.cli.tables import print_table
 from services.settings import Settings
@@ -26,9 +27,6 @@ from services.triage.audit_types import AuditType, audited
 from services.triage.errors import StoreUnavailable
 
 app = typer.Typer(help="The audit trail: who did what (docs/audit.md).", no_args_is_help=True)
-
-SHORTEST = timedelta(days=183)
-"""Records younger than six months stay (EU AI Act, Articles 19 and 26)."""
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 Person = Annotated[str, typer.Option(help="Of this person, machine or AE title.")]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from services.backends.store import SqlStudyStore, connect
 from services.backends.store.audit import BEFORE_THE_FIRST, AuditQuery, chained
 from services.backends.store.audit_check import check
-from services.backends.store.tables import audit_record
+from services.backends.store.audit_pruning import SHORTEST
+from services.backends.store.tables import audit_pruned, audit_record
 from services.triage.audit import (
     AuditAction,
     AuditActor,
@@ -23,7 +24,9 @@ from services.triage.audit import (
     AuditObject,
     AuditObjectKind,
     AuditOutcome,
+    AuditRecord,
 )
+from services.triage.audit_types import AuditType, audited
 from tests.support.records import LEASE, STUDY, after, image, sent
 
 
@@ -169,6 +172,73 @@ def test_the_beginning_is_taken_away_and_the_rest_is_verified_from_its_anchor(st
     assert json.loads(store.audit.head().document)["type"] == "trail_pruned"
     assert (check(store.audit).breaks, check(store.audit).first) == ((), 5)
     assert store.prune_audit(before=after(5), actor="ops", now=after(101)) is None
+
+
+def anchor_of(record: AuditRecord, *, at: datetime | None = None) -> AuditAnchor:
+    return AuditAnchor(sequence=record.sequence, digest=record.digest, at=at or record.recorded_at)
+
+
+def behead(store: SqlStudyStore, store_url: str, until: int, *, at: datetime) -> None:
+    """As one who may add a row to audit_pruned, and then delete what the triggers let go."""
+    row = {"sequence": until, "digest": store.audit.get(until).digest, "pruned_at": at}
+    engine = connect(store_url)
+    with engine.begin() as connection:
+        connection.execute(sa.insert(audit_pruned), [row])
+        connection.execute(sa.delete(audit_record).where(audit_record.c.sequence <= until))
+    engine.dispose()
+
+
+def test_a_beheaded_trail_is_found_by_the_record_that_a_prune_leaves(store: SqlStudyStore, store_url: str) -> None:
+    for number in range(1, 11):
+        store.audit.record(event(), now=after(number))
+    assert store.prune_audit(before=after(4), actor="ops", now=after(11) + SHORTEST).sequence == 3
+    assert check(store.audit).breaks == ()
+    behead(store, store_url, 8, at=after(12) + SHORTEST)
+
+    for since in (None, after(10)):
+        (broken,) = check(store.audit, since=since, at_least=10).breaks
+        assert (broken.sequence, "no later trail_pruned" in broken.what) == (8, True)
+
+
+def test_records_that_anchors_know_to_be_young_were_not_pruned(store: SqlStudyStore, store_url: str) -> None:
+    for number in range(1, 11):
+        store.audit.record(event(), now=after(number))
+    anchors = [anchor_of(one) for one in store.audit.records()]
+    gone = store.audit.get(8)
+    behead(store, store_url, 8, at=after(11))
+    what = AuditObject(kind=AuditObjectKind.RECORD, object_id="8", details={"digest": gone.digest})
+    forged = audited(AuditType.TRAIL_PRUNED, AuditActor(name="ops"), objects=(what,))
+    store.audit.record(forged, now=after(12) + 2 * SHORTEST)  # it says that it is of years to come
+
+    assert check(store.audit).breaks == ()
+    (broken,) = check(store.audit, anchors=[*anchors, anchor_of(store.audit.head(), at=after(13))]).breaks
+    assert (broken.sequence, "taken away within 183 days" in broken.what) == (2, True)
+
+
+def test_the_last_that_was_taken_away_is_compared_with_its_anchor(store: SqlStudyStore) -> None:
+    for number in range(1, 7):
+        store.audit.record(event(), now=after(number))
+    anchors = [anchor_of(store.audit.get(4)), AuditAnchor(sequence=4, digest="ab" * 32, at=after(4))]
+    store.prune_audit(before=after(5), actor="ops", now=after(100) + SHORTEST)
+
+    assert check(store.audit, anchors=anchors[:1]).breaks == ()
+    (broken,) = check(store.audit, anchors=anchors).breaks
+    assert (broken.sequence, "another digest" in broken.what) == (4, True)
+
+
+def test_a_trail_that_was_shortened_time_and_again_is_whole_by_all_its_anchors(store: SqlStudyStore) -> None:
+    """Each time up to the shortest time that is allowed, where an anchor is younger than that and its record is not."""
+    anchors, gone = [], []
+    for number in range(400):
+        morning = after(0) + timedelta(days=number)
+        store.audit.record(event(), now=morning)
+        if number in (190, 191, 390):
+            noon = morning + timedelta(hours=1)
+            gone.append(store.prune_audit(before=noon - SHORTEST, actor="ops", now=noon).sequence)
+        anchors.append(anchor_of(store.audit.head(), at=morning + timedelta(hours=3)))
+        if number in (190, 191, 390, 399):
+            assert check(store.audit, anchors=anchors).breaks == ()
+    assert gone == [8, 9, 210]
 
 
 def test_what_a_receiver_lacks_is_not_taken_away(store: SqlStudyStore) -> None:

@@ -3,13 +3,25 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from services.backends.store.audit import BEFORE_THE_FIRST, SEARCHED, Audit, chained, search_columns
-from services.triage.audit import AuditAnchor, AuditRecord
+from services.backends.store.audit import (
+    BEFORE_THE_FIRST,
+    SEARCHED,
+    Audit,
+    AuditQuery,
+    chained,
+    event_of,
+    search_columns,
+)
+from services.backends.store.audit_pruning import SHORTEST
+from services.triage.audit import AuditAnchor, AuditObjectKind, AuditRecord
+from services.triage.audit_types import AuditType
 
 _AT_ONCE = 500
+_CLOCKS = timedelta(hours=1)
+"""Times are those of many machines, and a record's is that from before its transaction."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,11 +53,12 @@ def check(
 ) -> Checked:
     """Read the whole trail, or from the first record of a time on, whose predecessor is then taken as it stands.
 
-    anchors: as they were kept elsewhere; one that lies before what is read is not looked at. at_least: how far a
-    receiver has it. at_most: breaks that are told. Raises StoreUnavailable.
+    anchors: as they were kept elsewhere; one that lies before what is read only says whether what was taken away was
+    old enough to be. at_least: how far a receiver has it. at_most: breaks that are told. Raises StoreUnavailable.
     """
-    start = _start(trail, since)
-    breaks: list[Break] = []
+    gone = trail.pruned()
+    start = _start(trail, gone, since)
+    breaks = list(_of_prune(trail, gone, anchors)) if gone else []
     before, count = start, 0
     known = {one.sequence: one for one in anchors if one.sequence > start.sequence}
     first = start.sequence + 1
@@ -84,7 +97,7 @@ def read_anchors(lines: Iterable[str]) -> list[AuditAnchor]:
             continue
         try:
             told = json.loads(line)
-            at = datetime.fromisoformat(told["at"])
+            at = datetime.fromisoformat(told["at"]).astimezone(UTC)
             found.append(AuditAnchor(sequence=int(told["sequence"]), digest=str(told["digest"]), at=at))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"line {number} is no anchor") from error
@@ -96,9 +109,8 @@ def anchor_line(anchor: AuditAnchor) -> str:
     return json.dumps({"sequence": anchor.sequence, "digest": anchor.digest, "at": anchor.at.isoformat()}) + "\n"
 
 
-def _start(trail: Audit, since: datetime | None) -> AuditAnchor:
+def _start(trail: Audit, gone: AuditAnchor | None, since: datetime | None) -> AuditAnchor:
     """The record before the first that is read."""
-    gone = trail.pruned()
     start = gone or AuditAnchor(sequence=0, digest=BEFORE_THE_FIRST, at=datetime.min.replace(tzinfo=UTC))
     if since is None:
         return start
@@ -106,6 +118,49 @@ def _start(trail: Audit, since: datetime | None) -> AuditAnchor:
     if previous is None or previous.sequence <= start.sequence:
         return start
     return AuditAnchor(sequence=previous.sequence, digest=previous.digest, at=previous.recorded_at)
+
+
+def _of_prune(trail: Audit, gone: AuditAnchor, anchors: Sequence[AuditAnchor]) -> Iterator[Break]:
+    """Triggers let go what a row of audit_pruned covers: a prune leaves more than that row, and takes nothing young."""
+    later = trail.found(AuditQuery(type=AuditType.TRAIL_PRUNED), after=gone.sequence)
+    told = next((record for record in later if _tells_of(record, gone)), None)
+    if told is None:
+        yield Break(
+            sequence=gone.sequence,
+            what="audit_pruned says that it and all before were taken away, but no later trail_pruned has its digest: "
+            "it was not `vigie audit prune`; look for them in a backup, an export or at the syslog server",
+        )
+    for one in anchors:
+        if one.sequence == gone.sequence and one.digest != gone.digest:
+            yield Break(sequence=one.sequence, what=f"taken away, and {_another_digest(one)}")
+    # whoever forges the record may date it ahead, but not the anchors that came after it
+    known = [one.at for one in anchors if told is not None and one.sequence >= told.sequence]
+    taken_at = min([told.recorded_at if told else gone.at, *known])
+    # what follows an anchor is younger than it; the record of the anchor itself may be much older
+    young = [one for one in anchors if one.sequence < gone.sequence and taken_at - one.at < SHORTEST - _CLOCKS]
+    if young:
+        first = min(young, key=lambda one: one.sequence)
+        yield Break(
+            sequence=first.sequence + 1,
+            what=f"taken away within {SHORTEST.days} days, for it came after the anchor of {first.at.isoformat()}: "
+            "look for it in a backup, an export or at the syslog server",
+        )
+
+
+def _tells_of(record: AuditRecord, gone: AuditAnchor) -> bool:
+    try:
+        event = event_of(record.document)
+    except ValueError:
+        return False
+    return event.type == AuditType.TRAIL_PRUNED and any(
+        (one.kind, one.object_id, one.details.get("digest"))
+        == (AuditObjectKind.RECORD, str(gone.sequence), gone.digest)
+        for one in event.objects
+    )
+
+
+def _another_digest(anchor: AuditAnchor) -> str:
+    return f"an anchor of {anchor.at.isoformat()} has another digest of it"
 
 
 def _of_record(
@@ -118,7 +173,7 @@ def _of_record(
     elif record.digest != chained(before.digest, record.document):
         yield Break(sequence=number, what="its digest is not that of the record before and of its text")
     if anchor is not None and anchor.digest != record.digest:
-        yield Break(sequence=number, what=f"an anchor of {anchor.at.isoformat()} has another digest of it")
+        yield Break(sequence=number, what=_another_digest(anchor))
     yield from _of_text(record, searched)
 
 

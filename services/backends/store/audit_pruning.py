@@ -1,6 +1,6 @@
 """Shortening the audit trail at its beginning, with an anchor left behind, from which the rest is still verified."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
@@ -10,6 +10,9 @@ from services.backends.store.engine import reading, writing
 from services.backends.store.tables import audit_feed, audit_pruned, audit_record
 from services.triage.audit import AuditAnchor, AuditObject, AuditObjectKind
 from services.triage.audit_types import AuditType, audited
+
+SHORTEST = timedelta(days=183)
+"""Records younger than six months stay (EU AI Act, Articles 19 and 26): `vigie audit prune` refuses to go further."""
 
 _BATCH = 2000
 
