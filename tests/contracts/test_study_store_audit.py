@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from services.backends.store import SqlStudyStore, connect
-from services.backends.store.audit import BEFORE_THE_FIRST, AuditQuery, chained
+from services.backends.store.audit import BEFORE_THE_FIRST, SEARCHED, AuditQuery, chained
 from services.backends.store.audit_check import check
 from services.backends.store.audit_pruning import SHORTEST
 from services.backends.store.tables import audit_pruned, audit_record
@@ -138,6 +138,27 @@ def test_whoever_changes_takes_out_or_puts_in_a_record_is_found(store: SqlStudyS
         (5, "missing: 5"),
         (7, "it is found by another asked_by than its text tells"),
     ]
+
+
+@pytest.mark.parametrize("hidden", [[2], [1, 2]], ids=["within", "from the first on"])
+def test_a_record_that_is_hidden_from_every_search_is_found(
+    store: SqlStudyStore, store_url: str, hidden: list[int]
+) -> None:
+    """What a restore erases again is looked for by the same columns."""
+    erased = AuditObject(kind=AuditObjectKind.STUDY, object_id=STUDY)
+    store.audit.record(event(), now=after(1))
+    store.audit.record(audited(AuditType.ERASURE, AuditActor(name="ops"), objects=(erased,)), now=after(2))
+    store.audit.record(event(), now=after(3))
+    assert store.restored.erased() == (STUDY,)
+    with unguarded(store_url) as connection:
+        nothing = dict.fromkeys(SEARCHED)
+        connection.execute(sa.update(audit_record).where(audit_record.c.sequence.in_(hidden)).values(nothing))
+    assert store.restored.erased() == ()
+
+    for since, found in ((None, hidden), (after(2), [2])):
+        breaks = check(store.audit, since=since).breaks
+        assert [(one.sequence, one.what.split(",")[0]) for one in breaks] == [(n, "no search finds it") for n in found]
+        assert "`vigie audit show 2`" in breaks[-1].what
 
 
 def test_a_chain_that_was_made_anew_or_cut_at_its_end_is_found_by_an_anchor(

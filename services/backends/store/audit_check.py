@@ -191,7 +191,15 @@ def _of_text(record: AuditRecord, searched: tuple[str | None, ...] | None) -> It
         yield Break(sequence=record.sequence, what="its text is that of another record")
     if not is_of_its_time:
         yield Break(sequence=record.sequence, what="its time is another than in its text")
-    # a record of before revision 0022 has no such columns
-    if searched is not None and any(value is not None for value in searched) and searched != columns:
-        wrong = [name for name, one, other in zip(SEARCHED, searched, columns, strict=True) if one != other]
-        yield Break(sequence=record.sequence, what=f"it is found by another {', '.join(wrong)} than its text tells")
+    if searched is None or searched == columns:
+        return
+    if not any(searched):
+        # nothing wrote into the trail before revision 0022, which brought these columns
+        yield Break(
+            sequence=record.sequence,
+            what="no search finds it, nor does a restore if it tells of an erasure: its search columns were emptied; "
+            f"let the table's owner fill them from its text (`vigie audit show {record.sequence}`, docs/audit.md)",
+        )
+        return
+    wrong = [name for name, one, other in zip(SEARCHED, searched, columns, strict=True) if one != other]
+    yield Break(sequence=record.sequence, what=f"it is found by another {', '.join(wrong)} than its text tells")
