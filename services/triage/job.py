@@ -101,7 +101,7 @@ class Plan:
 class JobMessage:
     """The bell: identifiers only. It wakes a worker; which job is next, the store decides.
 
-    job_id, attempt (from 1): for whom it was rung. traceparent: W3C trace context.
+    job_id, attempt (from 1: every lease, a stopped one, too): for whom it was rung. traceparent: W3C trace context.
     """
 
     job_id: str

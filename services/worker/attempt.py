@@ -107,7 +107,7 @@ class Attempts:
                 case _End.STOPPED:
                     now = _now()
                     reason = Reason(code="worker_stopped", text="the worker was stopped during the analysis")
-                    self.store.postpone(lease, reason, now=now, until=now)
+                    self.store.postpone(lease, reason, now=now, until=now, counts=False)
                 case _End.OVERDUE:
                     text = f"the analysis did not come to an end within {self.analysis_limit_s:.0f} s"
                     self._give_up(lease, job, model_of_job, Reason(code="time_limit", text=text))

@@ -28,6 +28,7 @@ from tests.support.records import (
 )
 
 BUSY = Reason(code="segmenter_unavailable", text="the inference server does not answer")
+STOPPED = Reason(code="worker_stopped", text="the worker was stopped during the analysis")
 
 
 def freeze(store: SqlStudyStore, lease: Lease, *, at: float = 30.0) -> str:
@@ -142,6 +143,42 @@ def test_a_confirmation_that_comes_late_does_not_hide_a_job_put_back_meanwhile(s
     store.reissue(now=after(80))
     store.published(messages)
     assert len(store.unpublished(limit=10)) == 1
+
+
+def stop(store: SqlStudyStore, lease: Lease, *, at: float) -> None:
+    """Give a job back, of which a worker was stopped, and have it published again."""
+    store.postpone(lease, STOPPED, now=after(at), until=after(at), counts=False)
+    store.reissue(now=after(at))
+
+
+def test_an_attempt_that_a_stop_ended_does_not_count_and_its_worker_can_change_nothing(store: SqlStudyStore) -> None:
+    complete_study(store)
+    stopped: list[Lease] = []
+    for at in range(20, 70, 10):
+        lease, job = lease_next(store, at=at)
+        assert job.attempt == 1
+        stop(store, lease, at=at + 5)
+        stopped.append(lease)
+    last, job = lease_next(store, at=80)
+    assert job.attempt == 1
+    assert len({one.token for one in (*stopped, last)}) == 6
+    for late in stopped:
+        with pytest.raises(LeaseLost):
+            freeze(store, late, at=85)
+        with pytest.raises(LeaseLost):
+            stop(store, late, at=85)
+    freeze(store, last, at=90)
+
+
+def test_a_confirmation_that_comes_late_does_not_hide_a_job_that_a_stop_gave_back(store: SqlStudyStore) -> None:
+    complete_study(store)
+    messages = store.unpublished(limit=10)
+    lease, _ = lease_next(store, at=20)
+    stop(store, lease, at=25)
+    store.published(messages)
+    assert len(store.unpublished(limit=10)) == 1
+    publish(store)
+    assert store.unpublished(limit=10) == []
 
 
 def test_a_postponed_job_is_published_again_not_before_its_time(store: SqlStudyStore) -> None:

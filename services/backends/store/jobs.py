@@ -22,25 +22,25 @@ SR_MODALITY = "SR"
 
 
 def unpublished(connection: Connection, *, limit: int) -> list[JobMessage]:
-    """See `StudyStore.unpublished`. `attempt` is the one that a lease would give."""
+    """See `StudyStore.unpublished`. `attempt` is the token that a lease would give."""
     rows = connection.execute(
-        sa.select(job.c.job_id, job.c.priority, job.c.attempt, job.c.traceparent)
+        sa.select(job.c.job_id, job.c.priority, job.c.token, job.c.traceparent)
         .where(job.c.state == JobState.QUEUED, job.c.outbox)
         .order_by(job.c.priority, job.c.queued_at, job.c.job_id)
         .limit(limit)
     )
     return [
-        JobMessage(job_id=job_id, priority=OrderPriority(priority), attempt=attempt + 1, traceparent=traceparent)
-        for job_id, priority, attempt, traceparent in rows
+        JobMessage(job_id=job_id, priority=OrderPriority(priority), attempt=token + 1, traceparent=traceparent)
+        for job_id, priority, token, traceparent in rows
     ]
 
 
 def published(connection: Connection, messages: Sequence[JobMessage]) -> None:
-    """See `StudyStore.published`. A job leased and put back meanwhile has another attempt: it stays in the outbox."""
+    """See `StudyStore.published`. A job leased and put back meanwhile has another token: it stays in the outbox."""
     for message in messages:
         connection.execute(
             sa.update(job)
-            .where(job.c.job_id == message.job_id, job.c.attempt == message.attempt - 1)
+            .where(job.c.job_id == message.job_id, job.c.token == message.attempt - 1)
             .values(outbox=False)
         )
 
@@ -152,15 +152,22 @@ def renew(connection: Connection, lease: Lease, *, now: datetime, duration: time
     return replace(lease, expires_at=expires_at)
 
 
-def postpone(connection: Connection, lease: Lease, reason: Reason, *, now: datetime, until: datetime) -> None:
+def postpone(
+    connection: Connection, lease: Lease, reason: Reason, *, now: datetime, until: datetime, counts: bool
+) -> None:
     """See `StudyStore.postpone`."""
     uid = study_of(connection, lease.job_id)
     locked(connection, [uid] if uid else [])
-    guarded_update(
-        connection,
-        lease,
-        {"state": JobState.QUEUED, "outbox": False, "not_before": until, "worker": None, "lease_expires_at": None},
-    )
+    values: dict[str, Any] = {
+        "state": JobState.QUEUED,
+        "outbox": False,
+        "not_before": until,
+        "worker": None,
+        "lease_expires_at": None,
+    }
+    if not counts:
+        values["attempt"] = job.c.attempt - 1  # the token stays: it tells one lease from another
+    guarded_update(connection, lease, values)
     if uid is not None:
         _note(connection, uid, lease.job_id, now, lease.worker, "postponed", f"{reason.text} [{reason.code}]")
         summary.refresh(connection, uid)

@@ -318,9 +318,9 @@ class SqlStudyStore:
                 traceparent=traceparent,
             )
 
-    def postpone(self, lease: Lease, reason: Reason, *, now: datetime, until: datetime) -> None:
+    def postpone(self, lease: Lease, reason: Reason, *, now: datetime, until: datetime, counts: bool = True) -> None:
         with writing(self._engine) as connection:
-            jobs.postpone(connection, lease, reason, now=now, until=until)
+            jobs.postpone(connection, lease, reason, now=now, until=until, counts=counts)
 
     def frozen_result(self, result_id: str) -> FrozenResult | None:
         with reading(self._engine) as connection:

@@ -219,8 +219,11 @@ class StudyStore(Protocol):
     def end_holds(self, *, now: datetime, switched_off: bool) -> int:
         """Write down which holds have ended by themselves, or end all; how many. It withholds nothing longer."""
 
-    def postpone(self, lease: Lease, reason: Reason, *, now: datetime, until: datetime) -> None:
-        """Give a job back after a transient error, to be published again not before `until`. Raises LeaseLost."""
+    def postpone(self, lease: Lease, reason: Reason, *, now: datetime, until: datetime, counts: bool = True) -> None:
+        """Give a job back, to be published again not before `until`. Raises LeaseLost.
+
+        counts: whether the attempt was one: after a transient error, not when the worker was stopped.
+        """
 
     def frozen_result(self, result_id: str) -> FrozenResult | None:
         """A result as it was frozen, None if it is unknown."""

@@ -14,9 +14,10 @@ from services.triage.lesion import Lesion
 from services.triage.organ import Organ
 from services.triage.uncertainty import Uncertainty
 
-# outbox: a message is owed to the queue. token: grows with each lease. attempt: leases so far. not_before: a postponed
-# job is put back into the outbox by `reissue` at this time. rank: `triage.job.rank`; 0 from a writer of revision 0001.
-# reconciles: the result that the job writes again, NULL where it analyses (no foreign key: a result refers to its job).
+# outbox: a message is owed to the queue. token: grows with each lease. attempt: leases so far but for those that a stop
+# ended. not_before: a postponed job is put back into the outbox by `reissue` at this time. rank: `triage.job.rank`; 0
+# from a writer of revision 0001. reconciles: the result that the job writes again, NULL where it analyses (no foreign
+# key: a result refers to its job).
 # model_version: which version looks, as of the last lease; NULL: the catalogue's standing one.
 job = sa.Table(
     "job",
