@@ -53,14 +53,21 @@ def make_(backup: Folder) -> None:
 
 @app.command("list")
 def list_(backup: Folder) -> None:
-    """List the backups of a folder, oldest first."""
+    """List the backups of a folder, oldest first.
+
+    Exit code: 0, or 1 where one cannot be read (each in a line).
+    """
     table = Table("Backup", "Vigie", "Database", "Files", "GB")
-    with _refusals():
-        for one in snapshots(backup):
-            told = one.manifest
-            row = (one.name, told.version, told.revision, str(told.file_count), f"{told.size_bytes / 1e9:.2f}")
-            table.add_row(*row)
+    found, unreadable = snapshots(backup)
+    for one in found:
+        told = one.manifest
+        row = (one.name, told.version, told.revision, str(told.file_count), f"{told.size_bytes / 1e9:.2f}")
+        table.add_row(*row)
     print_table(table)
+    for fault in unreadable:
+        typer.echo(fault, err=True)
+    if unreadable:
+        raise typer.Exit(1)
 
 
 @app.command("verify")
@@ -70,11 +77,13 @@ def verify_(
 ) -> None:
     """Read every byte of a backup: each file's digest, the database's, and whether its engine can read it.
 
+    The newest is the newest that can be read; that another cannot is a fault.
     Exit code: 0 it is whole, 1 it is not (each fault in a line).
     """
     with _refusals():
         one = snapshot(backup, name)
-        wrong = verify(backup, one, progress=_progress)
+        _, unreadable = snapshots(backup) if name is None else ([], [])
+        wrong = [*unreadable, *verify(backup, one, progress=_progress)]
     for fault in wrong:
         typer.echo(fault)
     typer.echo(f"{one.name}: {one.manifest.file_count} files, {len(wrong)} faults", err=True)
@@ -86,7 +95,10 @@ def verify_(
 def prune_(
     backup: Folder, keep: Annotated[int, typer.Option("--keep", min=1, help="So many of the newest stay.")]
 ) -> None:
-    """Take older backups away, and the files that only they had: what was deleted here then leaves the copies, too."""
+    """Take older backups away, and the files that only they had: what was deleted here then leaves the copies, too.
+
+    Where one of those that stay cannot be read, nothing goes: take that one away first.
+    """
     with _refusals():
         gone, files = prune(backup, keep=keep)
     typer.echo(f"{gone} backups taken away, with {files} files")

@@ -38,7 +38,8 @@ def restore(
 
     Each file is checked by its digest. Then start Vigie: what was analysed when the backup was made is analysed again,
     and what arrived while it was made is recorded. What was erased on request by the newest backup is erased again.
-    Exit code: 0 all of it is back, 1 it is not, or files are missing (each in a line), 2 wrong usage.
+    Exit code: 0 all of it is back, 1 it is not, or files are missing, or erasures may be, since another backup cannot
+    be read (each in a line), 2 wrong usage.
     """
     settings = settings_from()
     try:
@@ -48,7 +49,8 @@ def restore(
             backup, one, data=settings.data, database_url=settings.store_url(), progress=lambda text: _say(text)
         )
         _upgrade(settings)
-        missing = _settle(settings, _erased(backup, one), hold=hold_deliveries)
+        erased, unreadable = _erased(backup, one)
+        missing = _settle(settings, erased, hold=hold_deliveries)
     except (BackupRefused, ErasureRefused, TransientError) as error:
         typer.echo(f"vigie restore: {error.reason.text}", err=True)
         raise typer.Exit(1) from error
@@ -59,8 +61,10 @@ def restore(
         typer.echo(f"not whole in the backup, left out: {each}")
     for each in missing:
         typer.echo(f"the database names it, and it is not here: {each}")
+    for each in unreadable:
+        typer.echo(f"{each}: what was erased by then may be back; repeat the requests of your own list")
     typer.echo(f"restored {one.name}: {one.manifest.file_count - len(wrong)} files; start Vigie now")
-    if wrong or missing:
+    if wrong or missing or unreadable:
         raise typer.Exit(1)
 
 
@@ -85,10 +89,11 @@ def _upgrade(settings: Settings) -> None:
         engine.dispose()
 
 
-def _erased(backup: Path, one: Snapshot) -> set[str]:
-    """What was erased since, as far as the backups know."""
-    known = {uid for each in snapshots(backup) for uid in each.manifest.erased}
-    return known - set(one.manifest.erased)
+def _erased(backup: Path, one: Snapshot) -> tuple[set[str], list[str]]:
+    """What was erased since, as far as the backups know; and which of them cannot be read."""
+    found, unreadable = snapshots(backup)
+    known = {uid for each in found for uid in each.manifest.erased}
+    return known - set(one.manifest.erased), unreadable
 
 
 def _settle(settings: Settings, erased: set[str], *, hold: bool) -> list[str]:

@@ -88,6 +88,80 @@ def test_a_second_copy_takes_only_what_is_new_and_the_oldest_leave_with_what_onl
     assert not set(files(folder, "instances")) & set(first)
 
 
+@pytest.fixture
+def two(house, monkeypatch):
+    """A folder with two backups: the folder, and the snapshots, oldest first."""
+    from services.cli import backup as command
+
+    house.freeze(chest_with_ball())
+    backup(house)
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(seconds=5)
+
+    monkeypatch.setattr(command, "datetime", Later)
+    folder = backup(house)
+    return folder, sorted((folder / "snapshots").iterdir())
+
+
+def make_unreadable(snapshot, harm):
+    manifest = snapshot / "manifest.json"
+    manifest.unlink() if harm == "missing" else manifest.write_bytes(b"\xff{")
+
+
+@pytest.mark.parametrize("harm", ["missing", "damaged"])
+@pytest.mark.parametrize("victim", [0, 1], ids=["oldest", "newest"])
+def test_a_copy_that_cannot_be_read_keeps_no_other_from_being_put_back(house, two, victim, harm):
+    folder, found = two
+    bad, good = found[victim], found[1 - victim]
+    make_unreadable(bad, harm)
+    listed = vigie("backup", "list", folder)
+    assert listed.exit_code == 1
+    assert good.name in listed.stdout
+    assert str(bad) in listed.stderr
+    newest = vigie("backup", "verify", folder)
+    assert newest.exit_code == 1
+    assert str(bad) in newest.stdout
+    assert f"{good.name}: " in newest.stderr
+    assert vigie("backup", "verify", folder, "--snapshot", good.name).exit_code == 0
+    lose(house)
+    assert vigie("restore", folder, "--snapshot", bad.name).exit_code == 1
+    assert not list((house.data / "instances").rglob("*.dcm"))
+    restored = vigie("restore", folder)
+    assert restored.exit_code == 1, "an erasure that only the other told of may be missing"
+    assert f"{bad} has no manifest that can be read: what was erased by then may be back" in restored.stdout
+    assert f"restored {good.name}" in restored.stdout
+    assert len(list((house.data / "instances").rglob("*.dcm"))) == 20
+
+
+def test_a_copy_that_cannot_be_read_goes_when_it_is_old_and_until_then_nothing_goes(two):
+    folder, (old, new) = two
+    make_unreadable(new, "damaged")
+    refused = vigie("backup", "prune", folder, "--keep", 1)
+    assert refused.exit_code == 1
+    assert str(new) in refused.stderr
+    assert vigie("backup", "verify", folder, "--snapshot", old.name).exit_code == 0
+    shutil.rmtree(new)
+    shutil.copytree(old, new)
+    make_unreadable(old, "missing")
+    assert vigie("backup", "prune", folder, "--keep", 1).exit_code == 0
+    assert not old.exists()
+    assert vigie("backup", "verify", folder).exit_code == 0
+
+
+def test_a_copy_that_is_being_taken_away_is_none_from_the_first_moment(two, monkeypatch):
+    folder, (old, new) = two
+    with monkeypatch.context() as killed:
+        killed.setattr(shutil, "rmtree", lambda path, **_: (path / "manifest.json").unlink())
+        vigie("backup", "prune", folder, "--keep", 1)
+    assert [path.name for path in (folder / "snapshots").iterdir() if path != new] == [f"{old.name}.unfinished"]
+    assert vigie("backup", "verify", folder).exit_code == 0
+    assert vigie("backup", "prune", folder, "--keep", 1).exit_code == 0
+    assert list((folder / "snapshots").iterdir()) == [new]
+
+
 def test_nobody_takes_away_the_files_of_a_copy_that_is_being_made(house, monkeypatch):
     house.freeze(chest_with_ball())
     folder = house.data.parent / "backup"

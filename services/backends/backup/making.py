@@ -2,7 +2,7 @@
 
 import fcntl
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,8 +16,8 @@ from services.backends.backup.manifest import (
     SNAPSHOTS,
     Manifest,
     Snapshot,
+    folders,
     sha256_of,
-    snapshots,
     write_list,
     write_manifest,
 )
@@ -93,7 +93,8 @@ def verify(backup: Path, snapshot: Snapshot, *, progress: Progress = lambda _: N
 def prune(backup: Path, *, keep: int) -> tuple[int, int]:
     """Take all but the newest snapshots away, and the files that none of these has; how many of each.
 
-    Raises BackupRefused (busy: one is being made, whose files no snapshot has yet).
+    Raises BackupRefused, and nothing was taken away (busy: one is being made, whose files no snapshot has yet;
+    not_a_backup: one of the newest cannot be read).
     """
     if not backup.is_dir():
         return 0, 0
@@ -102,12 +103,15 @@ def prune(backup: Path, *, keep: int) -> tuple[int, int]:
 
 
 def _pruned(backup: Path, keep: int) -> tuple[int, int]:
-    found = snapshots(backup)
-    old: Sequence[Snapshot] = found[:-keep]
-    for one in old:
-        # no longer whole as soon as its manifest is gone
-        shutil.rmtree(one.folder)
-    named = {name for one in found[-keep:] for name, _ in one.files()}
+    found = folders(backup)
+    # what one that stays needs is not known before it is read: until then nothing goes
+    named = {name for folder in found[-keep:] for name, _ in Snapshot(folder).files()}
+    old = found[:-keep]
+    for folder in old:
+        # none from now on, however far the deletion comes
+        folder.rename(folder.with_name(f"{folder.name}{durable.UNFINISHED}"))
+    if old:
+        durable.sync_folder(backup / SNAPSHOTS)
     unnamed = [path for path in (backup / FILES).rglob("*") if path.is_file() and _name(backup, path) not in named]
     for path in unnamed:
         path.unlink()

@@ -66,17 +66,31 @@ class Snapshot:
                 raise BackupRefused("damaged", f"{path} is missing or damaged")
 
 
-def snapshots(backup: Path) -> list[Snapshot]:
-    """All that are whole, oldest first. Raises BackupRefused."""
-    folders = (backup / SNAPSHOTS).glob("[0-9]*Z")
-    return [Snapshot(folder) for folder in sorted(folders)]
+def folders(backup: Path) -> list[Path]:
+    """Of all snapshots, oldest first, whether or not they can be read."""
+    return sorted((backup / SNAPSHOTS).glob("[0-9]*Z"))
+
+
+def snapshots(backup: Path) -> tuple[list[Snapshot], list[str]]:
+    """All that can be read, oldest first; and what is wrong with the others."""
+    found, unreadable = [], []
+    for folder in folders(backup):
+        try:
+            found.append(Snapshot(folder))
+        except BackupRefused as error:
+            unreadable.append(error.reason.text)
+    return found, unreadable
 
 
 def snapshot(backup: Path, name: str | None) -> Snapshot:
-    """One by its name, or the newest. Raises BackupRefused."""
-    found = [one for one in snapshots(backup) if name in (None, one.name)]
-    if not found:
-        raise BackupRefused("not_a_backup", f"{backup} has no snapshot{f' {name}' if name else ''}")
+    """One by its name, or the newest that can be read. Raises BackupRefused."""
+    for folder in folders(backup):
+        if folder.name == name:
+            return Snapshot(folder)
+    found, _ = snapshots(backup)
+    if name is not None or not found:
+        told = f"snapshot {name}" if name else "snapshot that can be read"
+        raise BackupRefused("not_a_backup", f"{backup} has no {told}")
     return found[-1]
 
 
