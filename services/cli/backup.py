@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from services.backends.store.migrate import current_revision
 from services.cli.database import opened_store
 from services.cli.flags import settings_from
 from services.cli.tables import print_table
+from services.gateway.file_claim import FileClaim
 from services.keeping import keeping
 from services.settings import Settings
 from services.triage.audit import AuditActor
@@ -41,9 +41,14 @@ def make_(backup: Folder) -> None:
     """
     settings = settings_from()
     store = opened_store(settings)
-    with _refusals(), only_one(store):
+    with _refusals(), only_one(store) as claim:
+
+        def progress(text: str) -> None:
+            claim.require()
+            _progress(text)
+
         now = datetime.now(UTC)
-        made = make(_source(settings, store), backup, now=now, progress=_progress)
+        made = make(_source(settings, store), backup, now=now, progress=progress, confirm=claim.confirm)
         actor = AuditActor(name=getpass.getuser())
         event = audited(AuditType.BACKUP, actor)
         store.audit.record(event, now=datetime.now(UTC))
@@ -105,23 +110,19 @@ def prune_(
 
 
 @contextmanager
-def only_one(store: SqlStudyStore) -> Iterator[None]:
+def only_one(store: SqlStudyStore) -> Iterator[FileClaim]:
     """While nobody else deletes or copies files. Raises BackupRefused (busy)."""
     deadline, lasts = time.monotonic() + PATIENCE_S, timedelta(seconds=CLAIM_S)
     while (claim := store.retaining.claim(now=datetime.now(UTC), duration=lasts)) is None:
         if time.monotonic() > deadline:
             raise BackupRefused("busy", "another process deletes or copies files now: try again when it has done")
         time.sleep(1)
-    renew = partial(_renew, store, claim, lasts)
+    mine = FileClaim(store=store, claim=claim, lasts=lasts)
     try:
-        with keeping(renew, claim_s=CLAIM_S, what="backup"):
-            yield
+        with keeping(mine.renew, claim_s=CLAIM_S, what="backup"):
+            yield mine
     finally:
         store.retaining.release(claim)
-
-
-def _renew(store: SqlStudyStore, claim: str, lasts: timedelta) -> None:
-    store.retaining.renew(claim, now=datetime.now(UTC), duration=lasts)
 
 
 def _source(settings: Settings, store: SqlStudyStore) -> Source:

@@ -79,8 +79,8 @@ def erase(
     if not yes:
         typer.confirm("All of this is deleted for good. Go on?", abort=True)
     try:
-        with only_one(erasure.store):  # no backup is made meanwhile
-            gone = erasure.erase_found(found, actor=getpass.getuser(), reason=reason)
+        with only_one(erasure.store) as claim:  # no backup is made meanwhile
+            gone = replace(erasure, confirm=claim.confirm).erase_found(found, actor=getpass.getuser(), reason=reason)
             scrubbed = erasure.store.erasing.scrub()
     except (BackupRefused, ErasureRefused, TransientError, OSError) as error:
         text = type(error).__name__ if isinstance(error, OSError) else error.reason.text

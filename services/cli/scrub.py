@@ -66,8 +66,9 @@ def _unknown(*, dry_run: bool) -> None:
     store, files = opened_store(settings), FolderStudyFiles(settings.data)
     looked_at = images = left = 0
     studies: set[str] = set()
-    with _refusals(), only_one(store), _progress() as progress:
+    with _refusals(), only_one(store) as claim, _progress() as progress:
         for count, page in unknown_files(store, files):
+            claim.confirm()
             for one in page:
                 if one.left is not None:
                     typer.echo(f"{one.left}, left: {one.path}")

@@ -6,7 +6,7 @@ A request is carried out whatever comes meanwhile; a rule gives way to it (`Eras
 import mmap
 import re
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,11 +55,16 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Erasure:
-    """wait_s: so long what a process has in hand is waited for. Make a new one for each command or pass."""
+    """Make a new one for each command or pass.
+
+    wait_s: so long what a process has in hand is waited for. confirm: raises where somebody else may delete or copy
+    files by now; it is asked before any goes.
+    """
 
     store: SqlStudyStore
     files: StudyFiles
     wait_s: float = 0.0
+    confirm: Callable[[], None] = lambda: None
     _seen: dict[str, StudyAttributes] = field(default_factory=dict, init=False)  # by digest: what waits is read once
 
     def find(self, patient_id: str, issuer: str | None) -> Found:
@@ -83,6 +88,7 @@ class Erasure:
                 break
             gone = _both(gone, self.erase(found.traces.study_instance_uids, actor=actor, reason=reason))
             self._settled(found)
+            self.confirm()
             self.files.erase_quarantined(found.quarantined)
             self.store.erasing.forget_patients(found.keys)
             # the registry has forgotten by now which of the IDs are one patient's
@@ -107,6 +113,7 @@ class Erasure:
         """Erase a study that is marked so. False: it is in hand again, and stays marked."""
         for _ in range(TRIES):
             found = self.store.erasing.traces([study_instance_uid], now=_now())
+            self.confirm()
             self.files.erase(found.images)
             self.files.erase_results(found.results)
             if self.store.erasing.end(study_instance_uid, found, now=_now()):
@@ -124,6 +131,7 @@ class Erasure:
         """
         if any(self._waiting((), [study_instance_uid])):
             return False
+        self.confirm()
         found = self.store.erasing.expire(
             study_instance_uid, untouched_since=untouched_since, reason=reason, now=_now()
         )
@@ -142,6 +150,7 @@ class Erasure:
         names = list(self.files.results(not_newer_than=_now()))
         unnamed = self.store.retaining.unnamed(names)
         mine = [sha256 for sha256 in unnamed if self._tells(self.files.result_path(sha256), keys, study_instance_uids)]
+        self.confirm()
         self.files.erase_results(mine)
         return len(mine)
 
@@ -155,6 +164,7 @@ class Erasure:
         while digests & {one.digest for one in self.files.pending()} and time.monotonic() < deadline:
             time.sleep(0.2)
         left = digests & {one.digest for one in self.files.pending()}
+        self.confirm()
         self.files.erase(left)
 
     def _waiting(self, keys: Collection[PatientKey], uids: Collection[str]) -> Iterator[KeptFile]:

@@ -9,9 +9,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import islice
 
 import structlog
@@ -21,12 +20,13 @@ from services.backends.senders import tenants_in_force
 from services.backends.store import SqlStudyStore, open_store
 from services.backends.store.retaining import UNTOUCHED
 from services.gateway.erasure import Erasure
+from services.gateway.file_claim import FileClaim
 from services.keeping import keeping
 from services.lifetime import stop_on_signals
 from services.logs import Conditions, where
 from services.patience import wait_for
 from services.settings import Settings
-from services.triage.errors import TransientError
+from services.triage.errors import BackupRefused, TransientError
 from services.triage.ports import StudyFiles
 from services.triage.retention import Hold, Kept, Retention, RetentionReport
 
@@ -86,7 +86,10 @@ def space_of(settings: Settings) -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Keeper:
-    """Makes passes; each method raises StoreUnavailable, OSError."""
+    """Makes passes; each method raises StoreUnavailable, OSError.
+
+    confirm: raises where another process may have taken over; it is asked before any file goes.
+    """
 
     store: SqlStudyStore
     files: StudyFiles
@@ -94,6 +97,7 @@ class Keeper:
     space: Space
     interval: timedelta
     stop: threading.Event = field(default_factory=threading.Event)
+    confirm: Callable[[], None] = lambda: None
 
     def turn(self) -> RetentionReport | None:
         """Make a pass when it is time, or the disk is nearly full, and nobody else does."""
@@ -112,9 +116,11 @@ class Keeper:
             return None
         report = None
         try:
-            renew = partial(_renew, self.store, claim, lasts)
-            with keeping(renew, claim_s=CLAIM_S, what="retention"):
-                report = self._pass()
+            mine = FileClaim(store=self.store, claim=claim, lasts=lasts)
+            with keeping(mine.renew, claim_s=CLAIM_S, what="retention"):
+                report = replace(self, confirm=mine.confirm)._pass()
+        except BackupRefused as error:
+            log.warning("retention_overtaken", reason=error.reason.code)
         finally:
             retaining.release(claim, report=report, next_at=_now() + self.interval if report else None)
         if report is not None:
@@ -145,6 +151,7 @@ class Keeper:
         """What was decided before, perhaps by a process that has died since."""
         for one in self.store.retaining.open():
             if one.not_newer_than is not None:
+                self.confirm()
                 deleted = self.files.delete(one.digests, not_newer_than=one.not_newer_than)
                 self.store.retaining.done(one.study_instance_uid, deleted)
                 log.info("images_deleted", study_instance_uid=one.study_instance_uid, bytes=deleted.size_bytes)
@@ -208,11 +215,12 @@ class Keeper:
             erasure.expire(uid, untouched_since=before, reason=f"{UNTOUCHED} {self.rules.results.days} days")
 
     def _erasure(self) -> Erasure:
-        return Erasure(store=self.store, files=self.files)
+        return Erasure(store=self.store, files=self.files, confirm=self.confirm)
 
     def _quarantine(self, before: datetime) -> None:
         old = [path for path in self.files.quarantined() if path.stat().st_mtime <= before.timestamp()]
         if old:
+            self.confirm()
             log.info("quarantine_deleted", files=len(old), bytes=self.files.erase_quarantined(old))
 
     def _unnamed(self, before: datetime) -> None:
@@ -220,12 +228,9 @@ class Keeper:
         old = self.files.results(not_newer_than=before)
         while some := list(islice(old, 1000)):
             if unnamed := self.store.retaining.unnamed(some):
+                self.confirm()
                 size = self.files.erase_results(unnamed)
                 log.info("unnamed_results_deleted", files=len(unnamed), bytes=size)
-
-
-def _renew(store: SqlStudyStore, claim: str, lasts: timedelta) -> None:
-    store.retaining.renew(claim, now=_now(), duration=lasts)
 
 
 def _now() -> datetime:

@@ -1,6 +1,7 @@
 """`vigie backup` and `vigie restore`, of what may be damaged, missing, in work or on its way."""
 
 import shutil
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -30,6 +31,19 @@ def backup(house):
     made = vigie("backup", "make", folder)
     assert made.exit_code == 0, made.output
     return folder
+
+
+def backup_later(house, monkeypatch):
+    """A second backup, of another time than the first."""
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(seconds=5)
+
+    with monkeypatch.context() as later:
+        later.setattr("services.cli.backup.datetime", Later)
+        return backup(house)
 
 
 def lose(house):
@@ -65,22 +79,13 @@ def test_a_copy_that_is_not_whole_is_found(house, harm):
 
 
 def test_a_second_copy_takes_only_what_is_new_and_the_oldest_leave_with_what_only_they_had(house, monkeypatch):
-    from services.cli import backup as command
-
     gone = house.freeze(chest_with_ball())
     folder = backup(house)
     first = {path: path.stat().st_mtime_ns for path in files(folder, "instances")}
     inode = {path: path.stat().st_ino for path in first}
     house.files.erase(house.store.retaining.digests(gone))
     house.freeze(chest_with_ball())
-
-    class Later(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return datetime.now(tz) + timedelta(seconds=5)
-
-    monkeypatch.setattr(command, "datetime", Later)
-    backup(house)
+    backup_later(house, monkeypatch)
     assert {path: path.stat().st_ino for path in first} == inode
     assert len(files(folder, "instances")) == 2 * len(first)
     pruned = vigie("backup", "prune", folder, "--keep", 1)
@@ -91,18 +96,9 @@ def test_a_second_copy_takes_only_what_is_new_and_the_oldest_leave_with_what_onl
 @pytest.fixture
 def two(house, monkeypatch):
     """A folder with two backups: the folder, and the snapshots, oldest first."""
-    from services.cli import backup as command
-
     house.freeze(chest_with_ball())
-    backup(house)
-
-    class Later(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return datetime.now(tz) + timedelta(seconds=5)
-
-    monkeypatch.setattr(command, "datetime", Later)
     folder = backup(house)
+    backup_later(house, monkeypatch)
     return folder, sorted((folder / "snapshots").iterdir())
 
 
@@ -232,20 +228,11 @@ def test_what_was_pending_goes_again_or_waits_for_a_person(house, hold):
 
 
 def test_a_patient_who_was_erased_since_does_not_come_back(house, monkeypatch):
-    from services.cli import backup as command
-
     uid = house.freeze(chest_with_ball(PatientID="PID-7"))
     folder = backup(house)
     (old,) = [path.name for path in (folder / "snapshots").iterdir()]
     assert vigie("patient", "erase", "--id", "PID-7", "--reason", "request 3", "--yes").exit_code == 0
-
-    class Later(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return datetime.now(tz) + timedelta(seconds=5)
-
-    monkeypatch.setattr(command, "datetime", Later)
-    backup(house)
+    backup_later(house, monkeypatch)
     house = lose(house)
     restored = vigie("restore", folder, "--snapshot", old)
     assert "1 studies were erased again" in restored.output
@@ -290,3 +277,78 @@ def test_while_a_backup_is_made_nobody_deletes(house, monkeypatch):
     assert len(list((house.data / "instances").rglob("*.dcm"))) == 20
     house.store.delivery_failed(due, Reason(code="x", text="y"), now=datetime.now(UTC), retry_at=None)
     assert vigie("patient", "erase", "--id", "PID-7", "--reason", "request 3", "--yes").exit_code == 0
+
+
+def taken_over(house):
+    """As if this process had been away for so long that its claim ran out, and another had taken it."""
+    hour = timedelta(hours=1)
+    return house.store.retaining.claim(now=datetime.now(UTC) + hour, duration=hour)
+
+
+def test_a_backup_that_others_may_have_deleted_beside_is_none(house, monkeypatch):
+    house.freeze(chest_with_ball())
+    folder, copy, taken = house.data.parent / "backup", copying.copy, []
+
+    def take_over(*words):
+        if not taken:
+            taken.append(taken_over(house))
+        return copy(*words)
+
+    monkeypatch.setattr(copying, "copy", take_over)
+    made = vigie("backup", "make", folder)
+    assert made.exit_code == 1
+    assert "has taken over" in made.stderr
+    assert [path.suffix for path in (folder / "snapshots").iterdir()] == [".unfinished"]
+    assert house.store.retaining.renew(taken[0], now=datetime.now(UTC), duration=timedelta(seconds=-1)), "left to it"
+    assert vigie("backup", "make", folder).exit_code == 0
+
+
+def test_a_backup_whose_claim_is_lost_is_not_brought_to_its_end(house, monkeypatch):
+    from services.backends.backup import making
+    from services.cli import backup as command
+
+    house.freeze(chest_with_ball())
+    folder, copy_database = house.data.parent / "backup", making.copy_database
+    lost = threading.Event()
+
+    class Claim(command.FileClaim):
+        def renew(self):
+            super().renew()
+            if self.lost.is_set():
+                lost.set()
+
+    def take_over(*words):
+        taken_over(house)
+        assert lost.wait(20)
+        return copy_database(*words)
+
+    monkeypatch.setattr(command, "CLAIM_S", 0.6)
+    monkeypatch.setattr(command, "FileClaim", Claim)
+    monkeypatch.setattr(making, "copy_database", take_over)
+    made = vigie("backup", "make", folder)
+    assert "has taken over" in made.stderr
+    assert not files(folder, "instances")
+
+
+def test_an_erasure_that_a_backup_may_run_beside_stops_and_is_taken_up_again(house, monkeypatch):
+    from services.gateway.erasure import Erasure
+
+    house.freeze(chest_with_ball(PatientID="PID-7"))
+    begin = Erasure._begin
+
+    def begin_and_take_over(*words):
+        begun = begin(*words)
+        taken.append(taken_over(house))
+        return begun
+
+    taken = []
+    erase = ("patient", "erase", "--id", "PID-7", "--reason", "request 3", "--yes")
+    with monkeypatch.context() as paused:
+        paused.setattr(Erasure, "_begin", begin_and_take_over)
+        stopped = vigie(*erase)
+    assert stopped.exit_code == 1
+    assert "has taken over" in stopped.stderr
+    assert len(list((house.data / "instances").rglob("*.dcm"))) == 20
+    house.store.retaining.release(taken[0])
+    assert vigie(*erase).exit_code == 0
+    assert not list((house.data / "instances").rglob("*.dcm"))

@@ -16,10 +16,13 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from services.backends.queue import EmbeddedJobQueue
+from services.backends.store import SqlStudyStore
 from services.backends.store.audit import event_of
 from services.cli import app, backup
 from services.gateway.erasure import Erasure
 from services.gateway.scrubbing import Scrubbing
+from services.gateway.unknown import UnknownFile, unknown_files
+from services.triage.ports import StudyFiles
 from tests.support.ct import ct_series
 from tests.support.house import House, chest_with_ball
 from tests.support.postgres import Postgres
@@ -175,6 +178,24 @@ def test_while_another_process_deletes_or_copies_files_nothing_is_put_back(
     refused = scrub("--unknown")
     assert refused.exit_code == 1
     assert "another process deletes or copies files now" in refused.stderr
+
+
+def test_where_another_process_may_have_deleted_files_meanwhile_nothing_is_put_back(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site.put_back():
+        site.house.freeze(chest_with_ball())
+    unknown, hour = unknown_files, timedelta(hours=1)
+
+    def held_up(store: SqlStudyStore, files: StudyFiles) -> Iterator[tuple[int, list[UnknownFile]]]:
+        assert store.retaining.claim(now=datetime.now(UTC) + hour, duration=hour)
+        return unknown(store, files)
+
+    monkeypatch.setattr("services.cli.scrub.unknown_files", held_up)
+    stopped = scrub("--unknown")
+    assert stopped.exit_code == 1
+    assert "has taken over" in stopped.stderr
+    assert list(site.house.files.pending()) == []
 
 
 def test_a_dry_run_is_of_something() -> None:

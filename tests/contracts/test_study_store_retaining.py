@@ -261,10 +261,11 @@ def test_one_process_at_a_time_and_its_claim_runs_out(store: SqlStudyStore) -> N
     mine = retaining.claim(now=after(0), duration=LEASE)
     assert mine is not None
     assert retaining.claim(now=after(30), duration=LEASE) is None
-    retaining.renew(mine, now=after(30), duration=LEASE)
+    assert retaining.renew(mine, now=after(30), duration=LEASE)
     assert retaining.claim(now=after(70), duration=LEASE) is None
     other = retaining.claim(now=after(91), duration=LEASE)
     assert other is not None
+    assert not retaining.renew(mine, now=after(91), duration=LEASE), "who was away for too long is told so"
     retaining.release(mine, next_at=after(5000))
     assert retaining.claim(now=after(92), duration=LEASE) is None
     found = RetentionReport(

@@ -122,6 +122,24 @@ def test_whoever_dies_while_deleting_is_followed_by_one_who_goes_on(house, monke
     assert house.store.retaining.open() == []
 
 
+def test_a_pass_that_was_held_up_while_another_process_took_over_deletes_nothing_more(house, monkeypatch):
+    done_with(house, days=20)
+    retaining, hour, before = house.store.retaining, timedelta(hours=1), files_of(house)
+    decide, taken = retaining.decide, []
+
+    def decide_and_be_held_up(*words, **more):
+        taken.append(retaining.claim(now=datetime.now(UTC) + hour, duration=hour))
+        return decide(*words, **more)
+
+    with monkeypatch.context() as held_up:
+        held_up.setattr(retaining, "decide", decide_and_be_held_up)
+        assert keeper(house).run() is None
+    assert files_of(house) == before
+    retaining.release(taken[0])
+    keeper(house).run()
+    assert files_of(house) == set()
+
+
 def test_a_study_that_is_sent_again_after_it_was_deleted_is_here_again(house):
     series = chest_with_ball()
     uid = house.freeze(series)

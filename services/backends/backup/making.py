@@ -38,25 +38,34 @@ class Source:
     erased: tuple[str, ...] = ()
 
 
-def make(source: Source, backup: Path, *, now: datetime, progress: Progress = lambda _: None) -> Snapshot:
+def make(
+    source: Source,
+    backup: Path,
+    *,
+    now: datetime,
+    progress: Progress = lambda _: None,
+    confirm: Callable[[], None] = lambda: None,
+) -> Snapshot:
     """Copy everything into a folder, whose earlier copies stay. Nobody may delete files of the source meanwhile.
 
-    Raises BackupRefused (bad_place, busy, no_client, database_failed), OSError: no snapshot was made.
+    confirm: raises where somebody may have; it is asked last, before there is a snapshot.
+    Raises BackupRefused (bad_place, busy, no_client, database_failed), OSError, or as `confirm`: no snapshot was made.
     """
     if backup.resolve().is_relative_to(source.data.resolve()):
         raise BackupRefused("bad_place", "a backup inside the data folder would be lost with it: name another place")
     backup.mkdir(parents=True, exist_ok=True)
     with _alone(backup):
-        return _made(source, backup, now, progress)
+        return _made(source, backup, now, progress, confirm)
 
 
-def _made(source: Source, backup: Path, now: datetime, progress: Progress) -> Snapshot:
+def _made(source: Source, backup: Path, now: datetime, progress: Progress, confirm: Callable[[], None]) -> Snapshot:
     name = f"{now:%Y%m%dT%H%M%S}Z"
     folder = backup / SNAPSHOTS / f"{name}{durable.UNFINISHED}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     progress("copying the database")
     database = copy_database(source.database_url, folder)
+    progress("copying the files")
     files = sorted(set(_copied(source.data, backup / FILES, progress)))
     manifest = Manifest(
         made_at=now,
@@ -71,6 +80,7 @@ def _made(source: Source, backup: Path, now: datetime, progress: Progress) -> Sn
     )
     write_manifest(folder, manifest)
     copying.sync_folders(backup)
+    confirm()
     folder.rename(folder.with_name(name))
     durable.sync_folder(backup / SNAPSHOTS)
     return Snapshot(backup / SNAPSHOTS / name)

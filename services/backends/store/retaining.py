@@ -71,11 +71,11 @@ class Retaining:
             next_at = connection.scalar(sa.select(retention.c.next_at))
             return next_at is None or next_at <= now
 
-    def renew(self, claim: str, *, now: datetime, duration: timedelta) -> None:
-        """Keep the claim for longer; one that another process has taken meanwhile is left to it."""
+    def renew(self, claim: str, *, now: datetime, duration: timedelta) -> bool:
+        """Keep the claim for longer. False: another process has taken it meanwhile, and it is left to that."""
         with writing(self._engine) as connection:
             mine = sa.update(retention).where(retention.c.claim == claim)
-            connection.execute(mine.values(claim_expires_at=now + duration))
+            return connection.execute(mine.values(claim_expires_at=now + duration)).rowcount == 1
 
     def release(self, claim: str, *, report: RetentionReport | None = None, next_at: datetime | None = None) -> None:
         """Let go, with what was found."""
