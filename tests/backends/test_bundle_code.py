@@ -1,11 +1,14 @@
 """Code in bundles: hostile configs that MONAI's parser does run are refused before it sees them; the zoo's pass."""
 
+import ast
 import inspect
 import json
 import multiprocessing
 import pickle
+import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from contextlib import suppress
 from importlib import import_module
@@ -13,12 +16,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from monai.bundle import ComponentLocator, ConfigParser
 from packaging.requirements import Requirement
 
 from services.backends.inference import inference_config, runner
-from services.backends.inference.bundle_code import components, names, outside_of
+from services.backends.inference.bundle_code import components, names, outside_of, outside_of_bundle
 from services.backends.inference.catalogue import Catalogue
 from services.backends.inference.embedded import EmbeddedSegmenter
 from services.settings import REPOSITORY
@@ -173,6 +177,84 @@ def hostile(case: str, folder: Path) -> tuple[Path, Path]:
     return config, marker
 
 
+WRITING: dict[str, tuple[Config, str]] = {
+    "a table of classes that is begun anew": (
+        {"_target_": "SaveClassificationd", "keys": "image", "output_dir": "{d}", "filename": "kept.npy"},
+        "_target_ 'SaveClassificationd'",
+    ),
+    "the same by its dotted name": (
+        {"_target_": "monai.transforms.SaveClassificationD", "keys": "s", "output_dir": "{d}", "filename": "kept.npy"},
+        "_target_ 'monai.transforms.SaveClassificationD'",
+    ),
+    "an array that is opened to be written": (
+        {"_target_": "Lambdad", "keys": "image", "func": "$lambda i: [@opened('{d}/kept.npy'), i][1]"},
+        "opened: the argument mmap_mode = 'w+' of LoadImage",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRITING)
+def test_a_bundle_that_nobody_trusts_deletes_and_overwrites_nothing(case: str, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.npy"
+    np.save(kept, np.arange(9))
+    before = kept.read_bytes()
+    step, told = WRITING[case]
+    more = {"opened": {"_target_": "LoadImage", "mmap_mode": "w+"}} if "opened" in told else {}
+    bundle = a_bundle_with(tmp_path / "models", {"preprocessing": step}, more, tmp_path)
+    catalogue = Catalogue(bundle.parent)
+    with pytest.raises(ModelRefused, match="or trust") as caught:
+        EmbeddedSegmenter(catalogue, threads=1).segment(a_volume(), catalogue.get("tiny"))
+    assert caught.value.reason.code == "needs_trust"
+    assert any(told in str(found) for found in outside_of_bundle(bundle))
+    assert kept.read_bytes() == before
+
+
+SAVED = {"_target_": "SaveImaged", "keys": "image", "output_dir": "{d}/taken", "output_postfix": "x"}
+CALLED = {"_target_": "Lambda", "func": "$lambda d: [@saver(d), d][1]"}
+
+
+@pytest.mark.parametrize(
+    ("steps", "more"),
+    [
+        pytest.param({"preprocessing": SAVED}, {}, id="a step of the preprocessing"),
+        pytest.param({"preprocessing": {**SAVED, "_target_": "monai.transforms.SaveImageD"}}, {}, id="by another name"),
+        pytest.param({"postprocessing": CALLED}, {"saver": SAVED}, id="called by a lambda"),
+        pytest.param({"preprocessing": "@saver"}, {"saver": SAVED}, id="by reference"),
+        pytest.param({"preprocessing": "%saver"}, {"saver": SAVED}, id="by a macro"),
+        pytest.param({"preprocessing": "%more.json#saver"}, {}, id="by a macro of another file"),
+        pytest.param(
+            {"preprocessing": {"_target_": "Lambdad", "keys": "image", "func": "@saver"}},
+            {"saver": {"_target_": "SaveImage", "output_dir": "{d}/taken"}},
+            id="of arrays",
+        ),
+    ],
+)
+def test_a_saver_anywhere_in_a_config_saves_nothing(steps: Config, more: Config, tmp_path: Path) -> None:
+    bundle = a_bundle_with(tmp_path / "models", steps, more, tmp_path)
+    (bundle / "configs" / "more.json").write_text(json.dumps({"saver": SAVED}).replace("{d}", str(tmp_path)))
+    assert outside_of_bundle(bundle) == ()
+    plain = a_bundle(tmp_path / "plain" / "tiny", [ARGMAX], 2)
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    labels = [
+        EmbeddedSegmenter(catalogue, threads=1).segment(a_volume(), catalogue.get("tiny")).labels
+        for catalogue in (Catalogue(bundle.parent), Catalogue(plain.parent))
+    ]
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert not (tmp_path / "taken").exists()
+    assert np.array_equal(*labels)
+
+
+def a_bundle_with(models: Path, steps: Config, more: Config, folder: Path) -> Path:
+    """Our small bundle with one more step at the end of its pre- or postprocessing."""
+    bundle = a_bundle(models / "tiny", [ARGMAX], 2)
+    path = bundle / "configs" / "inference.json"
+    config = {**json.loads(path.read_text()), **more}
+    for section, step in steps.items():
+        config[section]["transforms"].append(step)
+    path.write_text(json.dumps(config).replace("{d}", str(folder)))
+    return bundle
+
+
 def parsed_by_monai(configs: list[str]) -> None:
     """Nothing but MONAI's parser, asked for one section of each config."""
     for path in configs:
@@ -217,6 +299,9 @@ def test_a_hostile_config_is_refused_and_told_where_it_is(case: str, tmp_path: P
         ("$monai.bundle.download('a')", "name 'monai.bundle.download'"),
         ("$monai.apps.download_url('a')", "name 'monai.apps.download_url'"),
         ("$monai.transforms.LoadImage('os.system')", "in an expression"),
+        ("$monai.transforms.SaveImage('/a')(@a)", "in an expression"),
+        ("$monai.engines.SupervisedEvaluator(@a)", "in an expression"),
+        ("$dict(compile=True)", "argument 'compile'"),
         ("$@a.eval('1')", "'.eval' with arguments"),
         ("$dict(**{'reader': 1})", "arguments by '**'"),
         ("$torch", "name 'torch'"),
@@ -248,6 +333,10 @@ def test_a_file_of_the_bundle_that_a_macro_reads_is_held_against_the_list(tmp_pa
     (configs / "nets.json").write_text(json.dumps({"good": {"_target_": "UNet"}, "bad": {"_target_": "os.system"}}))
     told = [str(found) for found in outside_of(configs / "inference.json")]
     assert "configs/nets.json#bad: _target_ 'os.system'" in told
+    (configs / "nets.json").write_text(json.dumps({"good": "%far.json#bad"}))
+    (configs / "far.json").write_text(json.dumps({"bad": {"_target_": "os.system"}}))
+    told = [str(found) for found in outside_of(configs / "inference.json")]
+    assert "configs/nets.json#good: the macro '%far.json#bad' of a file in a file" in told
 
 
 def test_the_metadata_is_held_against_the_list_too(tmp_path: Path) -> None:
@@ -336,6 +425,47 @@ def test_the_table_of_monais_classes_is_that_of_the_monai_that_is_installed() ->
     for name in components.NAMES:
         others = [one for one in locator._components_table[name] if name not in components.COMPONENTS.get(one, ())]
         assert others == [], f"MONAI knows another {name}"
+
+
+WRITES = re.compile(
+    r"os\.(?:remove|unlink|rename|replace|rmdir|mkdir|system|popen|symlink|link)|unlink|rmtree|shutil|mkdir|makedirs"
+    r"|\bopen\(|CuFile|tempfile|[Ss]aver|[Ww]riter|SummaryWriter|FileHandler|urlretrieve|urlopen|urllib|requests"
+    r"|download|load_url|torch\.(?:save|hub|compile|jit\.load)|np\.(?:save|memmap)|tofile|dump\(|socket|subprocess"
+    r"|load_module|mmap"
+)
+
+HARMLESS = {
+    "SaveImage": "never made: read_config puts a step that does nothing in its place; no expression may name it",
+    "SaveImaged": "the same",
+    "PILReader": "PIL.Image.open, which reads",
+    "NibabelReader": "with to_gpu a temporary file of its own, to warm up; its files are opened to be read",
+    "PydicomReader": "the same",
+    "SupervisedEvaluator": "torch.compile, which runs a compiler: its argument `compile` may be False only",
+    "SupervisedTrainer": "the same",
+}
+
+
+def test_no_class_of_the_table_writes_deletes_or_fetches() -> None:
+    """In its own source or in that of a class of MONAI above it, but for those that a person has looked at."""
+    found: dict[str, set[str]] = {}
+    for module, classes in components.COMPONENTS.items():
+        for name in classes:
+            above = getattr(import_module(module), name).__mro__
+            for one in (one for one in above if one.__module__.startswith("monai.")):
+                told = set(WRITES.findall(code_of(one)))
+                if told:
+                    found.setdefault(getattr(import_module(module), name).__name__, set()).update(told)
+    assert {name: told for name, told in found.items() if name not in HARMLESS} == {}
+    assert HARMLESS.keys() - found.keys() == set()
+
+
+def code_of(one: type) -> str:
+    """Its source without comments and docstrings."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(one)))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value = ast.Constant(None)
+    return ast.unparse(tree)
 
 
 def test_what_an_argument_may_not_be_no_class_takes_it_to_be_either() -> None:

@@ -177,6 +177,18 @@ def test_a_bomb_and_links_are_refused(desk: Desk, monkeypatch: pytest.MonkeyPatc
     assert list(desk.models.glob("*")) == []
 
 
+def test_a_bundle_that_would_delete_files_comes_in_only_when_it_is_trusted(desk: Desk) -> None:
+    kept = desk.folder / "kept.pth"
+    kept.write_text("kept")
+    saver = {"_target_": "SaveClassificationd", "keys": "s", "output_dir": str(desk.folder), "filename": kept.name}
+    bundle = desk.bundle(x=saver)
+    refused = desk.run("add", bundle)
+    assert refused.exit_code == 1
+    assert "it would run code: x: _target_ 'SaveClassificationd'" in refused.output
+    assert desk.run("add", bundle, "--trust", "--reason", "read by us").exit_code == 0
+    assert kept.read_text() == "kept"
+
+
 def test_trust_is_written_down_and_holds_for_those_bytes_only(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = desk.bundle(x="$__import__('scripts.net')")
     change(bundle / "configs" / "triage.json", {}, over=DESCRIBED)

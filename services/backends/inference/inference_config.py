@@ -2,7 +2,7 @@
 
 Nothing here runs what the config says. MONAI's own run goes by the evaluator, and so do we: the network, inferer,
 postprocessing and, through its data loader, the preprocessing are those that the evaluator is given; without an
-evaluator, those of the usual names. Data lists, savers' folders and training are left alone.
+evaluator, those of the usual names. Data lists and training are left alone, and savers save nothing.
 
 Format: docs.monai.io, MONAI Bundle Specification and Bundle Configuration.
 """
@@ -19,6 +19,7 @@ from monai.data import NumpyReader
 
 from services.backends.inference.bundle_code import CONFIGS, config_file
 from services.backends.inference.bundle_files import METADATA
+from services.backends.inference.postprocessing import Saver
 from services.backends.inference.registration import require_allowed
 from services.triage.errors import ModelRefused
 
@@ -28,6 +29,10 @@ SECTIONS = ("", "validate#", "inference#", "evaluate#")
 POSTPROCESSINGS = ("postprocessing", "post_transforms", "post_transform", "postprocess")
 PREPROCESSINGS = ("preprocessing", "pre_transforms", "preprocess", "transforms")
 OUR_READER = {"LoadImage", "LoadImaged", "LoadImageD", "LoadImageDict"}
+SAVERS = {"SaveImage", "SaveImaged", "SaveImageD", "SaveImageDict"}
+KEPT = {"keys", "resample", "padding_mode", "output_dtype", "_disabled_", "_requires_", "_mode_"}
+"""Arguments of a saver: what it tells of its image, not where it writes."""
+
 DROPPED = {"SwinUNETR": ("img_size",)}
 """Arguments that bundles still give and MONAI knows no more; they had no bearing on the network."""
 
@@ -40,7 +45,7 @@ _IMPORT = re.compile(r"^\$\s*(?:from\s+(?P<package>[\w.]+)\s+)?import\s+(?P<name
 class InferenceConfig:
     """What will be parsed of a config, and the ids at which its parts stand ('a#b#0').
 
-    content: the config without macros, its hard-coded GPUs replaced by our device, unused imports left out.
+    content: the config without macros, its hard-coded GPUs and savers replaced by ours, unused imports left out.
     checkpoints: of the CheckpointLoaders. amp: id of the evaluator's flag.
     """
 
@@ -73,6 +78,7 @@ def read_config(bundle: Path, device: str) -> InferenceConfig:
         parser.resolve_macro_and_relative_ids()
     except (ValueError, KeyError, OSError) as error:
         raise ModelRefused("bad_inference_config", f"a macro of the inference config: {error}") from error
+    _save_nothing(parser)
     found = _parts(parser)
     _leave_out_imports(parser, found)
     return found
@@ -154,6 +160,18 @@ def _on_device(value: Any, device: str) -> Any:
     if re.fullmatch(r"cuda(:\d+)?", value):
         return device
     return _CUDA_CALL.sub(f".to('{device}')", _CUDA.sub(rf"\g<1>{device}\g<1>", value))
+
+
+def _save_nothing(parser: ConfigParser) -> None:
+    """Put our Saver in the place of each of MONAI's: a bundle would have it write to any folder, from any step.
+
+    After the macros, for they copy savers; and before anything is parsed.
+    """
+    for _, component in components(parser.get()):
+        if class_name(component) in SAVERS:
+            kept = {key: value for key, value in component.items() if key in KEPT}
+            component.clear()
+            component.update({"_target_": f"{Saver.__module__}.{Saver.__name__}", **kept})
 
 
 def _parts(parser: ConfigParser) -> InferenceConfig:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from monai.config import DtypeLike, KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import (
     Activationsd,
@@ -21,12 +22,12 @@ from monai.transforms import (
     EnsureTyped,
     Invertd,
     MapTransform,
-    SaveImaged,
     SpatialResample,
     ToDeviced,
     ToTensord,
     apply_transform,
 )
+from monai.utils import GridSamplePadMode
 
 from services.backends.inference.channels import Answer, Transform, merged, tumour_probability
 from services.triage.errors import AnalysisFailed
@@ -43,18 +44,38 @@ SOFT = (Activationsd, Invertd, EnsureTyped, CastToTyped, ToDeviced, ToTensord)
 GRID_TOLERANCE_MM = 1e-3
 
 
+class Saver(MapTransform):  # type: ignore[misc] # MONAI tells no types
+    """In the place of a bundle's SaveImage and SaveImaged: it knows what they say of the image, and saves nothing."""
+
+    def __init__(
+        self,
+        keys: KeysCollection = PRED,
+        *,
+        resample: bool = False,
+        padding_mode: str = GridSamplePadMode.BORDER,
+        output_dtype: DtypeLike = None,
+    ) -> None:
+        super().__init__(keys)
+        self.padding = str(padding_mode) if resample else "zeros"
+        self.is_integer = _is_integer(output_dtype)
+
+    def __call__(self, data: Any, *_: Any, **__: Any) -> Any:
+        """The same data."""
+        return data
+
+
 class Postprocessing:
     """A bundle's postprocessing, with its savers left out."""
 
     def __init__(self, transforms: Any, model: Model) -> None:
         steps = tuple(flat(transforms))
-        savers = [step for step in steps if isinstance(step, SaveImaged)]
+        saver = next((step for step in steps if isinstance(step, Saver)), None)
         self._model = model
-        self._steps = tuple(step for step in steps if not isinstance(step, SaveImaged))
+        self._steps = tuple(step for step in steps if not isinstance(step, Saver))
         self._cut = _first_discrete(self._steps)
-        self._saved = savers[0].keys[0] if savers else PRED
-        self._padding = _padding(savers)
-        self._cuts_off = bool(savers) and _is_integer(savers[0].saver.init_kwargs.get("output_dtype"))
+        self._saved = saver.keys[0] if saver else PRED
+        self._padding = saver.padding if saver else "zeros"  # a saver that resamples says what lies beyond the grid
+        self._cuts_off = saver is not None and saver.is_integer
         for step in self._steps:
             if isinstance(step, MapTransform):
                 step.allow_missing_keys = True  # of labels, which only an evaluation has
@@ -144,12 +165,6 @@ def _linear(invert: Invertd) -> Invertd:
     linear = copy.copy(invert)
     linear.nearest_interp = (False,) * len(linear.keys)
     return linear
-
-
-def _padding(savers: Sequence[SaveImaged]) -> str:
-    """A saver that resamples says what lies beyond the grid; else nothing does."""
-    told = savers[0].saver.meta_kwargs if savers else {}
-    return str(told["padding_mode"]) if told.get("resample") else "zeros"
 
 
 def _on_grid(

@@ -47,6 +47,7 @@ def outside_of(path: Path) -> tuple[Outside, ...]:
     The metadata is checked as a part of the config (`_meta_`), for that is what MONAI's own run makes of it.
     """
     metadata = path.with_name("metadata.json")
+    nested: list[Outside] = []
     try:
         content = config_file.read(path)
         everything = list(config_file.walk(content))
@@ -56,10 +57,17 @@ def outside_of(path: Path) -> tuple[Outside, ...]:
             )
         for other in _files_read(everything, path.parents[1]):
             inside = str(other.relative_to(path.parents[1]))
-            everything.extend(((inside, *where), each) for where, each in config_file.walk(config_file.read(other)))
+            further = [((inside, *where), each) for where, each in config_file.walk(config_file.read(other))]
+            nested.extend(
+                _outside(where, f"the macro '{each}' of a file in a file")
+                for where, each in further
+                if isinstance(each, str) and _FILE_MACRO.match(each)
+            )
+            everything.extend(further)
     except Unreadable as error:
         return (Outside(where=path.name, what=str(error)),)
     imports, found = _imports(everything)
+    found.extend(nested)
     modules = [SEPARATOR.join(where) for where, value in everything if _is_import(value)]
     for where, value in everything:
         if isinstance(value, str):
@@ -107,7 +115,7 @@ def _imports(everything: list[tuple[Id, Any]]) -> tuple[dict[str, str], list[Out
 
 
 def _files_read(everything: list[tuple[Id, Any]], bundle: Path) -> set[Path]:
-    """The bundle's own files of which macros of a config take something; what these name themselves is not taken."""
+    """The bundle's own files of which macros of a config take something; these may name no further ones."""
     texts = (value for _, value in everything if isinstance(value, str))
     return {file for text in texts if _FILE_MACRO.match(text) for file in _named(text, bundle)}
 

@@ -4,8 +4,9 @@ Looked through by hand for MONAI 1.6, and true of no older one: there LoadImage 
 with the MONAI that is installed, so that a class that a newer one adds, moves or doubles is looked at by a person
 before it is let in. Left out on purpose: what downloads (EfficientNet, ResNetFeatures, HoVerNet, TransCheX, perceptual
 losses, text embeddings), compiles or loads code (GaussianMixtureModel, TensorRT), unpickles (persistent and LMDB data
-sets), writes files or calls servers (ZarrAvgMerger, savers among the handlers, MLflow, ClearML, TensorBoard), or looks
-up a callable by a string that it is given (TorchVision, TorchIO, CuCIM).
+sets), writes or deletes files or calls servers (ZarrAvgMerger, SaveClassification, savers among the handlers, MLflow,
+ClearML, TensorBoard), or looks up a callable by a string that it is given (TorchVision, TorchIO, CuCIM). SaveImage is
+in it, for most bundles have one, and is never made: `read_config` puts a step that saves nothing in its place.
 """
 
 _TABLE = """
@@ -230,7 +231,7 @@ transforms.post.array Activations AsDiscrete DistanceTransformEDT Ensemble FillH
     VoteEnsemble
 transforms.post.dictionary Activationsd AsDiscreted DistanceTransformEDTd Ensembled FillHolesd GenerateHeatmapd
     Invertd KeepLargestConnectedComponentd LabelFilterd LabelToContourd MeanEnsembled ProbNMSd RemoveSmallObjectsd
-    SaveClassificationd SobelGradientsd VoteEnsembled
+    SobelGradientsd VoteEnsembled
 transforms.regularization.array CutMix CutOut MixUp Mixer
 transforms.regularization.dictionary CutMixd CutOutd MixUpd
 transforms.signal.array SignalContinuousWavelet SignalFillEmpty SignalRandAddGaussianNoise SignalRandAddSine

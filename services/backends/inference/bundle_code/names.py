@@ -1,7 +1,7 @@
 """The other names that a bundle may use without being trusted: functions, attributes, modules (docs/models.md).
 
 Whatever is not here is refused. Nothing here runs code that it is given as text or pickle, starts a process, opens a
-connection, or writes a file.
+connection, or writes or deletes a file; SaveImage is never made (`components`).
 """
 
 import re
@@ -123,19 +123,22 @@ ARGUMENTS: dict[str, frozenset[object]] = {
     "weights_only": frozenset({True}),
     "allow_pickle": frozenset({False}),
     "pickle_module": frozenset(),
+    "mmap_mode": frozenset({None}),
+    "compile": frozenset({False}),
     "pretrained": frozenset({None, False}),
     "pretrained_url": frozenset({None}),
     "_debug_": frozenset(),
 }
-"""Arguments by which a harmless class would look up a callable, unpickle or download: as these literals only."""
+"""Arguments by which a harmless class would look up a callable, unpickle, download, compile, or open an array to write
+it: as these literals only."""
 
 _TARGETS_ONLY = re.compile(
-    "loadimage|saveimage|numpyreader|patchinferer|se(res)?ne|densenet|resnet|flex|ahnet", re.IGNORECASE
+    "loadimage|saveimage|numpyreader|patchinferer|supervised|se(res)?ne|densenet|resnet|flex|ahnet", re.IGNORECASE
 )
 
 
 def is_target_only(dotted: str) -> bool:
-    """Whether a class takes one of these arguments by its place, too: then expressions may not use it."""
+    """Whether a class takes one of these arguments by its place, too, or saves: expressions may not use it."""
     return _TARGETS_ONLY.match(dotted.rpartition(".")[2]) is not None
 
 
