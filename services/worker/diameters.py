@@ -17,13 +17,13 @@ healthy tissue.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cc3d
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import find_objects
+from scipy.ndimage import find_objects, label
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
+_TOUCHING = np.ones((3, 3))
 Points = npt.NDArray[np.float64]
 
 
@@ -68,7 +68,7 @@ def longest_3d(mask: npt.NDArray[np.bool_], to_mm: npt.NDArray[np.float64]) -> f
 def _parts(mask: npt.NDArray[np.bool_]) -> Iterator[tuple[int, tuple[slice, ...], npt.NDArray[np.bool_]]]:
     """The 8-connected parts of every slice: slice index, box in the slice, and the pixels within the box."""
     for index in np.flatnonzero(mask.any(axis=(1, 2))):
-        numbered = cc3d.connected_components(mask[index], connectivity=8)
+        numbered, _ = label(mask[index], structure=_TOUCHING)  # cc3d may give a slice back with a third axis
         for number, box in enumerate(find_objects(numbered), start=1):
             yield int(index), box, numbered[box] == number
 

@@ -1,14 +1,20 @@
 """How right axes measured on pixels can be, and are."""
 
+from pathlib import Path
+
+import cc3d
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given, settings, target
 from hypothesis import strategies as st
+from scipy.ndimage import find_objects
 
 from services.worker.diameters import longest_in_plane
+from services.worker.load import load_volume
 from tests.support.ellipse import chord_mm, short_axis_bound
 
+PHANTOM = Path(__file__).parents[2] / "dicom_samples" / "phantom_negative"
 SPACINGS = [(1.0, 1.0), (0.8, 0.7), (0.57, 0.57), (0.9, 1.6)]
 SIDE = 32
 ROUNDING = 1e-9
@@ -58,3 +64,11 @@ def test_the_known_worst_is_wrong_by_no_more_than_the_bound():
 
     assert found.short_axis_mm == pytest.approx(19.0)
     assert 1 < 2 * radii[0] - found.short_axis_mm < short_axis_bound(radii)
+
+
+def test_a_body_with_all_that_is_in_it_is_measured() -> None:
+    """Its slices are of any shape, also such of which cc3d gives one back with a third axis."""
+    body = load_volume(sorted(PHANTOM.glob("*.dcm"))[:20]).voxels > 0
+    parts = cc3d.connected_components(body, connectivity=26)
+    for number, box in enumerate(find_objects(parts)[:60], start=1):
+        assert longest_in_plane(parts[box] == number, (2.6, 2.6)).long_axis_mm >= 2.6
