@@ -42,6 +42,10 @@ class _End(Enum):
     OVERDUE = auto()
 
 
+MOST_STOPS = 20
+"""Leases of one job from which on a stop counts as an attempt."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Attempts:
     """Makes attempts at jobs, one at a time.
@@ -107,7 +111,9 @@ class Attempts:
                 case _End.STOPPED:
                     now = _now()
                     reason = Reason(code="worker_stopped", text="the worker was stopped during the analysis")
-                    self.store.postpone(lease, reason, now=now, until=now, counts=False)
+                    # no update takes so many workers away from one job: it may be what makes them stop
+                    counts = lease.token > MOST_STOPS
+                    self.store.postpone(lease, reason, now=now, until=now, counts=counts)
                 case _End.OVERDUE:
                     text = f"the analysis did not come to an end within {self.analysis_limit_s:.0f} s"
                     self._give_up(lease, job, model_of_job, Reason(code="time_limit", text=text))

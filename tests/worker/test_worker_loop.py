@@ -16,7 +16,7 @@ from services.triage.errors import AnalysisFailed, OutOfResources, SegmenterUnav
 from services.triage.finding import Outcome
 from services.triage.job import JobState
 from services.triage.switch import ModelScope
-from services.worker import main
+from services.worker import attempt, main
 from services.worker.attempt import Attempts
 from services.worker.main import run_worker, work
 from tests.support.bundle import bright_spot_bundle
@@ -229,6 +229,17 @@ def test_orderly_stops_cost_a_job_none_of_its_attempts(house):
         wait_until(lambda: frozen(house, uid))
     assert house.jobs(uid)[0].attempt == 1
     assert house.result(uid).outcome == Outcome.FOUND
+
+
+def test_a_job_at_which_each_worker_stops_comes_to_an_end(house, monkeypatch):
+    monkeypatch.setattr(attempt, "MOST_STOPS", 2)
+    uid = house.queue_study(chest_with_ball())
+    for _ in range(2 + house.max_attempts):
+        stopped(house)
+        house.publish()
+    with working(house, BrightSegmenter()):
+        wait_until(lambda: frozen(house, uid))
+    assert house.result(uid).reason.code == "worker_died"
 
 
 def test_a_message_for_a_job_that_is_done_is_acknowledged_and_forgotten(house):
