@@ -16,6 +16,9 @@ from tests.support.peers import free_port, listens, wait_until
 
 SCRIPT = Path(__file__).resolve().parents[2] / "models" / "serve_triton.sh"
 THREADS = 2
+START_S = 400
+"""Many times what its fifteen models take alone: beside other tests, on cold files, 120 s were too few."""
+
 WINDOW_S = 0.25
 """The slow bundle takes so long for each window of 8 x 8 x 8."""
 
@@ -69,7 +72,10 @@ class Triton:
             self.process = subprocess.Popen(
                 [SCRIPT, self.repository], env=environment, stdout=log, stderr=log, start_new_session=True
             )
-        wait_until(lambda: listens(self.port) or self.process.poll() is not None, timeout_s=120, what="Triton")
+        try:
+            wait_until(lambda: listens(self.port) or self.process.poll() is not None, timeout_s=START_S, what="Triton")
+        except TimeoutError as late:
+            raise TimeoutError(f"{late}. The end of its log:\n{self.log.read_text()[-4000:]}") from None
         assert self.process.poll() is None, self.log.read_text()
 
     def signal(self, number: signal.Signals) -> None:
