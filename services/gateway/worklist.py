@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request, Response
 
 from services.backends.store.board import AiSays
+from services.gateway.audit.asked import query_made
 from services.gateway.desk import PAGE_SIZE, Desk, TheDesk
 from services.gateway.filters import (
     LONGEST_SEARCH,
@@ -18,6 +19,7 @@ from services.gateway.filters import (
 from services.gateway.people import ThePerson
 from services.gateway.templates import pages
 from services.gateway.viewer import is_installed
+from services.triage.audit_types import AuditType
 from services.triage.completeness import ROUTABLE_MODALITIES
 from services.triage.person import Person
 from services.triage.reading import AGEING
@@ -47,7 +49,10 @@ def search_work_list(
     search: Annotated[str, Form(max_length=LONGEST_SEARCH)] = "",
 ) -> Response:
     """The work list, searched. By POST: a name in a URL would stay in histories and proxies."""
-    return _work_list(request, desk, person, asked, search=search.strip())
+    search = search.strip()
+    page = _work_list(request, desk, person, asked, search=search)
+    query_made(request.app.state.audit, AuditType.WORK_LIST, request, {"search": search} if search else None)
+    return page
 
 
 def _work_list(

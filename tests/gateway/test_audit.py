@@ -107,6 +107,32 @@ def test_what_is_searched_for_is_told_by_its_keys_and_never_by_its_values(ward: 
     assert "ecret" not in str(told(ward))
 
 
+def digests(events: list[dict[str, object]]) -> list[tuple[str, str]]:
+    objects = [one["objects"][0]["details"] for one in events]
+    return [(one.get("keys", ""), one.get("digest", "")) for one in objects]
+
+
+def test_each_question_is_an_event_and_the_same_one_again_is_none(ward: Ward, client: TestClient) -> None:
+    for _ in range(2):
+        for patient in ("P-0001", "P-0002"):
+            client.get(f"/dicomweb/studies?PatientID={patient}", headers=shows_key("reader"))
+            client.get(f"/api/studies?search={patient}", headers=shows_key("reader"))
+    for events in (told(ward, "search"), told(ward, "work_list")):
+        assert len({digest for _, digest in digests(events)}) == len(events) == 2
+
+
+def test_a_search_of_the_work_list_is_told_as_any_other(ward: Ward, client: TestClient) -> None:
+    for asked in ("", "?modality=CT"):
+        for search in ("Secretperson", "Other", "Other "):
+            assert client.post(f"/{asked}", data={"search": search}, headers=shows_key("reader")).status_code == 200
+    client.post("/", data={"search": " "}, headers=shows_key("reader"))
+    client.get("/", headers=shows_key("reader"))
+    lists = digests(told(ward, "work_list"))
+    assert [keys for keys, _ in lists] == ["search", "search", "modality search", "modality search", ""]
+    assert len(set(lists)) == 5
+    assert "ecret" not in str(told(ward))
+
+
 def test_who_is_refused_is_in_the_trail_once_however_often_they_try(ward: Ward, client: TestClient) -> None:
     for _ in range(3):
         assert client.post(f"/api/studies/{ward.uid(1)}/analyse", headers=shows_key("reader")).status_code == 403

@@ -11,15 +11,14 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.backends.store.audit import asked_from
-from services.gateway.access.caller import caller_of
 from services.gateway.access.rules import rule_for
 from services.gateway.access.sign_in import address_of
+from services.gateway.audit.asked import asker, query_made
 from services.gateway.audit.recorder import Recorder
 from services.gateway.audit.ways import Way, ways_of
-from services.triage.audit import AuditActor, AuditObject, AuditObjectKind, AuditOutcome
+from services.triage.audit import AuditObject, AuditObjectKind, AuditOutcome
 from services.triage.audit_types import AuditType, audited
 
-_NOBODY = "unknown"
 _REFUSALS = {401: "not_signed_in", 403: "not_your_part", 429: "too_many_attempts"}
 
 
@@ -58,7 +57,7 @@ class Watching:
         """By the path of its rule: what was asked for may be anything."""
         rule = rule_for(request.method, request.url.path)
         path = f"{request.method} {rule.path}" if rule else "another path"
-        who = _actor(request)
+        who = asker(request)
         event = audited(
             AuditType.ACCESS_REFUSED,
             who,
@@ -73,26 +72,16 @@ class Watching:
             self._got_at(request, way)
 
     def _got_at(self, request: Request, way: Way) -> None:
-        who = _actor(request)
-        is_query = way.type in (AuditType.WORK_LIST, AuditType.SEARCH)
-        objects = [self._query(request)] if is_query else self._objects(way)
+        if way.type in (AuditType.WORK_LIST, AuditType.SEARCH):
+            query_made(self.recorder, way.type, request)
+            return
+        objects = self._objects(way)
         if not objects:
             return
+        who = asker(request)
         what = [f"{one.kind} {one.object_id}" for one in objects]
         how = request.method if way.type is AuditType.WORKITEM else ""
         self.recorder.once(audited(way.type, who, objects=tuple(objects)), who.name, how, *what)
-
-    def _query(self, request: Request) -> AuditObject:
-        """Which keys were asked for, and a keyed digest of all that was asked: the values may name a patient."""
-        names = sorted(set(request.query_params.keys()))
-        asked = f"{request.url.path}?{request.url.query}"
-        told = {"keys": " ".join(names)} if names else {}
-        digest = self.recorder.keyed(asked) if names else ""
-        return AuditObject(
-            kind=AuditObjectKind.QUERY,
-            object_id=request.url.path[:64],
-            details={**told, "digest": digest} if digest else told,
-        )
 
     def _objects(self, way: Way) -> list[AuditObject]:
         found = []
@@ -106,8 +95,3 @@ class Watching:
         if way.case:
             found.append(AuditObject(kind=AuditObjectKind.CASE, object_id=way.case[:64]))
         return found
-
-
-def _actor(request: Request) -> AuditActor:
-    caller = caller_of(request)
-    return AuditActor(name=caller.name if caller else _NOBODY, address=address_of(request))

@@ -1,7 +1,7 @@
 """By which paths somebody gets at a study, and what kind of event each is.
 
-Changes are not here: the store writes them with what it changes. A test asks that every route is told here, or left out
-for a reason.
+Changes are not here: the store writes them with what it changes; nor is the search of the work list, whose form its
+endpoint reads. A test asks that every route is told here, or left out for a reason.
 """
 
 import re
@@ -17,7 +17,6 @@ _WEB = r"(?:/t/[^/]+)?/(?:dicomweb|dicom-web)"
 _WAYS: tuple[tuple[str, str, AuditType], ...] = (
     ("GET", r"/", AuditType.WORK_LIST),
     ("GET", r"/api/studies", AuditType.WORK_LIST),
-    ("POST", r"/", AuditType.WORK_LIST),
     ("GET", rf"/studies/{_UID}", AuditType.STUDY_PAGE),
     ("GET", rf"/studies/{_UID}/key-image/[^/]+", AuditType.KEY_IMAGE),
     ("GET", rf"/studies/{_UID}/view/[^/]+", AuditType.VIEWER),
