@@ -89,8 +89,8 @@ class Settings(BaseSettings):
         1200,
         ge=0,
         description="Searches and API requests of one caller in a minute; then 429 until some time has passed. Images "
-        "are not counted. Each process counts by itself: with three desks a caller may have three times as many. 0: no "
-        "limit.",
+        "are not counted. So often, too, one address is told to sign in. Each process counts by itself: with three "
+        "desks a caller may have three times as many. 0: no limit.",
     )
     max_stow_parts: int = Field(10_000, ge=1, description="Instances in one STOW-RS request.")
     insecure_http_without_sign_in: bool = Field(

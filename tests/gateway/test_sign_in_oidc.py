@@ -396,6 +396,35 @@ def test_an_access_token_that_the_provider_has_not_signed_is_refused(ward: Ward,
     assert client.get("/dicomweb/studies", headers={"Authorization": f"Bearer {token}"}).status_code == 401
 
 
+def told(ward: Ward, after: int) -> list[tuple[str, str]]:
+    records = [json.loads(one.document) for one in ward.store.audit.records(after=after)]
+    return [(one["type"], one["reason"]) for one in records]
+
+
+def test_tokens_and_keys_that_nobody_has_fill_no_trail_and_shut_out_nobody(ward: Ward, idp: Provider) -> None:
+    client = desk(ward, idp, requests_per_minute="5")
+    ward.now += timedelta(hours=1)  # in a window of its own
+    began = ward.store.audit.head().sequence
+    statuses = []
+    frames = "/dicomweb/studies/1.2/metadata"
+    for shown in ["a.b.c", "a-key"] * 15:
+        statuses.append(client.get(frames, headers={"Authorization": f"Bearer {shown}"}).status_code)
+        client.get("/static/nothing", headers={"Authorization": f"Bearer {shown}"})
+    assert (statuses[:5], statuses[-1]) == ([401] * 5, 429)
+    assert client.get("/login/oidc/callback?state=x&code=y").status_code == 400
+    assert client.get("/login/oidc/callback?state=z&code=y").status_code == 400
+    assert sorted(told(ward, began)) == [
+        ("access_refused", "not_signed_in"),
+        ("access_refused", "too_many_attempts"),
+        ("sign_in", "invalid_token"),
+        ("sign_in", "no_keys"),
+        ("sign_in", "wrong_state"),
+    ]
+    machine = {"Authorization": f"Bearer {idp.access_token()}"}
+    assert client.get("/dicomweb/studies", headers=machine).status_code == 200
+    assert client.get("/studies/1.2", headers=PAGE, follow_redirects=False).status_code == 303
+
+
 def test_what_happens_is_logged_without_tokens_codes_or_names_that_are_nobodys(ward: Ward, idp: Provider) -> None:
     client = desk(ward, idp)
     with capture_logs() as logs:

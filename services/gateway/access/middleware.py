@@ -1,5 +1,6 @@
 """Nobody reaches an endpoint unknown, or without a rule that lets them: the one gate before all of them."""
 
+import math
 from collections.abc import Callable
 from datetime import datetime
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.access import outcomes
 from services.gateway.access.caller import LOCAL, caller_of, put
+from services.gateway.access.rates import Buckets, too_often
 from services.gateway.access.rules import is_public, rule_for
 from services.gateway.access.sign_in import Found, SignIn, TooManyAttemptsError, address_of
 from services.gateway.language import noted
@@ -43,12 +45,18 @@ NOT_YOUR_PART = Problem(
 
 
 class Access:
-    """ASGI middleware. sign_in: None where no people are set up; then whoever asks may do everything."""
+    """ASGI middleware. sign_in: None where no people are set up; then whoever asks may do everything.
 
-    def __init__(self, app: ASGIApp, *, sign_in: SignIn | None, clock: Callable[[], datetime]) -> None:
+    per_minute: how often one address is told to sign in before it has to wait; 0 for no limit.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, sign_in: SignIn | None, clock: Callable[[], datetime], per_minute: int = 0
+    ) -> None:
         self.app = app
         self.sign_in = sign_in
         self.clock = clock
+        self.refusals = Buckets(per_minute) if per_minute else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -78,8 +86,24 @@ class Access:
             found = None
         if found is not None:
             put(scope, found.caller)  # a refusal is a page, too: with its places, and the way out
-        refusal = None if public else _refusal(request, found)
+        refusal = None if public else self._refusal(request, found)
         await (refusal or self.app)(scope, receive, send)
+
+    def _refusal(self, request: Request, found: Found | None) -> Response | None:
+        path = request.url.path
+        if found is None:
+            if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+                return RedirectResponse(f"/login?next={quote(path)}" if path != "/" else "/login", status_code=303)
+            wait_s = math.ceil(self.refusals.wait_s(address_of(request))) if self.refusals else 0
+            return too_often(request, outcomes.UNKNOWN, wait_s) if wait_s else _not_signed_in(request)
+        rule = rule_for(request.method, path)
+        if rule is None and not _is_served(request.scope):
+            return None  # nothing is there, and the answer says so
+        if rule is not None and rule.need.is_met(found.caller):
+            return None
+        told = rule.path if rule else "no rule"
+        outcomes.refused(found.caller, address_of(request), method=request.method, rule=told)
+        return problem_response(request, NOT_YOUR_PART)
 
     def _renewing(self, sign_in: SignIn, found: Found, request: Request, send: Send) -> Send:
         """The same, which also tells the browser that the session was used."""
@@ -100,27 +124,11 @@ class Access:
         return send_with_cookie
 
 
-def _refusal(request: Request, found: Found | None) -> Response | None:
-    if found is None:
-        return _not_signed_in(request)
-    rule = rule_for(request.method, request.url.path)
-    if rule is None and not _is_served(request.scope):
-        return None  # nothing is there, and the answer says so
-    if rule is not None and rule.need.is_met(found.caller):
-        return None
-    path = rule.path if rule else "no rule"
-    outcomes.refused(found.caller, address_of(request), method=request.method, rule=path)
-    return problem_response(request, NOT_YOUR_PART)
-
-
 def _is_served(scope: Scope) -> bool:
     return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
 
 
 def _not_signed_in(request: Request) -> Response:
-    path = request.url.path
-    if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
-        return RedirectResponse(f"/login?next={quote(path)}" if path != "/" else "/login", status_code=303)
     # asked for Basic, a browser would open a dialogue of its own over our page
     from_page = "sec-fetch-mode" in request.headers
     ways = ['Bearer realm="Vigie"'] + ([] if from_page else ['Basic realm="Vigie", charset="UTF-8"'])

@@ -38,7 +38,11 @@ def sign_in_failed(recorder: Recorder, name: str, address: str, *, way: str, rea
     """Somebody did not show who they are, or is nobody here. reason: a code."""
     log.warning("sign_in_failed", name=name, address=address, way=way, reason=reason)
     actor = AuditActor(name=name, address=address)
-    recorder.record(audited(AuditType.SIGN_IN, actor, outcome=AuditOutcome.MINOR_FAILURE, reason=reason))
+    event = audited(AuditType.SIGN_IN, actor, outcome=AuditOutcome.MINOR_FAILURE, reason=reason)
+    if name == UNKNOWN:  # anybody can try without end, and the trail is never shortened
+        recorder.once(event, name, address, way, reason)
+    else:
+        recorder.record(event)
 
 
 def sign_in_held_off(name: str, address: str, *, wait_s: int) -> None:

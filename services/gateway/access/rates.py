@@ -1,6 +1,7 @@
 """How often one caller may search and ask the API: a bucket of tokens each, filled evenly.
 
-What a viewer fetches for a study (frames, metadata, rendered images) and what a page holds open are not counted.
+What a viewer fetches for a study (frames, metadata, rendered images) and what a page holds open are not counted, unless
+it is refused because nobody is signed in: `Access` counts these by their address, apart from what is answered.
 Nor are /metrics and /readyz: kubelet and Prometheus may have the address of an Ingress, whose strangers would have them
 refused. These answers are kept instead (`kept`), and what they cost does not grow with who asks.
 """
@@ -12,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.gateway.access import outcomes
@@ -66,18 +68,18 @@ class RateLimit:
         name = caller.name if caller is not None and caller is not LOCAL else ""
         address = address_of(request)
         wait_s = math.ceil(self.buckets.wait_s(name or f"from {address}"))
-        if wait_s:
-            outcomes.held_off(name or outcomes.UNKNOWN, address, wait_s=wait_s)
-            await problem_response(request, _too_often(wait_s), {"Retry-After": str(wait_s)})(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
+        held_off = too_often(request, name or outcomes.UNKNOWN, wait_s) if wait_s else None
+        await (held_off or self.app)(scope, receive, send)
 
 
-def _too_often(wait_s: int) -> Problem:
-    return Problem(
+def too_often(request: Request, name: str, wait_s: int) -> Response:
+    """The answer to who asked more often than anybody needs to."""
+    outcomes.held_off(name, address_of(request), wait_s=wait_s)
+    problem = Problem(
         title=noted("Too many requests"),
         status=429,
         code="too_many_requests",
         detail=noted("You have asked more often than is allowed here."),
         way_out=f"Ask again in {wait_s} s. VIGIE_REQUESTS_PER_MINUTE is the limit.",
     )
+    return problem_response(request, problem, {"Retry-After": str(wait_s)})
