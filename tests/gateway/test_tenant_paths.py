@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from services.backends.store import SqlStudyStore, connect, never_the_same
 from services.gateway.app import create_app
 from services.settings import Settings
 from services.triage.tenant import Tenant
 from tests.support.ct import ct_series
+from tests.support.people import machine, person, shows_key, write_people
 from tests.support.records import NOON
 from tests.support.shelf import Shelf, part10_bytes
 from tests.support.two_hospitals import write_files
@@ -101,6 +103,21 @@ def test_stow_rs_of_another_tenants_study_fails_with_a_reason_beside_what_is_sto
     assert failed["00081155"]["Value"] == [OF_A[0].SOPInstanceUID]
     assert failed["00081197"]["Value"] == [0x0124]
     assert len(list(shelf.files.pending())) == 1
+
+
+@pytest.mark.parametrize("below", ["", f"/{UID_B}"])
+def test_a_sender_of_one_tenant_stores_a_new_study_and_the_database_is_not_asked(tmp_path: Path, below: str) -> None:
+    shelf = Shelf(tmp_path / "data")
+    people = write_people(tmp_path, person("lead", "lead"), machine("mod", "store", tenants=("b",)))
+    files = write_files(tmp_path, "PACS@h:104", "PACS_B@h:104")
+    store = SqlStudyStore(connect("sqlite:////nowhere/at/all.db"), same_pixels=never_the_same)
+    app = create_app(Settings(data=shelf.folder, people=people, **files), store=store, files=shelf.files)
+    client = TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
+    content, headers = body(*map(part10_bytes, OF_B)), HEADERS | shows_key("mod")
+    answer = client.post(f"/t/b/dicomweb/studies{below}", content=content, headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert {file.tenant for file in shelf.files.pending()} == {"b"}
+    assert client.post(f"/t/a/dicomweb/studies{below}", content=content, headers=headers).status_code == 404
 
 
 def test_the_work_list_shows_and_filters_tenants(client: TestClient) -> None:
