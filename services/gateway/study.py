@@ -1,6 +1,6 @@
 """The page of one study: what the AI says, what readers answer to it. It works without scripts (static/study.js)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -62,6 +62,8 @@ def show_study(request: Request, desk: TheDesk, person: ThePerson, uid: UidInPat
     if detail is None:
         raise unknown_study()
     verdicts = desk.store.verdicts.of_study(uid)
+    if not person.sees_patients:
+        verdicts = tuple(map(_without_own_words, verdicts))
     stands = standing(verdicts)
     asked = questions(detail) if person.reads else ()
     context = {
@@ -92,6 +94,16 @@ def show_study(request: Request, desk: TheDesk, person: ThePerson, uid: UidInPat
         **form_of(detail, person),
     }
     return pages.TemplateResponse(request, "study.html", context)
+
+
+def _without_own_words(verdict: Verdict) -> Verdict:
+    """What a reader wrote in words of their own may name the patient."""
+    lesion, assessment = verdict.lesion, verdict.assessment
+    if lesion and lesion.finding not in verdict_words.FINDINGS:
+        lesion = replace(lesion, finding="")
+    if assessment:
+        assessment = replace(assessment, location="")
+    return replace(verdict, comment="", lesion=lesion, assessment=assessment)
 
 
 async def _filled_in(request: Request) -> dict[str, str]:

@@ -6,6 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from services.triage.finding import Flag
+from services.triage.verdict import Answer, MarkedLesion, OwnAssessment, Shown, Verdict
 from tests.support.people import shows_key, sign_in, write_people
 from tests.support.worklist import Ward, found
 
@@ -35,6 +36,8 @@ SEARCHED = (
     "20260217",
 )
 SEARCHED += ("0845", "08:45", "Mueller", "SID-4711", "ACC-90210", "Knee of Mr Smith")
+WRITTEN = ("as in Mrs Comment", "cyst of Mrs Finding", "lung of Mrs Location")
+"""By readers, in words of their own."""
 
 
 @pytest.fixture
@@ -44,6 +47,24 @@ def ward(tmp_path: Path) -> Ward:
     ward.arrive(1, index_from=20, **{**IDENTIFIERS, "patient_id": "PID-77121"})
     ward.complete(1)
     ward.freeze(1, found(Flag.URGENT, (0.93, 17.2)))
+    for number, (answer, more) in enumerate(
+        (
+            (Answer.ADD, {"tracking_uid": "1.2.3", "lesion": MarkedLesion(finding=WRITTEN[1], long_axis_mm=7.3)}),
+            (Answer.PRESENT, {"assessment": OwnAssessment(location=WRITTEN[2])}),
+        )
+    ):
+        verdict = Verdict(
+            verdict_id=f"{number:032x}",
+            study_instance_uid=ward.uid(1),
+            result_id=None,
+            answer=answer,
+            reader="reader",
+            given_at=ward.now,
+            shown=Shown(page="study"),
+            comment=WRITTEN[0],
+            **more,
+        )
+        ward.store.verdicts.give(verdict)
     return ward
 
 
@@ -64,14 +85,15 @@ def test_no_answer_to_ops_and_auditors_names_the_patient(ward: Ward, client: Tes
     everything += [client.post("/", data={"search": ward.uid(1)}), client.get(f"/dicomweb/studies/{ward.uid(1)}")]
     assert [answer.status_code for answer in everything[: len(pages(ward))]] == [200] * len(pages(ward))
     for answer in everything:
-        found = [text for text in SEARCHED if text in answer.text or text in str(answer.headers)]
+        found = [text for text in SEARCHED + WRITTEN if text in answer.text or text in str(answer.headers)]
         assert found == [], answer.url
 
 
 def test_the_same_answers_to_a_reader_do_name_them(ward: Ward, client: TestClient) -> None:
     client = sign_in(client, "reader")
     told = "".join(client.get(path).text for path in pages(ward))
-    assert [text for text in ("PID-77120", "Änne", "ACC-90210", "Knee of Mr Smith") if text not in told] == []
+    named = ("PID-77120", "Änne", "ACC-90210", "Knee of Mr Smith", *WRITTEN[:2])
+    assert [text for text in named if text not in told] == []
 
 
 def test_a_patient_has_one_pseudonym_and_another_patient_another(ward: Ward, client: TestClient) -> None:
