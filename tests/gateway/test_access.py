@@ -15,6 +15,8 @@ from structlog.testing import capture_logs
 from deploy.roles import DOCUMENT, document
 from services.backends import reread
 from services.gateway.access.rules import RULES, is_public, rule_for
+from services.gateway.access.session import REFRESH
+from services.gateway.app import STATIC
 from services.gateway.role import Role
 from services.triage.finding import Flag
 from services.triage.person import EVERY_ROLE, Machine, MachineTask, Person, PersonRole
@@ -236,6 +238,24 @@ def test_a_session_ends_when_its_person_does_nothing(own: Ward) -> None:
     for _ in range(5):
         own.now += timedelta(minutes=20)
         assert client.get("/").status_code == 200
+
+
+@pytest.mark.parametrize("search", [None, "FAMILY1"])
+@pytest.mark.parametrize("mode", [{"Sec-Fetch-Mode": "cors"}, {}], ids=["https", "http"])  # plain HTTP sends none
+def test_an_open_list_keeps_no_session_alive(own: Ward, search: str | None, mode: dict[str, str]) -> None:
+    client = sign_in(opened(own), "reader")
+    own.now += timedelta(minutes=20)
+    method = "POST" if search else "GET"
+    asked = {"data": {"search": search}} if search else {}
+    refreshed = client.request(method, "/", headers={**PAGE, REFRESH: "1", **mode}, **asked)
+    assert (refreshed.status_code, "set-cookie" in refreshed.headers) == (200, False)
+    assert "set-cookie" not in client.head("/events", headers={"Accept": "text/event-stream", **mode}).headers
+    assert "set-cookie" in client.get("/", headers=PAGE).headers
+
+
+@pytest.mark.parametrize("script", ["fresh.js", "viewer-bar.js"])
+def test_a_script_that_asks_by_itself_says_so(script: str) -> None:
+    assert REFRESH in (STATIC / script).read_text()
 
 
 def test_a_session_ends_after_its_longest_time_whatever_is_done(own: Ward) -> None:

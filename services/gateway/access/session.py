@@ -21,6 +21,9 @@ from services.backends.store.sessions import Sessions as Kept
 from services.gateway.dicomweb.root import is_dicomweb
 from services.settings import Settings
 
+REFRESH = "Vigie-Refresh"
+"""The header by which a script of ours says that it asks by itself."""
+
 _SALT = "vigie-session-1"
 _RENEW_AFTER = timedelta(minutes=1)
 _ENDED_FOR_S = 2.0
@@ -134,5 +137,7 @@ class Sessions:
 
 def _is_a_persons_doing(request: HTTPConnection) -> bool:
     """A page that refreshes itself keeps no session alive; who reads images in the viewer is there."""
+    if REFRESH in request.headers or request.headers.get("accept") == "text/event-stream":
+        return False  # over plain HTTP a browser tells no Sec-Fetch-Mode
     by_script = request.headers.get("sec-fetch-mode", "navigate") != "navigate"
     return not by_script or request.scope["method"] not in _SAFE or is_dicomweb(request.scope["path"])

@@ -11,7 +11,7 @@ async function load(address) {
   const answer = await fetch(address, {
     method: search ? "POST" : "GET",
     body: search ? new URLSearchParams({ search }) : undefined,
-    headers: { Accept: "text/html" },
+    headers: { Accept: "text/html", "Vigie-Refresh": "1" }, // that a page is open keeps no session alive
     cache: "no-store",
     signal: AbortSignal.timeout(TIMEOUT_MS),
   });

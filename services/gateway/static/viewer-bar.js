@@ -130,7 +130,9 @@ class VerdictBar {
 
   async call(path, body) {
     const answer = await fetch(`/api/studies/${this.study}/${path}`, {
-      ...(body && { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) }),
+      ...(body
+        ? { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) }
+        : { headers: { 'Vigie-Refresh': '1' } }), // that a page is open keeps no session alive
       cache: 'no-store',
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
