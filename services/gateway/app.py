@@ -173,8 +173,8 @@ def create_app(
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(BodyLimit, most=MAX_BODY_BYTES)
     app.add_middleware(RateLimit, per_minute=settings.requests_per_minute)
-    app.add_middleware(Access, sign_in=sign_in, clock=clock, per_minute=settings.requests_per_minute)
     app.add_middleware(NotCrossSite, origins=settings.dicomweb_origins)
+    app.add_middleware(Access, sign_in=sign_in, clock=clock, per_minute=settings.requests_per_minute)
     app.add_middleware(Watching, recorder=recorder)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings.http), www_redirect=False)
     if settings.dicomweb_origins:

@@ -53,7 +53,8 @@ class ProblemError(Exception):
 
 
 def problem_response(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response:
-    """A problem as a response; as a page when a browser asked for one."""
+    """A problem as a response; as a page when a browser asked for one. Its code is left for the audit trail."""
+    request.state.problem = problem.code
     is_for_programs = request.url.path.startswith(("/api/", "/dicomweb", "/dicom-web", "/t/"))
     if not is_for_programs and "text/html" in request.headers.get("accept", ""):
         return pages.TemplateResponse(request, "problem.html", {"problem": problem}, problem.status, headers)

@@ -382,6 +382,14 @@ def test_another_sites_page_changes_nothing(own: Ward, headers: dict[str, str], 
     assert client.get("/api/studies", headers=headers).status_code == 200
 
 
+def test_another_sites_page_keeps_no_session_alive(own: Ward) -> None:
+    client = sign_in(opened(own), "lead")
+    own.now += timedelta(minutes=20)
+    path, other = f"/api/studies/{own.uid(1)}/complete", {"Origin": "http://127.0.0.1:9", "Sec-Fetch-Site": "same-site"}
+    assert "set-cookie" not in client.post(path, headers=other).headers
+    assert "set-cookie" in client.post(path).headers
+
+
 def test_a_viewer_of_another_origin_that_is_set_up_may_store_and_nothing_else(own: Ward) -> None:
     viewer = {"Origin": "https://viewer.example", "Sec-Fetch-Site": "cross-site", **shows_key("reader")}
     client = opened(own, dicomweb_origins="https://viewer.example")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from structlog.testing import capture_logs
 
 from deploy.audit_table import DOCUMENT, document
 from services.backends import reread
@@ -145,6 +146,22 @@ def test_who_is_refused_is_in_the_trail_once_however_often_they_try(ward: Ward, 
         ("unknown", "GET /studies/{uid}", "not_signed_in"),
     ]
     assert told(ward, *ACCESSES) == []
+
+
+def test_who_another_sites_page_asked_for_and_from_where_is_told(ward: Ward, client: TestClient) -> None:
+    evil = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    with capture_logs() as logs:
+        for path, headers in ((f"/api/studies/{ward.uid(1)}/complete", shows_key("lead")), ("/login", {})):
+            answer = client.post(path, headers=headers | evil, data={"name": "reader", "key": key_of("reader")})
+            assert (answer.status_code, answer.json()["code"]) == (403, "cross_site")
+            assert "set-cookie" not in answer.headers
+    refused = [(who(one), one["objects"][0]["object_id"], one["reason"]) for one in told(ward, "access_refused")]
+    assert refused == [
+        ("lead", "POST /api/studies/{uid}/complete", "cross_site"),
+        ("unknown", "another path", "cross_site"),
+    ]
+    told_in_log = [(one["name"], one["address"]) for one in logs if one["event"] == "cross_site_refused"]
+    assert told_in_log == [("lead", "testclient"), ("unknown", "testclient")]
 
 
 def test_signing_in_and_out_and_failing_to_are_in_the_trail_without_what_was_typed(

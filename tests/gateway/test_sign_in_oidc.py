@@ -415,7 +415,7 @@ def test_tokens_and_keys_that_nobody_has_fill_no_trail_and_shut_out_nobody(ward:
     assert client.get("/login/oidc/callback?state=z&code=y").status_code == 400
     assert sorted(told(ward, began)) == [
         ("access_refused", "not_signed_in"),
-        ("access_refused", "too_many_attempts"),
+        ("access_refused", "too_many_requests"),
         ("sign_in", "invalid_token"),
         ("sign_in", "no_keys"),
         ("sign_in", "wrong_state"),

@@ -6,14 +6,14 @@ that has neither is no browser's. The same way as Go's net/http.CrossOriginProte
 
 from collections.abc import Sequence
 
-import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.gateway.access import outcomes
+from services.gateway.access.caller import caller_of
+from services.gateway.access.sign_in import address_of
 from services.gateway.dicomweb.root import is_dicomweb
 from services.gateway.problems import Problem, problem_response
-
-log = structlog.get_logger(__name__)
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _CROSS_SITE = Problem(
@@ -26,7 +26,7 @@ _CROSS_SITE = Problem(
 
 
 class NotCrossSite:
-    """ASGI middleware. origins: those that may use DICOMweb all the same."""
+    """ASGI middleware, within `Access`, which lets the sign-in form through. origins: may use DICOMweb all the same."""
 
     def __init__(self, app: ASGIApp, *, origins: Sequence[str]) -> None:
         self.app = app
@@ -37,7 +37,9 @@ class NotCrossSite:
         if scope["type"] == "http" and scope["method"] not in _SAFE:
             request = Request(scope)
             if not self._is_ours(request):
-                log.warning("cross_site_refused", method=scope["method"])
+                caller = caller_of(request)
+                name = caller.name if caller else outcomes.UNKNOWN
+                outcomes.cross_site_refused(name, address_of(request), method=scope["method"])
                 await problem_response(request, _CROSS_SITE)(scope, receive, send)
                 return
         await self.app(scope, receive, send)

@@ -115,7 +115,8 @@ class Access:
         sessions.give(told, renewed, request)
 
         async def send_with_cookie(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            # what is refused keeps no session alive: another site's page may have asked
+            if message["type"] == "http.response.start" and message["status"] != 403:
                 headers = MutableHeaders(scope=message)
                 if "set-cookie" not in headers:  # an endpoint that ends the session has the last word
                     headers.append("set-cookie", told.headers["set-cookie"])

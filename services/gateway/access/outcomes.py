@@ -55,6 +55,11 @@ def refused(caller: Caller, address: str, *, method: str, rule: str) -> None:
     log.warning("refused", name=caller.name, address=address, method=method, path=rule)
 
 
+def cross_site_refused(name: str, address: str, *, method: str) -> None:
+    """Another site's page asked for a change in somebody's browser. name: UNKNOWN where nobody is signed in."""
+    log.warning("cross_site_refused", name=name, address=address, method=method)
+
+
 def held_off(name: str, address: str, *, wait_s: int) -> None:
     """Somebody asked more often than anybody needs to. name: UNKNOWN where nobody is signed in."""
     log.warning("rate_limited", name=name, address=address, wait_s=wait_s)

@@ -20,6 +20,7 @@ from services.triage.audit import AuditObject, AuditObjectKind, AuditOutcome
 from services.triage.audit_types import AuditType, audited
 
 _REFUSALS = {401: "not_signed_in", 403: "not_your_part", 429: "too_many_attempts"}
+"""The reason, where no problem tells a better one."""
 
 
 class Watching:
@@ -36,6 +37,7 @@ class Watching:
             return
         request = Request(scope)
         asked_from.set(address_of(request))
+        request.state.problem = None  # here, so that all below share one state
 
         async def send_and_record(message: Message) -> None:
             if message["type"] == "http.response.start" and (record := self._what(request, message["status"])):
@@ -47,7 +49,7 @@ class Watching:
     def _what(self, request: Request, status: int) -> Callable[[], None] | None:
         """What is to be written, if anything is."""
         if status in _REFUSALS:
-            return partial(self._refused, request, _REFUSALS[status])
+            return partial(self._refused, request, request.state.problem or _REFUSALS[status])
         if status >= 400:
             return None
         ways = ways_of(request.method, request.url.path, request.scope["query_string"])
