@@ -1,6 +1,7 @@
 """Nobody reaches the desk unknown, or does what their role does not let them: every route, asked as everybody."""
 
 import base64
+import json
 import os
 import re
 from datetime import timedelta
@@ -459,6 +460,37 @@ def test_who_is_of_one_tenant_finds_nothing_of_the_others(two: Ward) -> None:
     assert client.get(f"/api/results/{result[theirs].objects[0].sop_instance_uid}", headers=lead).status_code == 200
     everything = client.get("/api/studies", headers=shows_key("lead")).json()["studies"]
     assert len(everything) == 2
+
+
+def test_who_asks_for_what_is_of_another_tenant_is_in_the_trail_once(two: Ward) -> None:
+    client = opened(two, tenants=str(two.folder / "tenants.toml"))
+    others = two.store.board.study(two.uid(2))
+    result = next(job for version in others.versions for job in version.jobs).result
+    began = two.store.audit.head().sequence
+    for uid in (two.uid(2), two.uid(2), two.uid(1), "1.2.3.4"):
+        client.get(f"/api/studies/{uid}", headers=shows_key("lead-a"))
+        client.get(f"/dicomweb/studies/{uid}/metadata", headers=shows_key("pacs-a"))
+    client.get(f"/api/results/{result.objects[0].sop_instance_uid}", headers=shows_key("lead-a"))
+    client.get("/api/results/1.2.3.4", headers=shows_key("lead-a"))
+    for tenant in ("a", "b", "nowhere"):
+        client.get(f"/t/{tenant}/dicomweb/studies", headers=shows_key("pacs-a"))
+    body = {"reason": "x", "tenant": "b"}
+    client.post("/api/models/ct_lung_lesion/switch-off", json=body, headers=shows_key("lead-a"))
+    client.get(f"/api/studies/{two.uid(2)}", headers=shows_key("lead"))
+    events = [json.loads(one.document) for one in two.store.audit.records(after=began)]
+    refused = [one for one in events if one["type"] == "access_refused"]
+    assert {one["reason"] for one in refused} == {"not_your_tenant"}
+    told = [
+        (one["actors"][0]["name"], *(each["object_id"] for each in one["objects"] if each["kind"] != "patient"))
+        for one in refused
+    ]
+    assert told == [
+        ("lead-a", "GET /api/studies/{uid}", two.uid(2)),
+        ("pacs-a", "GET DICOMWEB/**", two.uid(2)),
+        ("lead-a", "GET /api/results/{uid}"),
+        ("pacs-a", "GET DICOMWEB/**"),
+        ("lead-a", "POST /api/models/**"),
+    ]
 
 
 def test_a_lead_of_one_tenant_switches_and_recalls_for_it_alone(two: Ward) -> None:

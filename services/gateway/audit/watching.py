@@ -11,12 +11,11 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.backends.store.audit import asked_from
-from services.gateway.access.rules import rule_for
 from services.gateway.access.sign_in import address_of
-from services.gateway.audit.asked import asker, query_made
+from services.gateway.audit.asked import asker, query_made, refused
 from services.gateway.audit.recorder import Recorder
 from services.gateway.audit.ways import Way, ways_of
-from services.triage.audit import AuditObject, AuditObjectKind, AuditOutcome
+from services.triage.audit import AuditObject, AuditObjectKind
 from services.triage.audit_types import AuditType, audited
 
 _REFUSALS = {401: "not_signed_in", 403: "not_your_part", 429: "too_many_attempts"}
@@ -49,25 +48,11 @@ class Watching:
     def _what(self, request: Request, status: int) -> Callable[[], None] | None:
         """What is to be written, if anything is."""
         if status in _REFUSALS:
-            return partial(self._refused, request, request.state.problem or _REFUSALS[status])
+            return partial(refused, self.recorder, request, request.state.problem or _REFUSALS[status])
         if status >= 400:
             return None
         ways = ways_of(request.method, request.url.path, request.scope["query_string"])
         return partial(self._reached, request, ways) if ways else None
-
-    def _refused(self, request: Request, reason: str) -> None:
-        """By the path of its rule: what was asked for may be anything."""
-        rule = rule_for(request.method, request.url.path)
-        path = f"{request.method} {rule.path}" if rule else "another path"
-        who = asker(request)
-        event = audited(
-            AuditType.ACCESS_REFUSED,
-            who,
-            objects=(AuditObject(kind=AuditObjectKind.ADDRESS, object_id=path),),
-            outcome=AuditOutcome.SERIOUS_FAILURE,
-            reason=reason,
-        )
-        self.recorder.once(event, who.name, who.address, path, reason)
 
     def _reached(self, request: Request, ways: Sequence[Way]) -> None:
         for way in ways:
