@@ -60,7 +60,7 @@ from services.gateway.readiness import checks
 from services.gateway.role import Role
 from services.gateway.serve import serve
 from services.gateway.stow import stow_router
-from services.gateway.tenant_paths import PREFIX, known, sending, stow_without_tenant
+from services.gateway.tenant_paths import PREFIX, known, of_study, sending
 from services.gateway.ups import ups_router
 from services.lifetime import beside
 from services.patience import wait_for
@@ -197,7 +197,8 @@ def _serve_dicomweb(
                 check = [Depends(known(tenants))]
                 app.include_router(router, prefix=PREFIX + root, include_in_schema=told, dependencies=check)
     if role.is_door:
-        stow = stow_router(
+        stow = partial(
+            stow_router,
             files,
             max_instance_bytes=settings.max_instance_mb * 1_000_000,
             max_parts=settings.max_stow_parts,
@@ -206,10 +207,10 @@ def _serve_dicomweb(
         )
         if tenants:
             check = [Depends(sending(tenants))]
-            app.include_router(stow, prefix=PREFIX + root, include_in_schema=told, dependencies=check)
-            app.include_router(stow_without_tenant(), prefix=root)
+            app.include_router(stow(), prefix=PREFIX + root, include_in_schema=told, dependencies=check)
+            app.include_router(stow(whose=of_study), prefix=root, include_in_schema=False)
         else:
-            app.include_router(stow, prefix=root, include_in_schema=told)
+            app.include_router(stow(), prefix=root, include_in_schema=told)
 
 
 def run_http(settings: Settings, role: Role = Role.ALL) -> None:

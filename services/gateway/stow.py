@@ -1,6 +1,7 @@
 """STOW-RS: `POST /studies[/{uid}]` (PS3.18 section 10.5), instances in, what became of each out."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from services.gateway.intake import Intake, too_large
 from services.gateway.multipart import MEDIA_TYPE, MalformedBody, Part, PartReader
 from services.gateway.problems import Problem, ProblemError
 from services.gateway.reception import Reception
-from services.gateway.tenant_paths import tenant_of
+from services.gateway.tenant_paths import of_path
 from services.triage.audit import AuditActor
 from services.triage.errors import InstanceRefused, OutOfResources
 from services.triage.ports import StudyFiles
@@ -46,10 +47,10 @@ _RETRIEVE_URL, _FAILED, _REFERENCED, _OTHER_FAILURES = "00081190", "00081198", "
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sender:
-    """Who sends a request: an address, and the tenant that the path names; with the spans of what it brings."""
+    """Who sends a request: an address, and by a study its tenant; with the spans of what it brings."""
 
     address: str
-    tenant: str
+    tenant_of: Callable[[str], str]
     reception: Reception
 
 
@@ -87,9 +88,15 @@ class Outcome:
 
 
 def stow_router(
-    files: StudyFiles, *, max_instance_bytes: int, max_parts: int, audit: AuditSpool, ae_title: str
+    files: StudyFiles,
+    *,
+    max_instance_bytes: int,
+    max_parts: int,
+    audit: AuditSpool,
+    ae_title: str,
+    whose: Callable[[Request], Callable[[str], str]] = of_path,
 ) -> APIRouter:
-    """The routes of STOW-RS on these files. max_parts: instances in one request."""
+    """The routes of STOW-RS on these files. max_parts: instances in one request. whose: for a request, see `Sender`."""
     router = APIRouter(tags=["dicomweb"])
     intake = Intake(files=files, max_instance_bytes=max_instance_bytes)
     importing = partial(_imports, audit, ae_title)
@@ -102,7 +109,10 @@ def stow_router(
     )
     async def store(request: Request) -> Response:
         """Keep the instances of a multipart/related body; success only once they are on disk."""
-        return _answer(await _store(request, intake, importing(request), study_instance_uid=None, max_parts=max_parts))
+        sender = _sender(request, whose)
+        return _answer(
+            await _store(request, sender, intake, importing(request), study_instance_uid=None, max_parts=max_parts)
+        )
 
     @router.post(
         "/studies/{study}",
@@ -114,20 +124,32 @@ def stow_router(
         """The same, for instances of this study only; others are refused one by one."""
         if not _UID.fullmatch(study):
             raise _bad_request("invalid_uid", "The Study Instance UID is not made of digits and dots, at most 64.")
-        return _answer(await _store(request, intake, importing(request), study_instance_uid=study, max_parts=max_parts))
+        sender = _sender(request, whose)
+        return _answer(
+            await _store(request, sender, intake, importing(request), study_instance_uid=study, max_parts=max_parts)
+        )
 
     return router
 
 
-async def _store(
-    request: Request, intake: Intake, imports: Imports, *, study_instance_uid: str | None, max_parts: int
-) -> Outcome:
-    reader = PartReader(_boundary(request), max_part_bytes=intake.max_instance_bytes)
-    sender = Sender(
+def _sender(request: Request, whose: Callable[[Request], Callable[[str], str]]) -> Sender:
+    return Sender(
         address=request.client.host if request.client else "unknown",
-        tenant=tenant_of(request),
+        tenant_of=whose(request),
         reception=Reception("STOW-RS", caller=request.headers.get("traceparent")),
     )
+
+
+async def _store(
+    request: Request,
+    sender: Sender,
+    intake: Intake,
+    imports: Imports,
+    *,
+    study_instance_uid: str | None,
+    max_parts: int,
+) -> Outcome:
+    reader = PartReader(_boundary(request), max_part_bytes=intake.max_instance_bytes)
     sender.reception.begin()
     outcome, parts = Outcome(), 0
     try:
@@ -163,7 +185,7 @@ def _take(
     outcome: Outcome,
     imports: Imports,
 ) -> None:
-    """Keep one part, and note what became of it."""
+    """Keep one part, and note what became of it. Raises ProblemError: it is nobody's study."""
     received_from = sender.address
     content = bytes(part.content)
     try:
@@ -174,6 +196,7 @@ def _take(
         outcome.not_understood.append((refusal.reason.code, refusal.status))
         imports.failed(None, refusal.reason.code)
         return
+    tenant = sender.tenant_of(instance.header.study_instance_uid)
     try:
         imports.begins(instance)
         intake.keep(
@@ -181,7 +204,7 @@ def _take(
             instance,
             received_from=received_from,
             reception=sender.reception,
-            tenant=sender.tenant,
+            tenant=tenant,
             study_instance_uid=study_instance_uid,
         )
     except InstanceRefused as refusal:

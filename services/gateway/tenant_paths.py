@@ -6,8 +6,10 @@ Without VIGIE_PEOPLE a path is a claim, as an AE title is; with it, whoever is o
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import Path, Request
 
+from services.gateway.access.caller import person_of
+from services.gateway.desk import the_desk
 from services.gateway.problems import ProblemError
 from services.triage.tenant import NO_TENANT, Tenant, Tenants
 
@@ -51,22 +53,38 @@ def sending(tenants: Tenants) -> Callable[[str], None]:
     return check
 
 
-def stow_without_tenant() -> APIRouter:
-    """The answer to STOW-RS that does not say whose the instances are."""
-    router = APIRouter(include_in_schema=False)
+def of_path(request: Request) -> Callable[[str], str]:
+    """Whose the instances of a request are, by their study: the path's tenant's."""
+    tenant = tenant_of(request)
+    return lambda _study_instance_uid: tenant
 
-    @router.post("/studies")
-    @router.post("/studies/{study_instance_uid}")
-    def refuse() -> None:
-        raise ProblemError(
-            403,
-            "tenant_needed",
-            "Whose are the instances?",
-            detail="Several hospitals are kept apart here, and this path names none.",
-            way_out="POST to /t/{tenant}/dicomweb/studies.",
-        )
 
-    return router
+def of_study(request: Request) -> Callable[[str], str]:
+    """The same where the path names no tenant: a person may add to a study that they see, as a viewer does.
+
+    Raises ProblemError (403): it is a machine, or no such study; StoreUnavailable.
+    """
+    if person_of(request) is None:
+        raise _tenant_needed()
+    store = the_desk(request).store
+
+    def tenant(study_instance_uid: str) -> str:
+        told = store.tenant(study_instance_uid) if store.board.has_study(study_instance_uid) else NO_TENANT
+        if told == NO_TENANT:
+            raise _tenant_needed()
+        return told
+
+    return tenant
+
+
+def _tenant_needed() -> ProblemError:
+    return ProblemError(
+        403,
+        "tenant_needed",
+        "Whose are the instances?",
+        detail="Several hospitals are kept apart here, and this path names none; nor is it a study that you see.",
+        way_out="POST to /t/{tenant}/dicomweb/studies.",
+    )
 
 
 def _named(tenants: Tenants, name: str) -> Tenant:

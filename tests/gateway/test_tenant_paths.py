@@ -92,6 +92,31 @@ def test_stow_rs_is_taken_below_a_tenant_that_may_send_and_nowhere_else(client: 
     assert [file.tenant for file in shelf.files.pending()] == ["b"]
 
 
+@pytest.mark.parametrize("below", ["", f"/{UID_A}"])
+def test_what_is_drawn_in_the_viewer_is_kept_as_the_studys_tenants(
+    client: TestClient, shelf: Shelf, tmp_path: Path, below: str
+) -> None:
+    entries = (person("ra", "reader", tenants=("a",)), person("rb", "reader", tenants=("b",)), machine("all", "store"))
+    settings = Settings(
+        data=shelf.folder,
+        people=write_people(tmp_path, *entries),
+        **write_files(tmp_path, "PACS@h:104", "PACS_B@h:104"),
+    )
+    app = create_app(settings, store=shelf.store, files=shelf.files)
+    theirs = TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
+    drawn = ct_series(slices=1, seed=4)[0]
+    drawn.StudyInstanceUID = UID_A
+    content = body(part10_bytes(drawn))
+    for name in ("rb", "all"):
+        refused = theirs.post(f"/dicomweb/studies{below}", content=content, headers=HEADERS | shows_key(name))
+        assert (refused.status_code, refused.json()["code"]) == (403, "tenant_needed")
+    assert not list(shelf.files.pending())
+    for kept_by, headers in ((theirs, shows_key("ra")), (client, {})):
+        answer = kept_by.post(f"/dicomweb/studies{below}", content=content, headers=HEADERS | headers)
+        assert answer.status_code == 200, answer.text
+        assert {file.tenant for file in shelf.files.pending()} == {"a"}
+
+
 def test_stow_rs_of_another_tenants_study_fails_with_a_reason_beside_what_is_stored(
     client: TestClient, shelf: Shelf
 ) -> None:
