@@ -92,7 +92,7 @@ def test_stow_rs_is_taken_below_a_tenant_that_may_send_and_nowhere_else(client: 
     assert [file.tenant for file in shelf.files.pending()] == ["b"]
 
 
-@pytest.mark.parametrize("below", ["", f"/{UID_A}"])
+@pytest.mark.parametrize("below", ["", f"/{UID_A}"], ids=["studies", "study"])
 def test_what_is_drawn_in_the_viewer_is_kept_as_the_studys_tenants(
     client: TestClient, shelf: Shelf, tmp_path: Path, below: str
 ) -> None:
@@ -130,7 +130,7 @@ def test_stow_rs_of_another_tenants_study_fails_with_a_reason_beside_what_is_sto
     assert len(list(shelf.files.pending())) == 1
 
 
-@pytest.mark.parametrize("below", ["", f"/{UID_B}"])
+@pytest.mark.parametrize("below", ["", f"/{UID_B}"], ids=["studies", "study"])
 def test_a_sender_of_one_tenant_stores_a_new_study_and_the_database_is_not_asked(tmp_path: Path, below: str) -> None:
     shelf = Shelf(tmp_path / "data")
     people = write_people(tmp_path, person("lead", "lead"), machine("mod", "store", tenants=("b",)))
