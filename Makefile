@@ -19,6 +19,9 @@ PIP := $(BIN)/$(INSTALL)
 TRITON := .venv-triton
 AUDIT := .venv-audit
 
+# where the environment is activated, pynetdicom's storescu and echoscu would stand before dcmtk's
+export PATH := $(subst $(CURDIR)/$(BIN):,,$(PATH))
+
 # else each of the hundreds of processes that the tests start would compile everything anew
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,10 @@ from tests.support.certificates import Authority
 from tests.support.load_file import LoadFile
 from tests.support.postgres import Postgres, postgres
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
+
+# where the environment is activated, pynetdicom's storescu and echoscu stand before dcmtk's, which the tests mean
+_OURS = str(Path(sys.prefix) / "bin")
+os.environ["PATH"] = os.pathsep.join(one for one in os.environ["PATH"].split(os.pathsep) if one != _OURS)
 
 # how long an example takes says nothing on a machine that runs many tests at a time
 settings.register_profile("patient", deadline=None)
