@@ -50,7 +50,7 @@ def answer(page: Page, service: Service, uid: str) -> None:
     """Accept the first lesion, open the reasons by which the next can be rejected."""
     page.goto(f"{service.api}/studies/{uid}")
     page.keyboard.press("a")
-    page.get_by_text("Saved:").wait_for()
+    page.locator("#said").get_by_text("Saved:").wait_for()
     page.keyboard.press("1")
     page.locator(".target[data-chosen]").scroll_into_view_if_needed()
     page.keyboard.press("r")
