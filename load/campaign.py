@@ -32,10 +32,12 @@ ROOM_LEFT_GB = 5.0
 
 # Before the stretch begins all is as it is in a hospital: the work list is full (its first page has 100 rows), and the
 # desk has answered for some time. It keeps more from answer to answer for the first 3,000 of /metrics, 12 hours of
-# Prometheus, and nothing after that; within 30 minutes both look like a leak.
+# Prometheus, and nothing after that; and who looks at a study whole, as the dispatcher does, is as large as the largest
+# yet made it. Within 30 minutes each looks like a leak.
 FILL_AN_HOUR, FILL_MINUTES = 3600.0, 2.5
+LARGE_AN_HOUR, LARGE_MINUTES = 240.0, 4.0
 ANSWERS = {"/metrics": 4000, "/": 500}
-SMALLEST = min(MIX, key=lambda kind: kind.study_mb)
+SMALLEST, LARGEST = (best(MIX, key=lambda kind: kind.study_mb) for best in (min, max))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,18 +58,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tell=console.print,
         )
         empty = database_bytes(running.database_url)[0]
-        filling = campaign.play("before", an_hour=FILL_AN_HOUR, minutes=FILL_MINUTES, kinds=[SMALLEST])
+        filling = [
+            campaign.play("before", an_hour=FILL_AN_HOUR, minutes=FILL_MINUTES, kinds=[SMALLEST]),
+            campaign.play("large", an_hour=LARGE_AN_HOUR, minutes=LARGE_MINUTES, kinds=[LARGEST]),
+        ]
         for path, times in ANSWERS.items():
             console.print(f"asking for {path} {times} times")
             for _ in range(times):
                 campaign.client.get(path, headers={"Accept": "text/html"}).raise_for_status()
         phases = list(_play(campaign, options, folder, console))
         console.print("looking for all that was sent")
-        sent = [one for phase in (filling, *phases) for one in phase.sent]
+        sent = [one for phase in (*filling, *phases) for one in phase.sent]
         missing = lost(sent, running.data, campaign.client, frozenset(running.pacs.kept()))
         missing += [
             f"{phase.name}: {phase.ordered - len(phase.sent)} studies have not come back from their senders"
-            for phase in (filling, *phases)
+            for phase in (*filling, *phases)
             if phase.ordered != len(phase.sent)
         ]
         size, known = database_bytes(running.database_url)

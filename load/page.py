@@ -201,8 +201,9 @@ today's have, and ultrasound has colours. {gb:.1f} GB an hour.
 
 {mix}
 
-Before that come some 150 small studies, so that the work list's first page is full from the beginning, and the desk is
-asked for it and for its metrics some thousand times.
+Before that come some 150 small studies, so that the work list's first page is full from the beginning, and some 16 of
+the largest kind, for who looks at a study whole is as large as the largest yet made it; and the desk is asked for the
+list and for its metrics some thousand times.
 
 *Last answer to queued*: from the moment at which the sender was told that the last image is safe until the dispatcher
 has committed the job, less the quiet period. *Memory*: anonymous memory of the process, of each minute the lowest

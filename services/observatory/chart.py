@@ -52,7 +52,8 @@ class Day:
 class FlagChart:
     """rate: of the reference, from so many studies. spread: intra-class correlation of its days; 0: mere chance.
 
-    up, down: the limits. alarm_since: the first day on which a sum passed its limit.
+    up, down: the limits. rose_on, fell_on: the first day on which the sum of that direction passed its limit; a rate
+    that fell may have risen since.
     """
 
     rate: float
@@ -61,8 +62,13 @@ class FlagChart:
     days: tuple[Day, ...]
     up: float
     down: float
-    alarm_since: date | None = None
-    rises: bool = False
+    rose_on: date | None = None
+    fell_on: date | None = None
+
+    @property
+    def alarm_since(self) -> date | None:
+        """The first day on which a sum passed its limit."""
+        return min((day for day in (self.rose_on, self.fell_on) if day is not None), default=None)
 
 
 def flag_chart(history: History, reference: History, minimum: int, alpha: float) -> FlagChart | NoChart:
@@ -90,8 +96,8 @@ def flag_chart(history: History, reference: History, minimum: int, alpha: float)
         peaks = _sums(simulated, sizes, expected, odds).max(axis=1)
         limits.append(max(LEAST_LIMIT, float(np.quantile(peaks, 1 - alpha / 2))))
         sums.append(_sums(flagged[None, :], sizes, expected, odds)[0])
-    over = (sums[0] > limits[0]) | (sums[1] > limits[1])
-    first = int(np.argmax(over)) if over.any() else None
+    passed = [next(iter(np.flatnonzero(each > limit)), None) for each, limit in zip(sums, limits, strict=True)]
+    rose_on, fell_on = (None if first is None else days[first] for first in passed)
     return FlagChart(
         rate=rate,
         reference_studies=n,
@@ -99,8 +105,8 @@ def flag_chart(history: History, reference: History, minimum: int, alpha: float)
         days=_told(days, sizes, flagged, sums, minimum),
         up=limits[0],
         down=limits[1],
-        alarm_since=None if first is None else days[first],
-        rises=first is not None and bool(sums[0][first] > limits[0]),
+        rose_on=rose_on,
+        fell_on=fell_on,
     )
 
 

@@ -65,15 +65,25 @@ def test_a_step_of_the_flag_rate_is_found_within_days(reference: History) -> Non
     chart = observe(history_of([*half, *later]), reference, SCOPE, minimum=20).flag_chart
     assert chart is not None
     assert chart.alarm_since is not None
-    assert chart.rises
+    assert chart.rose_on == chart.alarm_since
     assert 15 <= (chart.alarm_since - START.date()).days <= 20
 
 
 def test_a_flag_rate_that_falls_is_found_too(reference: History) -> None:
     chart = observed(World(prevalence=0.08), reference).flag_chart
     assert chart is not None
-    assert chart.alarm_since is not None
-    assert not chart.rises
+    assert chart.fell_on is not None
+    assert chart.rose_on is None
+
+
+def test_a_flag_rate_that_fell_and_rose_since_is_told_with_both_days(reference: History) -> None:
+    low = simulate(World(prevalence=0.04), days=15, seed=3)
+    high = simulate(World(flag_step=0.25), days=15, start=START + timedelta(days=15), seed=4)
+    chart = observe(history_of([*low, *high]), reference, SCOPE, minimum=20).flag_chart
+    assert chart is not None
+    assert chart.fell_on is not None
+    assert chart.rose_on is not None
+    assert chart.alarm_since == chart.fell_on < chart.rose_on
 
 
 def test_of_twenty_clean_histories_no_more_sound_than_is_stated(reference: History) -> None:
@@ -93,7 +103,7 @@ def test_where_no_study_was_flagged_or_each_one_the_chart_watches_as_well(before
     assert changed is not None
     assert changed.alarm_since is not None
     assert (changed.alarm_since - START.date()).days <= 5
-    assert changed.rises == (later is Flag.URGENT)
+    assert (changed.rose_on is not None) == (later is Flag.URGENT)
     same = observe(history_of(days(90, 30, before)), reference, SCOPE, minimum=20).flag_chart
     assert same is not None
     assert same.alarm_since is None

@@ -123,7 +123,9 @@ class FlagChartOut(_Schema):
     days: list[DayOut]
     up: float = Field(description="Limit of the sum upwards.")
     down: float = Field(description="Limit of the sum downwards.")
-    alarm_since: date | None
+    alarm_since: date | None = Field(description="The first day on which a sum passed its limit.")
+    rose_on: date | None = Field(description="The first day on which the sum upwards passed its limit.")
+    fell_on: date | None = Field(description="The same of the sum downwards.")
 
 
 class DriftOut(_Schema):

@@ -167,7 +167,7 @@ def flag_rate(chart: FlagChart, up: str, down: str) -> Plot:
     plot.path("curve sum-up", [(below.x(place), below.y(part)) for place, part in upward.items()])
     plot.path("curve sum-down", [(below.x(place), below.y(part)) for place, part in downward.items()])
     for place, one in enumerate(chart.days):
-        if one.day == chart.alarm_since:
+        if one.day in (chart.rose_on, chart.fell_on):
             plot.line("alarm", below.x(place), _TOP, below.x(place), plot.height - _BOTTOM)
     for place in sorted({0, count // 2, count - 1}):
         anchor = "start" if place == 0 else "end" if place == count - 1 else "middle"
