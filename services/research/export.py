@@ -8,10 +8,11 @@ from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from services.backends.files.facts import TAGS
 from services.backends.files.pixels import UNREADABLE
 from services.backends.store.archive import StoredInstance
 from services.research.deidentify import Deidentifier
-from services.research.risks import DRAWS_NAMES, TAGS, risks_of
+from services.research.risks import DRAWS_NAMES, risks_of
 from services.triage.errors import Reason
 
 UNREADABLE_FILE = Reason(code="unreadable", text="a file cannot be read")

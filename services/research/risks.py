@@ -5,21 +5,9 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
+from services.backends.files.facts import facts_of
 from services.triage.errors import Reason
 from services.triage.training import BURNED_IN, ImageFacts, face_in, text_in
-
-TAGS = (
-    "SOPClassUID",
-    "Modality",
-    "ImageType",
-    "BurnedInAnnotation",
-    "RecognizableVisualFeatures",
-    "BodyPartExamined",
-    "SeriesDescription",
-    "StudyDescription",
-    "ProtocolName",
-    "ImagePositionPatient",
-)
 
 DRAWS_NAMES = frozenset({"US", "IVUS", "XA", "RF", "ES", "GM", "OP", "OT", "XC", "DOC", "SC"})
 """Modalities whose machines write the patient's name into the pixels as a matter of course."""
@@ -40,7 +28,7 @@ class Risks:
 
 def risks_of(headers: Sequence[Dataset], *, named: Collection[str]) -> Risks:
     """What can be said of a series. named: modalities asked for."""
-    images = [_facts(header) for header in headers]
+    images = [facts_of(header) for header in headers]
     return Risks(text=_text({_kind(header) for header in headers}, images, named), face=face_in(images))
 
 
@@ -58,17 +46,3 @@ def _kind(header: Dataset) -> str:
     if str(header.get("SOPClassUID", "")).startswith(SECONDARY_CAPTURE):
         return "SC"
     return str(header.get("Modality", ""))
-
-
-def _facts(header: Dataset) -> ImageFacts:
-    position = list(header.get("ImagePositionPatient") or ())
-    words = ("BodyPartExamined", "SeriesDescription", "StudyDescription", "ProtocolName")
-    return ImageFacts(
-        sop_class_uid=str(header.get("SOPClassUID", "")),
-        modality=str(header.get("Modality", "")),
-        image_type=tuple(header.get("ImageType") or ()),
-        burned_in=str(header.get("BurnedInAnnotation", "")),
-        recognizable=str(header.get("RecognizableVisualFeatures", "")),
-        text=" ".join(str(header.get(word, "")) for word in words),
-        position_mm=float(position[2]) if len(position) == 3 else None,
-    )

@@ -90,7 +90,7 @@ class ImageFacts:
     """What of an image's header tells whether a person can be recognized in its pixels; '' where it does not say.
 
     burned_in: Burned In Annotation (0028,0301). recognizable: Recognizable Visual Features (0028,0302).
-    text: body part and descriptions. position_mm: along the patient's long axis, None where it is not told.
+    text: body part, anatomy and descriptions. positions_mm: of its frames along the patient's long axis; as told.
     """
 
     sop_class_uid: str
@@ -99,7 +99,7 @@ class ImageFacts:
     burned_in: str = ""
     recognizable: str = ""
     text: str = ""
-    position_mm: float | None = None
+    positions_mm: tuple[float, ...] = ()
 
 
 BURNED_IN = Reason(code="burned_in", text="text is burned into the images")
@@ -107,10 +107,11 @@ MAY_BE_BURNED_IN = Reason(code="may_be_burned_in", text="text may be burned into
 FACE = Reason(code="face", text="a face can be made of the images")
 MAY_BE_A_FACE = Reason(code="may_be_a_face", text="it is not told that the images end below the face")
 EXCLUSIONS = (BURNED_IN, MAY_BE_BURNED_IN, FACE, MAY_BE_A_FACE)
-RULES = 1
+RULES = 2
 """Of `exclusion`: one more whenever it answers otherwise, so that what was found by others is not believed any more."""
 
-_BURNS_NOT_IN = frozenset({"CT", "MR", "PT"})  # as acquired; screens, renderings and reports of these are derived
+# text is not burned into them as acquired; screens, renderings and reports of these are derived
+_SLICES = frozenset({"CT", "MR", "PT"})
 _SHOWS_NO_FACE = frozenset({"MG", "DX", "CR"})  # projections
 _LONGEST_TRUNK_MM = 650.0  # what is longer reaches from the pelvis to the head
 # of folded text, in English, French, German, Spanish and Italian; no surface, facet, overhead, header, incidental,
@@ -162,19 +163,20 @@ def text_in(images: Sequence[ImageFacts]) -> Reason | None:
 def face_in(images: Sequence[ImageFacts]) -> Reason | None:
     """Whether a face can be made of them (PS3.15 E.3.2, Clean Recognizable Visual Features)."""
     text = fold(*sorted({one.text for one in images}))
-    positions = [one.position_mm for one in images if one.position_mm is not None]
+    positions = [position for one in images for position in one.positions_mm]
     is_long = bool(positions) and max(positions) - min(positions) > _LONGEST_TRUNK_MM
+    is_placed = all(one.positions_mm for one in images if one.modality in _SLICES)  # else nobody knows how long it is
     if any(one.recognizable == "YES" for one in images) or _HEAD.search(text):
         return FACE
     if all(one.modality in _SHOWS_NO_FACE for one in images):
         return None
     is_read = not any(_UNREAD.search(one.text) for one in images)
-    return None if is_read and not is_long and _TRUNK.search(text) else MAY_BE_A_FACE
+    return None if is_read and is_placed and not is_long and _TRUNK.search(text) else MAY_BE_A_FACE
 
 
 def _is_as_acquired(one: ImageFacts) -> bool:
     is_capture = one.sop_class_uid.startswith(SECONDARY_CAPTURE)
-    return one.modality in _BURNS_NOT_IN and not is_capture and one.image_type[:1] in ((), ("ORIGINAL",))
+    return one.modality in _SLICES and not is_capture and one.image_type[:1] in ((), ("ORIGINAL",))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

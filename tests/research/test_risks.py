@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 
+from services.backends.files.facts import TAGS
 from services.backends.store.archive import StoredInstance
 from services.research.deidentify import Deidentifier
 from services.research.export import Allowed, Exporter
@@ -19,6 +20,7 @@ SECONDARY = "1.2.840.10008.5.1.4.1.1.7"
 def header(modality: str, **told: object) -> Dataset:
     made = Dataset()
     made.SOPClassUID, made.Modality, made.ImageType = "1.2.840.10008.5.1.4.1.1.2", modality, ["ORIGINAL", "PRIMARY"]
+    made.ImagePositionPatient = [0, 0, 100]
     for keyword, value in told.items():
         setattr(made, keyword, value)
     return made
@@ -48,6 +50,53 @@ def header(modality: str, **told: object) -> Dataset:
 def test_the_risk_of_a_series(image: Dataset, named: set[str], code: str | None) -> None:
     risks = risks_of([image], named=named)
     assert [one.code for one in (risks.text, risks.face) if one] == ([code] if code else [])
+
+
+def item(**told: object) -> Dataset:
+    made = Dataset()
+    for keyword, value in told.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def frames(length_mm: int) -> list[Dataset]:
+    """Per-frame functional groups."""
+    at = ([0, 0, z] for z in range(0, length_mm + 1, 5))
+    return [item(PlanePositionSequence=[item(ImagePositionPatient=position)]) for position in at]
+
+
+def anatomy(meaning: str) -> list[Dataset]:
+    """Shared functional groups."""
+    region = item(CodeValue="1", CodingSchemeDesignator="SCT", CodeMeaning=meaning)
+    return [item(FrameAnatomySequence=[item(FrameLaterality="U", AnatomicRegionSequence=[region])])]
+
+
+@pytest.mark.parametrize(
+    ("told", "code"),
+    [
+        ({"PerFrameFunctionalGroupsSequence": frames(300)}, None),
+        ({"PerFrameFunctionalGroupsSequence": frames(1000)}, "may_be_a_face"),
+        ({}, "may_be_a_face"),
+        (
+            {
+                "PerFrameFunctionalGroupsSequence": frames(300),
+                "SharedFunctionalGroupsSequence": anatomy("Head and Neck"),
+            },
+            "face",
+        ),
+        ({"PerFrameFunctionalGroupsSequence": [*frames(300), *anatomy("Head")]}, "face"),
+        ({"PerFrameFunctionalGroupsSequence": [*frames(300), *anatomy("Chest")]}, None),
+    ],
+)
+def test_an_enhanced_image_is_as_long_as_its_frames_and_shows_what_they_name(
+    tmp_path: Path, told: dict[str, list[Dataset]], code: str | None
+) -> None:
+    image = header("CT", SeriesDescription="thorax", **told)
+    del image.ImagePositionPatient
+    image.save_as(tmp_path / "in.dcm", implicit_vr=False, little_endian=True)
+    read = dcmread(tmp_path / "in.dcm", force=True, specific_tags=list(TAGS))
+    face = risks_of([read], named=set()).face
+    assert (face and face.code) == code
 
 
 def test_one_image_with_text_keeps_the_whole_series_out() -> None:

@@ -31,7 +31,7 @@ CHEST = ImageFacts(
     modality="CT",
     image_type=("ORIGINAL", "PRIMARY", "AXIAL"),
     text="CHEST Thorax 1.0 CT chest",
-    position_mm=100.0,
+    positions_mm=(100.0,),
 )
 
 
@@ -97,8 +97,14 @@ def test_a_series_in_which_somebody_could_be_recognized_is_not_shown(told: dict[
 
 
 def test_a_chest_that_reaches_up_to_the_head_is_not_shown() -> None:
-    assert exclusion([CHEST, replace(CHEST, position_mm=500.0)]) is None
-    assert exclusion([CHEST, replace(CHEST, position_mm=900.0)]) is MAY_BE_A_FACE
+    assert exclusion([CHEST, replace(CHEST, positions_mm=(500.0,))]) is None
+    assert exclusion([CHEST, replace(CHEST, positions_mm=(900.0,))]) is MAY_BE_A_FACE
+    assert exclusion([replace(CHEST, positions_mm=(100.0, 900.0))]) is MAY_BE_A_FACE
+
+
+def test_a_chest_of_which_nobody_knows_how_long_it_is_is_not_shown() -> None:
+    assert exclusion([CHEST, replace(CHEST, positions_mm=())]) is MAY_BE_A_FACE
+    assert exclusion([replace(CHEST, modality="DX", burned_in="NO", positions_mm=())]) is None
 
 
 def candidate(number: int, outcome: Outcome, truth: Truth) -> Candidate:

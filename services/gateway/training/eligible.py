@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 
+from services.backends.files.facts import TAGS, facts_of
 from services.backends.files.pixels import UNREADABLE
 from services.backends.store.archive import StoredInstance
 from services.backends.store.training import Case
@@ -13,19 +14,6 @@ from services.triage.training import MAY_BE_BURNED_IN, Candidate, ImageFacts, ex
 
 LOOKS_PER_REQUEST = 40
 """So many studies are looked at for one page; the others when the next is asked for."""
-
-_TAGS = [
-    "SOPClassUID",
-    "Modality",
-    "ImageType",
-    "BurnedInAnnotation",
-    "RecognizableVisualFeatures",
-    "BodyPartExamined",
-    "SeriesDescription",
-    "StudyDescription",
-    "ProtocolName",
-    "ImagePositionPatient",
-]
 
 
 def eligible(desk: Desk, candidates: Sequence[Candidate]) -> tuple[list[Candidate], Counter[str], int]:
@@ -60,19 +48,5 @@ def _exclusion(desk: Desk, one: Candidate | Case) -> str:
 
 
 def _facts(desk: Desk, one: StoredInstance) -> ImageFacts:
-    header = dcmread(desk.files.path(one.digest), force=True, stop_before_pixels=True, specific_tags=list(_TAGS))
-    position = list(header.get("ImagePositionPatient") or ())
-    return ImageFacts(
-        sop_class_uid=str(header.get("SOPClassUID", "")),
-        modality=str(header.get("Modality", "")),
-        image_type=tuple(header.get("ImageType") or ()),
-        burned_in=str(header.get("BurnedInAnnotation", "")),
-        recognizable=str(header.get("RecognizableVisualFeatures", "")),
-        text=_text(header),
-        position_mm=float(position[2]) if len(position) == 3 else None,
-    )
-
-
-def _text(header: Dataset) -> str:
-    names = ("BodyPartExamined", "SeriesDescription", "StudyDescription", "ProtocolName")
-    return " ".join(str(header.get(name, "")) for name in names)
+    header = dcmread(desk.files.path(one.digest), force=True, stop_before_pixels=True, specific_tags=list(TAGS))
+    return facts_of(header)
