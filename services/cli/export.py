@@ -65,7 +65,8 @@ def research(
         typer.Option(help="Also series of this modality, whose machines write names into the pixels (US, XA, SC ...)."),
     ] = None,
     burned_in: Annotated[
-        bool, typer.Option("--burned-in", help="Also series into which text is or may be burned: look at each first.")
+        bool,
+        typer.Option("--burned-in", help="Also where text is or may be burned in, but not for --modality: look first."),
     ] = False,
     no_faces: Annotated[
         bool, typer.Option("--no-faces", help="Leave out series of which a face could be made.")

@@ -12,7 +12,7 @@ from services.backends.files.facts import TAGS
 from services.backends.files.pixels import UNREADABLE
 from services.backends.store.archive import StoredInstance
 from services.research.deidentify import Deidentifier
-from services.research.risks import DRAWS_NAMES, risks_of
+from services.research.risks import DRAWS_NAMES, NAMED_ONLY, risks_of
 from services.triage.errors import Reason
 
 UNREADABLE_FILE = Reason(code="unreadable", text="a file cannot be read")
@@ -28,8 +28,8 @@ _IMAGES = frozenset({"CT", "MR", "PT", "NM", "CR", "DX", "MG", "IO", "PX", "SM"}
 class Allowed:
     """What may leave although it is at risk.
 
-    modalities: asked for by name. burned_in: also where text is burned in, or the header does not say. faces: of which
-    a face may be made.
+    modalities: asked for by name. burned_in: also where text is burned in, or the header does not say, but no modality
+    that must be named. faces: of which a face may be made.
     """
 
     modalities: frozenset[str] = frozenset()
@@ -89,7 +89,9 @@ class Exporter:
             return replace(told, left_out=UNREADABLE_FILE, unreadable=len(members))
         risks = risks_of(headers, named=self.allowed.modalities)
         body_part = next((str(one.BodyPartExamined) for one in headers if one.get("BodyPartExamined")), "")
-        left_out = None if self.allowed.burned_in else risks.text
+        left_out = risks.text
+        if left_out is not None and self.allowed.burned_in and left_out.code != NAMED_ONLY.code:
+            left_out = None
         if left_out is None and risks.face is not None and not self.allowed.faces:
             left_out = FACE_LEFT_OUT
         both = tuple(one for one in (risks.text, risks.face) if one is not None)

@@ -33,13 +33,11 @@ def risks_of(headers: Sequence[Dataset], *, named: Collection[str]) -> Risks:
 
 
 def _text(kinds: Collection[str], images: Sequence[ImageFacts], named: Collection[str]) -> Reason | None:
-    found = text_in(images)
-    if found == BURNED_IN:
-        return found
     if unnamed := sorted((DRAWS_NAMES & set(kinds)) - set(named)):
         return Reason(code=NAMED_ONLY.code, text=f"{', '.join(unnamed)}: {NAMED_ONLY.text}")
+    found = text_in(images)
     # who named the modality has looked; only what the header itself says is burned in still counts
-    return None if set(kinds) <= set(named) else found
+    return None if found != BURNED_IN and set(kinds) <= set(named) else found
 
 
 def _kind(header: Dataset) -> str:

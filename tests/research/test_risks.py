@@ -35,6 +35,7 @@ def header(modality: str, **told: object) -> Dataset:
         (header("CT", BodyPartExamined="CHEST", BurnedInAnnotation="YES"), set(), "burned_in"),
         (header("CT", BodyPartExamined="CHEST", ImageType=["DERIVED", "SECONDARY"]), set(), "may_be_burned_in"),
         (header("US", BodyPartExamined="LIVER", BurnedInAnnotation="NO"), set(), "modality_not_named"),
+        (header("US", BodyPartExamined="LIVER", BurnedInAnnotation="YES"), set(), "modality_not_named"),
         (header("US", BodyPartExamined="LIVER"), {"US"}, None),
         (header("US", BodyPartExamined="LIVER", BurnedInAnnotation="YES"), {"US"}, "burned_in"),
         (
@@ -108,6 +109,7 @@ def test_one_image_with_text_keeps_the_whole_series_out() -> None:
 
 DERIVED = header("CT", BodyPartExamined="HEAD", ImageType=["DERIVED", "PRIMARY", "MPR"])
 MARKED = header("CT", RecognizableVisualFeatures="YES", BurnedInAnnotation="YES")
+MARKED_CAPTURE = header("CT", SOPClassUID=SECONDARY, RecognizableVisualFeatures="YES", BurnedInAnnotation="YES")
 RENDERED = header("CT", SOPClassUID=SECONDARY, SeriesDescription="VR face", RecognizableVisualFeatures="YES")
 
 
@@ -121,6 +123,10 @@ RENDERED = header("CT", SOPClassUID=SECONDARY, SeriesDescription="VR face", Reco
         (MARKED, Allowed(burned_in=True), None),
         (MARKED, Allowed(faces=False, burned_in=True), "face_left_out"),
         (RENDERED, Allowed(), "modality_not_named"),
+        (RENDERED, Allowed(burned_in=True), "modality_not_named"),
+        (MARKED_CAPTURE, Allowed(burned_in=True), "modality_not_named"),
+        (MARKED_CAPTURE, Allowed(modalities=frozenset({"SC"})), "burned_in"),
+        (MARKED_CAPTURE, Allowed(burned_in=True, modalities=frozenset({"SC"})), None),
         (RENDERED, Allowed(modalities=frozenset({"SC"})), None),
         (RENDERED, Allowed(faces=False, modalities=frozenset({"SC"})), "face_left_out"),
     ],
