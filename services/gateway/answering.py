@@ -73,7 +73,7 @@ def give(desk: Desk, person: Person, uid: str, asked: VerdictIn) -> tuple[Verdic
         raise _problem(refused) from refused
     except ValueError as error:
         raise _problem(VerdictRefused("invalid_verdict", str(error))) from error
-    return (verdict, True) if created else (_given(desk, uid)[asked.verdict_id], False)
+    return _given(desk, uid)[asked.verdict_id], created
 
 
 def finish(desk: Desk, person: Person, uid: str) -> bool:

@@ -136,18 +136,22 @@ class Truth(StrEnum):
     UNKNOWN = "unknown"
 
 
+def not_undone(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """Those that nobody has taken back; an undo may be of another result than what it undoes."""
+    given = list(verdicts)
+    undone = {one.undoes for one in given}
+    return [one for one in given if one.answer is not Answer.UNDO and one.verdict_id not in undone]
+
+
 def standing(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
     """Those that hold, oldest first: not undone, and of one reader to one question the newest.
 
     An assessment made before the AI's result was shown stays beside the verdict on that result.
     """
-    given = sorted(verdicts, key=lambda one: (one.given_at, one.verdict_id))
-    undone = {one.undoes for one in given}
     newest = {
         # an assessment made with the AI's result in view takes no blind one's place
         (one.reader, one.result_id, one.tracking_uid, one.answer in OWN_ASSESSMENTS and (True, one.shown.blind)): one
-        for one in given
-        if one.answer is not Answer.UNDO and one.verdict_id not in undone
+        for one in sorted(not_undone(verdicts), key=lambda one: (one.given_at, one.verdict_id))
     }
     return tuple(sorted(newest.values(), key=lambda one: (one.given_at, one.verdict_id)))
 

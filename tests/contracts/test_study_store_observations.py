@@ -94,6 +94,22 @@ def test_a_record_tells_what_was_said_answered_and_of_whom(store: SqlStudyStore)
     assert (told_of.energy_j, told_of.energy_source) == (812.5, EnergySource.MEASURED)
 
 
+def test_what_is_undone_does_not_count_though_the_undo_names_no_result(store: SqlStudyStore) -> None:
+    """As older processes kept it."""
+    analyse(store, lesions=(lesion(1),))
+    (before,) = records(store)
+    accepted = uuid4().hex
+    say(store, before.result_id, Answer.ACCEPT, verdict_id=accepted)
+    assert [one.truth for one in store.training.candidates()] == [Truth.PRESENT]
+    say(store, before.result_id, Answer.UNDO, undoes=accepted, given_at=after(101))
+    with writing(store._engine) as connection:
+        undone = tables.verdict.c.undoes == accepted
+        connection.execute(sa.update(tables.verdict).where(undone).values(result_id=None))
+    (after_all,) = records(store)
+    assert after_all.judgement.truth is Truth.UNKNOWN
+    assert store.training.candidates() == []
+
+
 def test_of_a_study_that_is_analysed_again_the_newest_counts_in_its_span(store: SqlStudyStore) -> None:
     analyse(store)
     first = records(store)

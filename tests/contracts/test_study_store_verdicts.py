@@ -66,6 +66,22 @@ def test_all_of_a_verdict_is_kept(store: SqlStudyStore, verdict: Verdict) -> Non
     assert store.verdicts.of_study(STUDY) == verdicts
 
 
+def test_an_undo_is_of_what_it_undoes_whatever_it_names(store: SqlStudyStore, verdict: Verdict) -> None:
+    assert store.verdicts.give(verdict)
+    undo = another(
+        verdict,
+        answer=Answer.UNDO,
+        undoes=verdict.verdict_id,
+        given_at=after(101),
+        result_id=None,
+        tracking_uid=None,
+    )
+    assert store.verdicts.give(undo)
+    assert not store.verdicts.give(undo)
+    kept = replace(undo, result_id=verdict.result_id, tracking_uid=verdict.tracking_uid)
+    assert store.verdicts.of_study(STUDY) == (verdict, kept)
+
+
 def test_given_twice_it_is_kept_once(store: SqlStudyStore, verdict: Verdict) -> None:
     assert store.verdicts.give(verdict)
     later = replace(verdict, given_at=after(130), shown=Shown(page="viewer", vigie_version="0.2.0"))

@@ -33,7 +33,7 @@ from services.triage.finding import Flag, Outcome
 from services.triage.job import JobState
 from services.triage.result import EnergySource
 from services.triage.study import StudyAttributes
-from services.triage.verdict import Verdict
+from services.triage.verdict import Verdict, not_undone
 
 _BATCH = 1000
 _TURN = "observatory"
@@ -250,12 +250,13 @@ def _verdicts(connection: Connection, study_instance_uids: Sequence[str]) -> dic
         )
     }
     given: dict[str, list[Verdict]] = defaultdict(list)
-    for row in connection.execute(sa.select(verdict).where(verdict.c.study_instance_uid.in_(study_instance_uids))):
-        answered = row.result_id
+    rows = connection.execute(sa.select(verdict).where(verdict.c.study_instance_uid.in_(study_instance_uids)))
+    for one in not_undone(map(verdict_of, rows)):
+        answered = one.result_id
         while answered in origin:
             answered = origin[answered]
         if answered is not None:
-            given[answered].append(verdict_of(row))
+            given[answered].append(one)
     return given
 
 

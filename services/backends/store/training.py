@@ -36,7 +36,7 @@ from services.triage.training import (
     consensus,
     pseudonym,
 )
-from services.triage.verdict import Answer, Confidence, Truth, Verdict, truth_of
+from services.triage.verdict import Answer, Confidence, Truth, Verdict, not_undone, truth_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +114,7 @@ class Training:
         )
         with reading(self._engine) as connection:
             rows = connection.execute(found).all()
-            given = _given(connection.execute(sa.select(verdict).where(verdict.c.result_id.is_not(None))))
+            given = _given(connection.execute(sa.select(verdict)))
         newest = {(row.study_instance_uid, row.model_name): row for row in rows}
         return [one for one in (_candidate(row, given[row.result_id]) for row in newest.values()) if one is not None]
 
@@ -203,7 +203,8 @@ class Training:
         """What is told of a case once it is answered."""
         with reading(self._engine) as connection:
             row = connection.execute(sa.select(result).where(result.c.result_id == case.result_id)).one()
-            given = _given(connection.execute(sa.select(verdict).where(verdict.c.result_id == case.result_id)))
+            mine = verdict.c.study_instance_uid == case.study_instance_uid
+            given = _given(connection.execute(sa.select(verdict).where(mine)))
         truths = _truths(row, given[case.result_id])
         return Said(
             outcome=Outcome(row.outcome),
@@ -257,8 +258,9 @@ def _case(row: sa.Row[Any]) -> Case:
 def _given(rows: Iterable[Any]) -> dict[str, list[Verdict]]:
     """By result."""
     found: dict[str, list[Verdict]] = defaultdict(list)
-    for row in rows:
-        found[row.result_id].append(verdict_of(row))
+    for one in not_undone(map(verdict_of, rows)):
+        if one.result_id is not None:
+            found[one.result_id].append(one)
     return found
 
 

@@ -27,12 +27,14 @@ class Verdicts:
         unknown_lesion, unknown_verdict, superseded_result, not_yours, already_undone, withheld, blind_stands.
 
         An assessment of the reader's own ends what withholds the AI's results, in the same transaction; `shown.blind`
-        is kept as it was: whether anything withheld this one.
+        is kept as it was: whether anything withheld this one. An undo is kept as of what it undoes.
         """
         with writing(self._engine) as connection:
             locked(connection, [given.study_instance_uid])
+            given = _of_the_undone(connection, given)
             if (row := _row(connection, given.verdict_id)) is not None:
-                if given.says_the_same(verdict_of(row)):
+                # an older process kept it as it was asked for
+                if given.says_the_same(_of_the_undone(connection, verdict_of(row))):
                     return False
                 raise _other_answer()
             _check(connection, given)
@@ -89,6 +91,14 @@ def _check(connection: Connection, given: Verdict) -> None:
         raise VerdictRefused("withheld", "the AI's result is withheld: assess the study yourself first")
     if given.undoes is not None:
         _check_undo(connection, given, given.undoes)
+
+
+def _of_the_undone(connection: Connection, given: Verdict) -> Verdict:
+    """An undo of the result and the lesion whose verdict it undoes, whatever it names itself."""
+    undone = None if given.undoes is None else _row(connection, given.undoes)
+    if undone is None or undone.study_instance_uid != given.study_instance_uid:
+        return given
+    return replace(given, result_id=undone.result_id, tracking_uid=undone.tracking_uid)
 
 
 def _blind_or_not(connection: Connection, given: Verdict) -> Verdict:
