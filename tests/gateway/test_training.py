@@ -145,6 +145,24 @@ def test_what_was_found_by_older_rules_is_found_again(learners: Class) -> None:
     assert learners.client.get(f"/training/dicomweb/studies/{name}/instances").json()
 
 
+def test_images_that_came_after_the_look_are_not_shown(tmp_path: Path) -> None:
+    house = House(data=tmp_path / "late")
+    series = patients_chest()
+    uid = answered(house, series)
+    ward = Ward(house.data)
+    ward.now = datetime.now(UTC)
+    learners = Class(client=ward.client(), ward=ward, identifiers=set())
+    name = learners.begin(mix="lesions")
+    path = f"/training/dicomweb/studies/{name}/instances"
+    before = learners.client.get(path).json()
+    late = series[0]
+    late.SOPInstanceUID = late.file_meta.MediaStorageSOPInstanceUID = "2.25.777"
+    late.StudyDescription = "CT head"
+    house.store.record(house.keep([late]), now=ward.now)
+    assert len(ward.store.archive.instances(uid, learners.case(name).series_instance_uid)) == len(before) + 1
+    assert learners.client.get(path).json() == before
+
+
 def everything(client: TestClient, case: str) -> Iterator[tuple[str, bytes]]:
     """All that the DICOMweb of training answers of a case."""
     root = "/training/dicomweb"

@@ -152,6 +152,19 @@ class Archive:
             stored |= {row.sop_instance_uid: _result(row, study_instance_uid) for row in connection.execute(results)}
         return _in_order([one for one in stored.values() if series_instance_uid in (None, one.series_instance_uid)])
 
+    def images_of(self, result_id: str) -> list[StoredInstance]:
+        """Of the series of a result as its version had it, so far as kept here: none that came since."""
+        of_result = sa.select(result).where(result.c.result_id == result_id)
+        with reading(self._engine) as connection:
+            row = connection.execute(of_result).first()
+            if row is None:
+                return []
+            uid = row.study_instance_uid
+            seen = sa.exists().where(study.c.study_instance_uid == uid, *self._sight.conditions())
+            newest = instance.c.id.in_(_newest([uid]).where(instance.c.since_version <= row.version))
+            mine = newest, instance.c.series_instance_uid == row.series_instance_uid, instance.c.deleted_at.is_(None)
+            return _in_order([_source(one) for one in connection.execute(sa.select(instance).where(*mine, seen))])
+
     def gone(
         self, study_instance_uid: str, series_instance_uid: str | None = None, sop_instance_uid: str | None = None
     ) -> bool:

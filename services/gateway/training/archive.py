@@ -104,14 +104,14 @@ class CaseArchive:
         # the round may be older than the rules; what nobody has looked at by them yet, the case's page looks at
         if self._store.training.checked([case.result_id]).get(case.result_id) != "":
             return []
+        return [_renamed(one, case) for one in (*self._store.archive.images_of(case.result_id), *self._drawn(case))]
+
+    def _drawn(self, case: Case) -> list[StoredInstance]:
+        if case.answer is None:
+            return []
+        drawn = self._store.board.objects_of(case.result_id)
         kept = self._store.archive.instances(case.study_instance_uid)
-        drawn = self._store.board.objects_of(case.result_id) if case.answer is not None else frozenset()
-        return [
-            _renamed(one, case)
-            for one in kept
-            if (one.series_instance_uid == case.series_instance_uid and not one.is_result)
-            or (one.is_result and one.modality == "SEG" and one.sop_instance_uid in drawn)
-        ]
+        return [one for one in kept if one.is_result and one.modality == "SEG" and one.sop_instance_uid in drawn]
 
     def _study(self, case: Case) -> StoredStudy:
         instances = self._of(case)

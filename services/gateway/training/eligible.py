@@ -35,11 +35,7 @@ def exclusions(desk: Desk, ones: Sequence[Candidate | Case]) -> dict[str, str]:
 
 
 def _exclusion(desk: Desk, one: Candidate | Case) -> str:
-    images = [
-        each
-        for each in desk.store.archive.instances(one.study_instance_uid, one.series_instance_uid)
-        if not each.is_result
-    ]
+    images = desk.store.archive.images_of(one.result_id)
     try:
         reason = exclusion([_facts(desk, each) for each in images]) if images else MAY_BE_BURNED_IN
     except (*UNREADABLE, OSError):
