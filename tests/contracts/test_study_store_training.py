@@ -1,11 +1,19 @@
 """The contract of `StudyStore.training`: what was found of the images of a result, and by which rules."""
 
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
 import sqlalchemy as sa
 
 from services.backends.store import SqlStudyStore
 from services.backends.store.engine import writing
 from services.backends.store.migrate import downgrade, upgrade
 from services.backends.store.tables import training_check
+from services.backends.store.training import Case
+from services.triage.switch import ModelScope
+from services.triage.training import Mix
+from services.triage.verdict import Answer, Shown, Verdict
 from tests.support.records import STUDY, after, analyse, image, lesion, sent
 
 
@@ -53,3 +61,58 @@ def test_the_images_of_a_result_are_those_of_its_version_and_none_that_came_sinc
     assert changed.digest in {one.digest for one in store.archive.instances(STUDY)}
     assert store.archive.images_of(result_id) == before
     assert store.archive.images_of("0" * 32) == []
+
+
+def say(
+    store: SqlStudyStore, result_id: str, answer: Answer, *, reader: str = "Dr A", at: float = 100, **told: object
+) -> None:
+    store.verdicts.give(
+        Verdict(
+            verdict_id=uuid4().hex,
+            study_instance_uid=STUDY,
+            result_id=result_id,
+            answer=answer,
+            reader=reader,
+            given_at=after(at),
+            shown=Shown(page="study"),
+            **told,  # type: ignore[arg-type]
+        )
+    )
+
+
+def answered_case(store: SqlStudyStore) -> Case:
+    """Of a round of all candidates, the first one once it is answered."""
+    found = store.training.candidates()
+    store.training.begin(found, learner="L", model_name="lung", mix=Mix.ANY, key=b"k" * 32, now=after(110))
+    case = store.training.rounds("L")[0].cases[0]
+    store.training.answer(case, Answer.ABSENT, None, now=after(111))
+    return case
+
+
+def recall(store: SqlStudyStore, result_id: str) -> None:
+    store.recall(result_id, reason="wrong", actor="lead", now=after(120))
+
+
+def switch_off(store: SqlStudyStore, _: str) -> None:
+    store.switches.switch_off(ModelScope(model_name="lung"), reason="bad weights", actor="lead", now=after(120))
+
+
+@pytest.mark.parametrize("withdraw", [recall, switch_off])
+def test_of_a_result_that_is_recalled_or_kept_back_nothing_is_told(
+    store: SqlStudyStore, withdraw: Callable[[SqlStudyStore, str], None]
+) -> None:
+    analyse(store, lesions=(lesion(1),))
+    say(store, result_of(store), Answer.ACCEPT)
+    case = answered_case(store)
+    said = store.training.said(case)
+    assert said is not None
+    assert said.lesions
+    assert store.training.progress("L")[case.kind].answered == 1
+    withdraw(store, case.result_id)
+    assert store.training.candidates() == []
+    (now,) = store.training.rounds("L")[0].cases
+    assert now == store.training.case("L", case.name)
+    assert not now.stands
+    assert store.training.said(now) is None
+    progress = store.training.progress("L")
+    assert (progress[None].answered, progress[case.kind].answered) == (1, 0)

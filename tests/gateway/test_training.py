@@ -134,6 +134,27 @@ def test_a_case_of_an_older_round_that_must_not_be_shown_any_more_shows_no_image
     learners.ward.store.training.note_checked({result_id: ""})
 
 
+def test_of_a_result_that_was_recalled_since_a_case_tells_nothing(tmp_path: Path) -> None:
+    house = House(data=tmp_path / "recalled")
+    answered(house, patients_chest())
+    ward = Ward(house.data)
+    ward.now = datetime.now(UTC)
+    learners = Class(client=ward.client(), ward=ward, identifiers=set())
+    name = learners.begin(mix="lesions")
+    told = learners.client.post(f"/training/cases/{name}", data={"answer": "present"}).text
+    assert "What the AI marked" in told
+    assert "Lesion, and the AI found one" in told
+    house.store.recall(learners.case(name).result_id, reason="wrong", actor="lead", now=ward.now)
+    page = learners.client.get(f"/training/cases/{name}").text
+    done = learners.client.get(f"/training/rounds/{learners.case(name).round_id}").text
+    assert "This result counts no more" in page
+    assert "The AI's result counts no more" in done
+    assert "What the AI marked" not in page
+    assert "Lesion, and the AI found one" not in page + done
+    shown = learners.client.get(f"/training/dicomweb/studies/{name}/instances").json()
+    assert {one["00080060"]["Value"][0] for one in shown} == {"CT"}
+
+
 def test_what_was_found_by_older_rules_is_found_again(learners: Class) -> None:
     name = learners.begin(mix="lesions")
     case = learners.case(name)

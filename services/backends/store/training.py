@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from services.backends.store.engine import put, reading, writing
 from services.backends.store.tables import (
@@ -22,7 +22,7 @@ from services.backends.store.tables import (
     verdict,
 )
 from services.backends.store.verdicts import verdict_of
-from services.backends.store.withheld import is_held
+from services.backends.store.withheld import is_held, kept_back
 from services.triage.finding import Outcome
 from services.triage.lesion import Lesion
 from services.triage.training import (
@@ -41,7 +41,10 @@ from services.triage.verdict import Answer, Confidence, Truth, Verdict, not_undo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """A study of a round. name: the Study Instance UID that the learner sees. key: of every other such UID of it."""
+    """A study of a round. name: the Study Instance UID that the learner sees. key: of every other such UID of it.
+
+    stands: what the AI said of it may be told; it is not recalled, kept back or withheld.
+    """
 
     round_id: str
     position: int
@@ -51,6 +54,7 @@ class Case:
     result_id: str
     series_instance_uid: str
     model_name: str
+    stands: bool
     kind: Kind
     truth: Truth
     answer: Answer | None
@@ -101,13 +105,11 @@ class Training:
         """Studies that readers agree on, by the newest result of each model that stands and may be seen."""
         found = (
             sa.select(result)
-            .outerjoin(recall, recall.c.result_id == result.c.result_id)
             .where(
-                recall.c.result_id.is_(None),
                 result.c.outcome.in_([one for one in Outcome if one.analysed]),
                 result.c.series_instance_uid.is_not(None),
                 result.c.result_id.in_(sa.select(verdict.c.result_id)),
-                sa.not_(is_held(result.c.result_id, self._clock())),
+                sa.not_(_is_withdrawn(self._clock())),
                 result.c.study_instance_uid.not_in(_WITHOUT_IMAGES),
             )
             .order_by(result.c.version, result.c.frozen_at)
@@ -170,8 +172,8 @@ class Training:
                 sa.select(training_round).where(*mine).order_by(training_round.c.created_at.desc())
             ).all()
             cases: dict[str, list[Case]] = defaultdict(list)
-            for case in connection.execute(_CASES.where(*mine)):
-                cases[case.round_id].append(_case(case))
+            for case in self._cases(connection, *mine):
+                cases[case.round_id].append(case)
         return [
             Round(
                 round_id=row.round_id,
@@ -187,10 +189,8 @@ class Training:
     def case(self, learner: str, name: str) -> Case | None:
         """Of a learner, by the Study Instance UID that they see."""
         with reading(self._engine) as connection:
-            row = connection.execute(
-                _CASES.where(training_case.c.name == name, training_round.c.learner == learner)
-            ).first()
-            return None if row is None else _case(row)
+            named = training_case.c.name == name, training_round.c.learner == learner
+            return next(iter(self._cases(connection, *named)), None)
 
     def answer(self, case: Case, answer: Answer, confidence: Confidence | None, *, now: datetime) -> bool:
         """Keep a learner's answer, once. False, and nothing changes: there is one."""
@@ -199,8 +199,10 @@ class Training:
         with writing(self._engine) as connection:
             return bool(connection.execute(sa.update(training_case).where(*this).values(values)).rowcount)
 
-    def said(self, case: Case) -> Said:
-        """What is told of a case once it is answered."""
+    def said(self, case: Case) -> Said | None:
+        """What is told of a case once it is answered; None: its result counts no more, and nothing of it is told."""
+        if not case.stands:
+            return None
         with reading(self._engine) as connection:
             row = connection.execute(sa.select(result).where(result.c.result_id == case.result_id)).one()
             mine = verdict.c.study_instance_uid == case.study_instance_uid
@@ -218,15 +220,26 @@ class Training:
         """Of all that a learner has answered, by kind; None: of any."""
         mine = training_round.c.learner == learner, training_case.c.answer.is_not(None)
         with reading(self._engine) as connection:
-            answered = [_case(row) for row in connection.execute(_CASES.where(*mine))]
-        kinds: tuple[Kind | None, ...] = (None, *Kind)
-        groups = {kind: [one for one in answered if kind in (None, one.kind)] for kind in kinds}
+            answered = self._cases(connection, *mine)
+        groups: dict[Kind | None, list[Case]] = {None: answered}
+        groups |= {kind: [one for one in answered if one.stands and one.kind is kind] for kind in Kind}
         return {kind: agreement(sum(one.agrees for one in group), len(group)) for kind, group in groups.items()}
+
+    def _cases(self, connection: Connection, *where: sa.ColumnElement[bool]) -> list[Case]:
+        """Of these rounds and cases, in their order."""
+        found = _CASES.add_columns(sa.not_(_is_withdrawn(self._clock())).label("stands")).where(*where)
+        return [_case(row) for row in connection.execute(found)]
 
 
 def new_key() -> bytes:
     """The key of a round's pseudonyms."""
     return secrets.token_bytes(32)
+
+
+def _is_withdrawn(now: datetime) -> sa.ColumnElement[bool]:
+    """Of a result: it is recalled, kept back or withheld."""
+    this = result.c.result_id
+    return sa.or_(sa.exists().where(recall.c.result_id == this), kept_back(this), is_held(this, now))
 
 
 _CASES = (
@@ -247,6 +260,7 @@ def _case(row: sa.Row[Any]) -> Case:
         result_id=row.result_id,
         series_instance_uid=row.series_instance_uid,
         model_name=row.model_name,
+        stands=bool(row.stands),
         kind=Kind(row.kind),
         truth=Truth(row.truth),
         answer=Answer(row.answer) if row.answer else None,

@@ -107,7 +107,7 @@ class CaseArchive:
         return [_renamed(one, case) for one in (*self._store.archive.images_of(case.result_id), *self._drawn(case))]
 
     def _drawn(self, case: Case) -> list[StoredInstance]:
-        if case.answer is None:
+        if case.answer is None or not case.stands:
             return []
         drawn = self._store.board.objects_of(case.result_id)
         kept = self._store.archive.instances(case.study_instance_uid)
