@@ -11,10 +11,24 @@ from services.backends.store.engine import writing
 from services.backends.store.migrate import downgrade, upgrade
 from services.backends.store.tables import training_check
 from services.backends.store.training import Case
+from services.triage.job import OrderPriority
+from services.triage.study import VersionKey
 from services.triage.switch import ModelScope
 from services.triage.training import Mix
-from services.triage.verdict import Answer, Shown, Verdict
-from tests.support.records import STUDY, after, analyse, image, lesion, sent
+from services.triage.verdict import Answer, RejectReason, Shown, Truth, Verdict
+from tests.support.records import (
+    PACS,
+    STUDY,
+    a_result,
+    adt,
+    after,
+    analyse,
+    image,
+    lease_next,
+    lesion,
+    one_job,
+    sent,
+)
 
 
 def checked(store: SqlStudyStore) -> dict[str, str]:
@@ -116,3 +130,43 @@ def test_of_a_result_that_is_recalled_or_kept_back_nothing_is_told(
     assert store.training.said(now) is None
     progress = store.training.progress("L")
     assert (progress[None].answered, progress[case.kind].answered) == (1, 0)
+
+
+def written_again(store: SqlStudyStore) -> str:
+    """The only result under corrected patient data."""
+    first = result_of(store)
+    store.reconcile_patients(adt("P1", patient_name="Roe^Jane", at=40), now=after(40))
+    version = VersionKey(study_instance_uid=STUDY, number=2)
+    assert store.complete(version, one_job(), priority=OrderPriority.ROUTINE, seen=2, now=after(60))
+    lease, _ = lease_next(store, at=65)
+    result, sha256s = a_result(lesions=(lesion(1),))
+    store.freeze(lease, result, sha256s=sha256s, destinations=[PACS], now=after(70))
+    detail = store.board.study(STUDY)
+    assert detail is not None
+    return next(one.result_id for one in detail.results if one.rewrites == first)
+
+
+def test_under_corrected_patient_data_readers_said_what_they_said_before(store: SqlStudyStore) -> None:
+    analyse(store, lesions=(lesion(1),))
+    say(store, result_of(store), Answer.ACCEPT, at=36)
+    copy = written_again(store)
+    assert [(one.result_id, one.truth) for one in store.training.candidates()] == [(copy, Truth.PRESENT)]
+    case = answered_case(store)
+    say(store, copy, Answer.REJECT, reader="Dr B", reason=RejectReason.VESSEL, at=112)
+    assert store.training.candidates() == []
+    said = store.training.said(case)
+    assert said is not None
+    assert said.readers == {Truth.PRESENT: 1, Truth.ABSENT: 1}
+    say(store, copy, Answer.REJECT, reason=RejectReason.VESSEL, at=113)
+    assert [(one.truth, one.readers) for one in store.training.candidates()] == [(Truth.ABSENT, 2)]
+
+
+def test_an_analysis_of_which_a_copy_was_recalled_does_not_stand(store: SqlStudyStore) -> None:
+    analyse(store, lesions=(lesion(1),))
+    say(store, result_of(store), Answer.ACCEPT, at=36)
+    case = answered_case(store)
+    recall(store, written_again(store))
+    assert store.training.candidates() == []
+    now = store.training.case("L", case.name)
+    assert now is not None
+    assert not now.stands

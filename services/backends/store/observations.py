@@ -1,6 +1,5 @@
 """What the observatory reads and keeps: `SqlStudyStore.observations` is one. Each batch is a transaction of its own."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,9 +21,8 @@ from services.backends.store.tables import (
     result_traits,
     study,
     study_version,
-    verdict,
 )
-from services.backends.store.verdicts import verdict_of
+from services.backends.store.verdicts import answers
 from services.backends.store.versions import attributes_of
 from services.backends.store.withheld import runs
 from services.observatory.figures import Figures
@@ -33,7 +31,7 @@ from services.triage.finding import Flag, Outcome
 from services.triage.job import JobState
 from services.triage.result import EnergySource
 from services.triage.study import StudyAttributes
-from services.triage.verdict import Verdict, not_undone
+from services.triage.verdict import Verdict
 
 _BATCH = 1000
 _TURN = "observatory"
@@ -236,28 +234,8 @@ def _bound(after: tuple[datetime, str]) -> tuple[Any, Any]:
 
 
 def _records(connection: Connection, rows: Sequence[sa.Row[Any]]) -> list[Record]:
-    given = _verdicts(connection, sorted({row.study_instance_uid for row in rows}))
+    given = answers(connection, sorted({row.study_instance_uid for row in rows}))
     return [_record(row, given[row.result_id]) for row in rows]
-
-
-def _verdicts(connection: Connection, study_instance_uids: Sequence[str]) -> dict[str, list[Verdict]]:
-    """By the analysis that they answer to, also where it was read as written again under another identity."""
-    copies = sa.select(result.c.result_id, job.c.reconciles).join(job, job.c.job_id == result.c.job_id)
-    origin: dict[str, str] = {
-        row.result_id: row.reconciles
-        for row in connection.execute(
-            copies.where(result.c.study_instance_uid.in_(study_instance_uids), job.c.reconciles.is_not(None))
-        )
-    }
-    given: dict[str, list[Verdict]] = defaultdict(list)
-    rows = connection.execute(sa.select(verdict).where(verdict.c.study_instance_uid.in_(study_instance_uids)))
-    for one in not_undone(map(verdict_of, rows)):
-        answered = one.result_id
-        while answered in origin:
-            answered = origin[answered]
-        if answered is not None:
-            given[answered].append(one)
-    return given
 
 
 def _record(row: sa.Row[Any], given: Sequence[Verdict]) -> Record:

@@ -2,7 +2,7 @@
 
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ from services.backends.store.tables import (
     training_round,
     verdict,
 )
-from services.backends.store.verdicts import verdict_of
+from services.backends.store.verdicts import Studies, answers, origins
 from services.backends.store.withheld import is_held, kept_back
 from services.triage.finding import Outcome
 from services.triage.lesion import Lesion
@@ -36,7 +36,7 @@ from services.triage.training import (
     consensus,
     pseudonym,
 )
-from services.triage.verdict import Answer, Confidence, Truth, Verdict, not_undone, truth_of
+from services.triage.verdict import Answer, Confidence, Truth, Verdict, truth_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,22 +103,28 @@ class Training:
 
     def candidates(self) -> list[Candidate]:
         """Studies that readers agree on, by the newest result of each model that stands and may be seen."""
+        answered = sa.select(verdict.c.study_instance_uid)
         found = (
             sa.select(result)
             .where(
                 result.c.outcome.in_([one for one in Outcome if one.analysed]),
                 result.c.series_instance_uid.is_not(None),
-                result.c.result_id.in_(sa.select(verdict.c.result_id)),
-                sa.not_(_is_withdrawn(self._clock())),
+                result.c.study_instance_uid.in_(answered),
                 result.c.study_instance_uid.not_in(_WITHOUT_IMAGES),
             )
             .order_by(result.c.version, result.c.frozen_at)
         )
         with reading(self._engine) as connection:
-            rows = connection.execute(found).all()
-            given = _given(connection.execute(sa.select(verdict)))
-        newest = {(row.study_instance_uid, row.model_name): row for row in rows}
-        return [one for one in (_candidate(row, given[row.result_id]) for row in newest.values()) if one is not None]
+            origin = origins(connection, answered)
+            withdrawn = _withdrawn(connection, answered, origin, self._clock())
+            given = answers(connection, answered)
+            rows = [(origin.get(row.result_id, row.result_id), row) for row in connection.execute(found)]
+        newest = {
+            (row.study_instance_uid, row.model_name): (row, given[analysis])
+            for analysis, row in rows
+            if analysis in given and analysis not in withdrawn
+        }
+        return [one for one in (_candidate(*each) for each in newest.values()) if one is not None]
 
     def checked(self, result_ids: Collection[str]) -> dict[str, str]:
         """Of those looked at by today's rules: the code of why their images are not shown, '' where they are."""
@@ -205,9 +211,9 @@ class Training:
             return None
         with reading(self._engine) as connection:
             row = connection.execute(sa.select(result).where(result.c.result_id == case.result_id)).one()
-            mine = verdict.c.study_instance_uid == case.study_instance_uid
-            given = _given(connection.execute(sa.select(verdict).where(mine)))
-        truths = _truths(row, given[case.result_id])
+            analysis = origins(connection, [case.study_instance_uid]).get(case.result_id, case.result_id)
+            given = answers(connection, [case.study_instance_uid])
+        truths = _truths(row, given[analysis])
         return Said(
             outcome=Outcome(row.outcome),
             score=row.score,
@@ -227,8 +233,14 @@ class Training:
 
     def _cases(self, connection: Connection, *where: sa.ColumnElement[bool]) -> list[Case]:
         """Of these rounds and cases, in their order."""
-        found = _CASES.add_columns(sa.not_(_is_withdrawn(self._clock())).label("stands")).where(*where)
-        return [_case(row) for row in connection.execute(found)]
+        found = _CASES.where(*where)
+        studies = found.with_only_columns(training_case.c.study_instance_uid).order_by(None)
+        origin = origins(connection, studies)
+        withdrawn = _withdrawn(connection, studies, origin, self._clock())
+        return [
+            _case(row, stands=origin.get(row.result_id, row.result_id) not in withdrawn)
+            for row in connection.execute(found)
+        ]
 
 
 def new_key() -> bytes:
@@ -236,10 +248,12 @@ def new_key() -> bytes:
     return secrets.token_bytes(32)
 
 
-def _is_withdrawn(now: datetime) -> sa.ColumnElement[bool]:
-    """Of a result: it is recalled, kept back or withheld."""
+def _withdrawn(connection: Connection, studies: Studies, origin: Mapping[str, str], now: datetime) -> set[str]:
+    """Analyses that are recalled, kept back or withheld, or of which a copy is."""
     this = result.c.result_id
-    return sa.or_(sa.exists().where(recall.c.result_id == this), kept_back(this), is_held(this, now))
+    is_so = sa.or_(sa.exists().where(recall.c.result_id == this), kept_back(this), is_held(this, now))
+    found = connection.scalars(sa.select(this).where(result.c.study_instance_uid.in_(studies), is_so))
+    return {origin.get(one, one) for one in found}
 
 
 _CASES = (
@@ -250,7 +264,7 @@ _CASES = (
 )
 
 
-def _case(row: sa.Row[Any]) -> Case:
+def _case(row: sa.Row[Any], *, stands: bool) -> Case:
     return Case(
         round_id=row.round_id,
         position=row.position,
@@ -260,22 +274,13 @@ def _case(row: sa.Row[Any]) -> Case:
         result_id=row.result_id,
         series_instance_uid=row.series_instance_uid,
         model_name=row.model_name,
-        stands=bool(row.stands),
+        stands=stands,
         kind=Kind(row.kind),
         truth=Truth(row.truth),
         answer=Answer(row.answer) if row.answer else None,
         confidence=Confidence(row.confidence) if row.confidence else None,
         answered_at=row.answered_at,
     )
-
-
-def _given(rows: Iterable[Any]) -> dict[str, list[Verdict]]:
-    """By result."""
-    found: dict[str, list[Verdict]] = defaultdict(list)
-    for one in not_undone(map(verdict_of, rows)):
-        if one.result_id is not None:
-            found[one.result_id].append(one)
-    return found
 
 
 def _truths(row: sa.Row[Any], given: Sequence[Verdict]) -> list[Truth]:

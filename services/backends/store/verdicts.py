@@ -1,5 +1,7 @@
 """What readers answered to the AI, append-only: `SqlStudyStore.verdicts` is one."""
 
+from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +13,9 @@ from services.backends.store.engine import insert_one, locked, reading, writing
 from services.backends.store.readings import settle
 from services.backends.store.tables import job, result, study, verdict
 from services.triage.errors import VerdictRefused
-from services.triage.verdict import OWN_ASSESSMENTS, Answer, Verdict
+from services.triage.verdict import OWN_ASSESSMENTS, Answer, Verdict, not_undone
+
+Studies = Collection[str] | sa.Select[tuple[str]]
 
 
 class Verdicts:
@@ -68,6 +72,31 @@ class Verdicts:
 def verdict_of(row: sa.Row[Any]) -> Verdict:
     """The verdict of a row of its table."""
     return Verdict(**{**row._asdict(), "answer": Answer(row.answer)})
+
+
+def answers(connection: Connection, study_instance_uids: Studies) -> dict[str, list[Verdict]]:
+    """What is not undone, by the analysis that it answers to: all of it names that, also what answers to a copy."""
+    origin = origins(connection, study_instance_uids)
+    given: dict[str, list[Verdict]] = defaultdict(list)
+    rows = connection.execute(sa.select(verdict).where(verdict.c.study_instance_uid.in_(study_instance_uids)))
+    for one in not_undone(map(verdict_of, rows)):
+        if one.result_id is not None:
+            analysis = origin.get(one.result_id, one.result_id)
+            given[analysis].append(replace(one, result_id=analysis))
+    return given
+
+
+def origins(connection: Connection, study_instance_uids: Studies) -> dict[str, str]:
+    """By the result that was only written again under another identity: the analysis of which it is a copy."""
+    copies = sa.select(result.c.result_id, job.c.reconciles).join(job, job.c.job_id == result.c.job_id)
+    mine = result.c.study_instance_uid.in_(study_instance_uids), job.c.reconciles.is_not(None)
+    copied: dict[str, str] = {row.result_id: row.reconciles for row in connection.execute(copies.where(*mine))}
+    origin = {}
+    for copy, of in copied.items():
+        while of in copied:
+            of = copied[of]
+        origin[copy] = of
+    return origin
 
 
 def _row(connection: Connection, verdict_id: str) -> sa.Row[Any] | None:
