@@ -90,6 +90,7 @@ class ImageFacts:
     """What of an image's header tells whether a person can be recognized in its pixels; '' where it does not say.
 
     burned_in: Burned In Annotation (0028,0301). recognizable: Recognizable Visual Features (0028,0302).
+    overlaid: an overlay lies in bits of the pixels themselves, so that it stays when overlays are removed.
     text: body part, anatomy and descriptions. positions_mm: of its frames along the patient's long axis; as told.
     """
 
@@ -97,6 +98,7 @@ class ImageFacts:
     modality: str
     image_type: tuple[str, ...] = ()
     burned_in: str = ""
+    overlaid: bool = False
     recognizable: str = ""
     text: str = ""
     positions_mm: tuple[float, ...] = ()
@@ -107,7 +109,7 @@ MAY_BE_BURNED_IN = Reason(code="may_be_burned_in", text="text may be burned into
 FACE = Reason(code="face", text="a face can be made of the images")
 MAY_BE_A_FACE = Reason(code="may_be_a_face", text="it is not told that the images end below the face")
 EXCLUSIONS = (BURNED_IN, MAY_BE_BURNED_IN, FACE, MAY_BE_A_FACE)
-RULES = 2
+RULES = 3
 """Of `exclusion`: one more whenever it answers otherwise, so that what was found by others is not believed any more."""
 
 # text is not burned into them as acquired; screens, renderings and reports of these are derived
@@ -153,7 +155,7 @@ def exclusion(images: Sequence[ImageFacts]) -> Reason | None:
 
 def text_in(images: Sequence[ImageFacts]) -> Reason | None:
     """Whether text is burned in (PS3.15 E.3.1, Clean Pixel Data)."""
-    if any(one.burned_in == "YES" for one in images):
+    if any(one.burned_in == "YES" or one.overlaid for one in images):
         return BURNED_IN
     if any(one.burned_in != "NO" and not _is_as_acquired(one) for one in images):
         return MAY_BE_BURNED_IN

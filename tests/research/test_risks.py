@@ -100,6 +100,27 @@ def test_an_enhanced_image_is_as_long_as_its_frames_and_shows_what_they_name(
     assert (face and face.code) == code
 
 
+@pytest.mark.parametrize(
+    ("group", "allocated", "position", "code"),
+    [
+        (0x6000, 1, 0, None),  # in Overlay Data, which is removed
+        (0x6000, 16, 12, "burned_in"),
+        (0x601E, 16, 15, "burned_in"),
+        (0x6002, 16, 0, "burned_in"),  # below the pixels' own bits
+    ],
+)
+def test_an_overlay_in_the_bits_of_the_pixels_is_burned_in(
+    tmp_path: Path, group: int, allocated: int, position: int, code: str | None
+) -> None:
+    image = header("CT", BodyPartExamined="CHEST", BurnedInAnnotation="NO")
+    image.add_new((group, 0x0100), "US", allocated)
+    image.add_new((group, 0x0102), "US", position)
+    image.save_as(tmp_path / "in.dcm", implicit_vr=False, little_endian=True)
+    read = dcmread(tmp_path / "in.dcm", force=True, specific_tags=list(TAGS))
+    text = risks_of([read], named=set()).text
+    assert (text and text.code) == code
+
+
 def test_one_image_with_text_keeps_the_whole_series_out() -> None:
     images = [header("CT", BodyPartExamined="CHEST"), header("CT", BurnedInAnnotation="YES")]
     risk = risks_of(images, named=set()).text

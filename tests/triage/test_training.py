@@ -41,6 +41,7 @@ CHEST = ImageFacts(
         ({}, None),
         ({"text": "Poumon"}, None),
         ({"burned_in": "YES"}, BURNED_IN),
+        ({"burned_in": "NO", "overlaid": True}, BURNED_IN),
         ({"modality": "US", "text": "LIVER"}, MAY_BE_BURNED_IN),
         ({"modality": "US", "text": "LIVER", "burned_in": "NO"}, None),
         ({"modality": "DX"}, MAY_BE_BURNED_IN),

@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 
 from pydicom import Dataset
+from pydicom.tag import Tag
 
 from services.triage.training import ImageFacts
 
 _WORDS = ("BodyPartExamined", "SeriesDescription", "StudyDescription", "ProtocolName")
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-TAGS = (
+_OVERLAYS = range(0x60000000, 0x60200000, 0x20000)  # the repeating groups
+_OVERLAY_BITS_ALLOCATED, _OVERLAY_BIT_POSITION = 0x0100, 0x0102
+_NAMES = (
     "SOPClassUID",
     "Modality",
     "ImageType",
@@ -18,6 +21,10 @@ TAGS = (
     "AnatomicRegionSequence",
     *_WORDS,
     *_GROUPS,
+)
+TAGS = (
+    *map(Tag, _NAMES),
+    *(Tag(overlay | bits) for overlay in _OVERLAYS for bits in (_OVERLAY_BITS_ALLOCATED, _OVERLAY_BIT_POSITION)),
 )
 """All that is read for it."""
 
@@ -32,10 +39,23 @@ def facts_of(header: Dataset) -> ImageFacts:
         modality=str(header.get("Modality", "")),
         image_type=tuple(header.get("ImageType") or ()),
         burned_in=str(header.get("BurnedInAnnotation", "")),
+        overlaid=any(_is_in_pixels(header, overlay) for overlay in _OVERLAYS),
         recognizable=str(header.get("RecognizableVisualFeatures", "")),
         text=" ".join([*(str(header.get(word, "")) for word in _WORDS), *regions]),
         positions_mm=tuple(position for group in groups for position in _positions(group)),
     )
+
+
+def _is_in_pixels(header: Dataset, overlay: int) -> bool:
+    """Whether an overlay lies in the bits that the pixels leave free, as it might until 2004 (PS3.3 C.9.2)."""
+    return (
+        _number(header, overlay | _OVERLAY_BIT_POSITION) > 0 or _number(header, overlay | _OVERLAY_BITS_ALLOCATED) > 1
+    )
+
+
+def _number(header: Dataset, tag: int) -> int:
+    element = header.get(tag)
+    return 0 if element is None else int(element.value or 0)
 
 
 def _groups(header: Dataset) -> Iterator[Dataset]:
