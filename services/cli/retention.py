@@ -26,7 +26,7 @@ WORDS = {
     Hold.WITHHELD: "the AI's result is withheld until a reader has assessed it",
     Hold.UNDOCUMENTED: "a reader's answers are in no document yet",
     Hold.PROMISED: "storage commitment was asked for, and is undecided: vigie commitments list",
-    Hold.TRAINING: "learners are shown it",
+    Hold.TRAINING: "a learner is to answer it: 30 days at most since the round began",
     Hold.UNREAD: "nobody marked it as read: VIGIE_RETENTION_UNREAD_DAYS ends that",
 }
 _GO, _YOUNG = "goes now", "is not old enough"

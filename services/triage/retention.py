@@ -45,7 +45,7 @@ class Hold(StrEnum):
     PROMISED = "promised"
     """somebody asked us for storage commitment, and the archive has not said yet whether it has the images"""
     TRAINING = "training"
-    """learners are shown it"""
+    """a learner has begun a round with it, not long ago, and has not answered it"""
     UNREAD = "unread"
     """nobody has marked it as read"""
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from hashlib import blake2b
 from math import sqrt
@@ -11,6 +12,9 @@ from services.triage.errors import Reason
 from services.triage.finding import Outcome
 from services.triage.traits import fold
 from services.triage.verdict import Answer, Truth
+
+HELD_FOR = timedelta(days=30)
+"""So long after a round began, images of its cases that are not answered stay, whatever retention says."""
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 """The SOP class, and what those of its multi-frame kinds begin with (PS3.4 B.5)."""

@@ -188,11 +188,17 @@ def test_what_is_withheld_and_what_learners_are_shown_stays(store: SqlStudyStore
     assert holds(store, after(61 * DAY)) == frozenset()
     (row,) = store.board.study(STUDY).versions[0].jobs  # type: ignore[union-attr]
     result_id = row.withheld.result_id if row.withheld else row.result.result_id  # type: ignore[union-attr]
-    _train(store, result_id)
-    assert holds(store, after(61 * DAY)) == {Hold.TRAINING}
+    began = after(61 * DAY)
+    _train(store, result_id, now=began)
+    assert holds(store, began) == {Hold.TRAINING}
+    assert holds(store, began + timedelta(days=29)) == {Hold.TRAINING}
+    assert holds(store, began + timedelta(days=30)) == frozenset()
+    (case,) = store.training.rounds("L")[0].cases
+    store.training.answer(case, Answer.UNSURE, None, now=began)
+    assert holds(store, began) == frozenset()
 
 
-def _train(store: SqlStudyStore, result_id: str) -> None:
+def _train(store: SqlStudyStore, result_id: str, *, now: datetime) -> None:
     case = Candidate(
         study_instance_uid=STUDY,
         result_id=result_id,
@@ -202,7 +208,7 @@ def _train(store: SqlStudyStore, result_id: str) -> None:
         truth=next(iter(Truth)),
         readers=1,
     )
-    store.training.begin([case], learner="L", model_name="lung", mix=next(iter(Mix)), key=b"k" * 32, now=after(80))
+    store.training.begin([case], learner="L", model_name="lung", mix=next(iter(Mix)), key=b"k" * 32, now=now)
 
 
 def test_an_image_that_comes_while_it_is_to_go_is_kept_and_one_that_comes_after_too(store: SqlStudyStore) -> None:

@@ -17,7 +17,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from services.backends.store.engine import writing
-from services.backends.store.tables import training_check
+from services.backends.store.tables import instance, training_check
 from services.backends.store.training import Case
 from services.gateway.training.archive import CaseFile, CaseInstance
 from services.gateway.training.deidentify import DISPLAYED, deidentified
@@ -182,6 +182,30 @@ def test_images_that_came_after_the_look_are_not_shown(tmp_path: Path) -> None:
     house.store.record(house.keep([late]), now=ward.now)
     assert len(ward.store.archive.instances(uid, learners.case(name).series_instance_uid)) == len(before) + 1
     assert learners.client.get(path).json() == before
+
+
+def test_a_case_whose_images_are_gone_says_so_and_keeps_what_was_said(tmp_path: Path) -> None:
+    house = House(data=tmp_path / "gone")
+    uid = answered(house, patients_chest())
+    ward = Ward(house.data)
+    ward.now = datetime.now(UTC)
+    learners = Class(client=ward.client(), ward=ward, identifiers=set())
+    name, waiting = learners.begin(mix="lesions"), learners.begin(mix="lesions")
+    learners.client.post(f"/training/cases/{name}", data={"answer": "present"})
+    with writing(house.store._engine) as connection:
+        connection.execute(sa.update(instance).values(deleted_at=ward.now))
+        connection.execute(sa.delete(training_check))
+    for each, told in ((name, "What the AI marked"), (waiting, "Read, then answer")):
+        page = learners.client.get(f"/training/cases/{each}").text
+        assert "The images of this case are no longer kept here" in page
+        assert "Open the images" not in page
+        assert told in page
+    assert learners.client.get(f"/training/dicomweb/studies/{waiting}/metadata").status_code == 410
+    with writing(house.store._engine) as connection:
+        connection.execute(sa.update(instance).values(deleted_at=None))
+    assert "no longer kept here" not in learners.client.get(f"/training/cases/{waiting}").text
+    assert learners.client.get(f"/training/dicomweb/studies/{waiting}/metadata").status_code == 200
+    assert uid not in page
 
 
 def everything(client: TestClient, case: str) -> Iterator[tuple[str, bytes]]:

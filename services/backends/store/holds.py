@@ -21,6 +21,7 @@ from services.backends.store.tables import (
     study,
     study_version,
     training_case,
+    training_round,
     verdict,
     verdict_document_owed,
 )
@@ -29,6 +30,7 @@ from services.triage.job import JobState
 from services.triage.result import DeliveryState
 from services.triage.retention import Hold, Kept
 from services.triage.study import StudyState
+from services.triage.training import HELD_FOR
 
 Place = tuple[datetime, str]
 """Of a study among those that are kept: when its first instance came, and its UID."""
@@ -124,9 +126,19 @@ def _holding(uids: Sequence[str], now: datetime) -> dict[Hold, sa.Select[Any]]:
         Hold.WITHHELD: of(blind_hold, *runs(now)),
         Hold.UNDOCUMENTED: of(verdict_document_owed),
         Hold.PROMISED: _promised(uids),
-        Hold.TRAINING: of(training_case),
+        Hold.TRAINING: _in_training(uids, now),
         Hold.UNREAD: of(board, sa.not_(board.c.is_read), board.c.state.in_(sorted(LISTED))),
     }
+
+
+def _in_training(uids: Sequence[str], now: datetime) -> sa.Select[Any]:
+    """What a learner has begun and not answered; a round that nobody goes on with holds for a time only."""
+    of_round = sa.and_(
+        training_round.c.round_id == training_case.c.round_id, training_round.c.created_at > now - HELD_FOR
+    )
+    open_still = sa.exists().where(of_round), training_case.c.answer.is_(None)
+    mine = training_case.c.study_instance_uid
+    return sa.select(mine).where(mine.in_(uids), *open_still).distinct()
 
 
 def _promised(uids: Sequence[str]) -> sa.Select[Any]:

@@ -96,9 +96,14 @@ class CaseArchive:
             and sop_instance_uid in (None, one.sop_instance_uid)
         ]
 
-    def gone(self, *_: str | None) -> bool:
-        """Never: what learners are shown is kept."""
-        return False
+    def gone(
+        self, study_instance_uid: str, series_instance_uid: str | None = None, _sop_instance_uid: str | None = None
+    ) -> bool:
+        """Whether some images of a case are not kept here any more."""
+        case = self._store.training.case(self._learner, study_instance_uid)
+        if case is None or series_instance_uid not in (None, pseudonym(case.series_instance_uid, key=case.key)):
+            return False
+        return self._store.archive.gone(case.study_instance_uid, case.series_instance_uid)
 
     def _of(self, case: Case) -> list[StoredInstance]:
         # the round may be older than the rules; what nobody has looked at by them yet, the case's page looks at

@@ -44,6 +44,8 @@ EXCLUSION_WORDS = {
 }
 assert EXCLUSION_WORDS.keys() == {each.code for each in EXCLUSIONS}  # noqa: S101
 
+_GONE = noted("The images of this case are no longer kept here")
+
 router = APIRouter(prefix="/training", include_in_schema=False, dependencies=[Depends(only(lambda who: who.learns))])
 RoundInPath = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
@@ -129,15 +131,18 @@ def show_round(request: Request, desk: TheDesk, person: ThePerson, round_id: Rou
 def show_case(request: Request, desk: TheDesk, person: ThePerson, name: UidInPath) -> Response:
     """A case: its form, or once it is answered, what readers and the AI said."""
     case = _case(desk, person, name)
-    excluded = exclusions(desk, [case])[case.result_id]
-    instances = CaseArchive(desk.store, person.name).instances(name)
+    archive = CaseArchive(desk.store, person.name)
+    gone = archive.gone(name)
+    # what is gone is not looked at: what was found of it would stay, should it come again
+    excluded = None if gone else EXCLUSION_WORDS.get(exclusions(desk, [case])[case.result_id])
+    instances = archive.instances(name)
     series = next((one.series_instance_uid for one in instances if not one.is_result), None)
     overlay = next((one.series_instance_uid for one in instances if one.is_result), None)
     context = {
         "case": case,
         "round": _round(desk, person, case.round_id),
         "said": desk.store.training.said(case) if case.answer is not None else None,
-        "excluded": EXCLUSION_WORDS.get(excluded),
+        "not_shown": _GONE if gone else excluded,
         "viewer_link": _viewer_link(name, series, overlay) if is_installed(desk.settings) else None,
         "has_overlay": overlay is not None,
     }
