@@ -87,7 +87,10 @@ class Exporter:
         headers = list(self._headers(members))
         if not headers:
             return replace(told, left_out=UNREADABLE_FILE, unreadable=len(members))
-        risks = risks_of(headers, named=self.allowed.modalities)
+        try:
+            risks = risks_of(headers, named=self.allowed.modalities)
+        except (*UNREADABLE, OSError):  # what tells no risks does not leave, though it may be written
+            return replace(told, left_out=UNREADABLE_FILE, unreadable=len(members))
         body_part = next((str(one.BodyPartExamined) for one in headers if one.get("BodyPartExamined")), "")
         left_out = risks.text
         if left_out is not None and self.allowed.burned_in and left_out.code != NAMED_ONLY.code:

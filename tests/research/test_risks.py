@@ -9,7 +9,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from services.backends.files.facts import TAGS
 from services.backends.store.archive import StoredInstance
 from services.research.deidentify import Deidentifier
-from services.research.export import Allowed, Exporter
+from services.research.export import Allowed, ExportedSeries, Exporter
 from services.research.pseudonyms import Pseudonyms
 from services.research.recipe import Recipe
 from services.research.risks import risks_of
@@ -128,6 +128,35 @@ def test_one_image_with_text_keeps_the_whole_series_out() -> None:
     assert risk.code == "burned_in"
 
 
+def exported(
+    tmp_path: Path, image: Dataset, allowed: Allowed, *, spoil: tuple[bytes, bytes] = (b"", b"")
+) -> ExportedSeries:
+    """Through the exporter, from a file, as the command does. spoil: bytes of the file, and what is there instead."""
+    image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID = "2.25.1", "2.25.2", "2.25.3"
+    path = tmp_path / "in.dcm"
+    image.save_as(path, implicit_vr=False, little_endian=True)
+    path.write_bytes(path.read_bytes().replace(*spoil))
+    exporter = Exporter(
+        folder=tmp_path / "out",
+        deidentifier=Deidentifier(
+            pseudonyms=Pseudonyms(key=bytes(32), patient=("patient", "", "", "1")), recipe=Recipe()
+        ),
+        allowed=allowed,
+        path_of=lambda _: path,
+    )
+    stored = StoredInstance(
+        study_instance_uid="2.25.1",
+        series_instance_uid="2.25.2",
+        sop_instance_uid="2.25.3",
+        sop_class_uid=str(image.SOPClassUID),
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        modality="CT",
+        digest="",
+    )
+    (series,) = exporter.study([stored])
+    return series
+
+
 DERIVED = header("CT", BodyPartExamined="HEAD", ImageType=["DERIVED", "PRIMARY", "MPR"])
 MARKED = header("CT", RecognizableVisualFeatures="YES", BurnedInAnnotation="YES")
 MARKED_CAPTURE = header("CT", SOPClassUID=SECONDARY, RecognizableVisualFeatures="YES", BurnedInAnnotation="YES")
@@ -155,28 +184,16 @@ RENDERED = header("CT", SOPClassUID=SECONDARY, SeriesDescription="VR face", Reco
 def test_of_two_risks_either_keeps_a_series_out_and_both_are_told(
     tmp_path: Path, image: Dataset, allowed: Allowed, left_out: str | None
 ) -> None:
-    """Through the exporter, from a file, as the command does."""
-    image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID = "2.25.1", "2.25.2", "2.25.3"
-    image.save_as(tmp_path / "in.dcm", implicit_vr=False, little_endian=True)
-    exporter = Exporter(
-        folder=tmp_path / "out",
-        deidentifier=Deidentifier(
-            pseudonyms=Pseudonyms(key=bytes(32), patient=("patient", "", "", "1")), recipe=Recipe()
-        ),
-        allowed=allowed,
-        path_of=lambda _: tmp_path / "in.dcm",
-    )
-    stored = StoredInstance(
-        study_instance_uid="2.25.1",
-        series_instance_uid="2.25.2",
-        sop_instance_uid="2.25.3",
-        sop_class_uid=str(image.SOPClassUID),
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-        modality="CT",
-        digest="",
-    )
-    (series,) = exporter.study([stored])
+    series = exported(tmp_path, image, allowed)
     assert (series.left_out and series.left_out.code) == left_out
     assert [one.code for one in series.risks][1:] in ([], ["face"])
     assert series.risks[-1].code == "face"
     assert bool(list((tmp_path / "out").rglob("*.dcm"))) is (left_out is None)
+
+
+def test_a_series_whose_header_cannot_be_understood_does_not_leave_and_stops_nothing(tmp_path: Path) -> None:
+    image = header("CT", BodyPartExamined="CHEST", ImagePositionPatient=[0, 0, 345678])
+    series = exported(tmp_path, image, Allowed(), spoil=(b"345678", b"abcdef"))
+    assert series.left_out is not None
+    assert (series.left_out.code, series.unreadable) == ("unreadable", 1)
+    assert not list((tmp_path / "out").rglob("*.dcm"))
