@@ -1,4 +1,7 @@
-"""Helm's engine in a process of its own: it is a Go library, which can end a process that has many threads by then."""
+"""Helm's engine in a process of its own: it is a Go library, and no process that tests anything else may load it.
+
+Go takes SIGPIPE over, which Python ignores: then a write to a TLS socket that the peer has closed ends the process.
+"""
 
 import atexit
 import multiprocessing
@@ -7,6 +10,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+
+class HelmValuesError(Exception):
+    """As `helm_python.HelmValuesError`: importing that one would load the library."""
+
+
+class HelmRenderError(Exception):
+    """As `helm_python.HelmRenderError`."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +31,7 @@ class Chart:
         return cls(path)
 
     def render(self, values: dict[str, Any] | None = None, **release: Any) -> dict[str, str]:
-        """Raises HelmValuesError."""
+        """Raises HelmValuesError, HelmRenderError."""
         return _engine().submit(_render, self.path, values, release).result()
 
 
@@ -44,7 +55,14 @@ def _loaded(path: Path) -> Any:
 
 
 def _render(path: Path, values: dict[str, Any] | None, release: dict[str, Any]) -> dict[str, str]:
-    return _loaded(path).render(values, **release)
+    import helm_python
+
+    try:
+        return _loaded(path).render(values, **release)
+    except helm_python.HelmValuesError as error:
+        raise HelmValuesError(str(error)) from None
+    except helm_python.HelmRenderError as error:
+        raise HelmRenderError(str(error)) from None
 
 
 def _lint(path: Path, values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from helm_python import HelmRenderError
 
 from tests.helm.conftest import CHART, PROFILES, manifests_of, profile
-from tests.helm.engine import Chart
+from tests.helm.engine import Chart, HelmRenderError
 from tests.helm.manifests import Manifest, of_kind
 from tests.helm.released import FOLDER, KEPT, RELEASE, immutable, version_now
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from helm_python import HelmValuesError
 
 from tests.helm.conftest import Render, changed, profile
+from tests.helm.engine import HelmValuesError
 
 # (dotted path, harmful value, a part of the message)
 HARMFUL = [
