@@ -52,8 +52,8 @@ LABELS = {
     "peer": "4: broker, oidc, stow_rs, syslog; and `destination NAME`, `receiver NAME`, `requester NAME`, `PACS NAME` "
     "of the tables of the settings' files; empty where it is a listener",
     "quantile": "2: 0.5, 0.95",
-    "reason": "9, those of `RefusedFor`",
-    "receiver": "2: syslog, anchor",
+    "reason": "9, those of `Hold`",
+    "receiver": "2: syslog, anchors",
     "role": "3: active, canary, shadow",
     "route": "the routes of the API, never a path",
     "source": "2 of results: measured, estimated; 2 of a CPU: rapl, estimated; 3 of a GPU: nvml, unreadable, not_asked",

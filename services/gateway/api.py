@@ -204,9 +204,7 @@ def get_result(desk: TheDesk, sop_instance_uid: UidInPath, if_none_match: Annota
     "/results/{result_id}/recall",
     tags=["results"],
     summary="Take a result back: it moves no study up any more, and is sent no more",
-    responses=_problems(
-        s400="The body is no JSON.", s404="No result has this id.", s507="No space left for a rejection note."
-    ),
+    responses=_problems(s404="No result has this id.", s507="No space left for a rejection note."),
     response_model=RecallOut,
 )
 def recall_result(
