@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from services.backends.files import FolderStudyFiles
+from services.backends.person_name import words
 from services.backends.store import SqlStudyStore
 from services.backends.store.audit import AuditQuery, event_of
 from services.cli.backup import only_one
@@ -71,7 +72,7 @@ def erase(
     erasure = _erasure(settings)
     found = erasure.find(patient_id, issuer)
     names = erasure.store.erasing.names(found.traces.study_instance_uids)
-    if any(word in reason for word in _identifiers(names, patient_id)):
+    if tells_who(reason, names, {patient_id, *(key.patient_id for key in found.keys)}):
         raise typer.BadParameter("--reason tells who the patient is, and it is kept: leave that out")
     _tell(found, _exports(erasure.store, found), as_json=as_json)
     if found.is_nothing:
@@ -99,10 +100,15 @@ def _erasure(settings: Settings) -> Erasure:
     return Erasure(store=opened_store(settings), files=FolderStudyFiles(settings.data), wait_s=WAIT_S)
 
 
-def _identifiers(names: frozenset[str], patient_id: str) -> set[str]:
-    """What tells who it is: the ID, accession numbers, and each part of a name that is no initial."""
-    parts = {part for name in names for part in name.replace("^", " ").replace("=", " ").split()}
-    return {word for word in {patient_id, *parts} if len(word) > 2}
+def tells_who(reason: str, names: frozenset[str], patient_ids: set[str]) -> bool:
+    """Whether it has an ID in it, or a word of a name or accession number that is no initial, however it is spelled.
+
+    A word of four letters and more is found at the beginning of others, too: Mueller's.
+    """
+    told, own = words(reason), {word for name in names for word in words(name) if len(word) > 1}
+    return any(each.casefold() in reason.casefold() for each in patient_ids if len(each) > 2) or any(
+        one == word or (len(word) > 3 and one.startswith(word)) for one in told for word in own
+    )
 
 
 def _exports(store: SqlStudyStore, found: Found) -> list[tuple[datetime, str]]:
