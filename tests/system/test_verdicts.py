@@ -124,7 +124,7 @@ def test_the_bar_answers_to_the_lesion_that_is_jumped_to(desk: Desk) -> None:
     expect(desk.page.locator("#vigie-bar .where")).to_contain_text("Lesion 2 (2/")
     desk.press("r", "4")
     desk.says("Rejected: Lesion 2")
-    desk.page.get_by_text("Lesion 3 (score").click()
+    desk.page.locator("[data-cy=data-row-title]", has_text="Lesion 3 (score").click()
     expect(desk.page.locator("#vigie-bar .where")).to_contain_text("Lesion 3 (3/")
     desk.press("n")
     desk.says("Not my question: Lesion 3")

@@ -34,7 +34,7 @@ def open_viewer(page: Page, site: Site) -> None:
 def test_a_study_opens_on_its_lesion_and_image_and_overlay_follow_each_jump(site: Site):
     with new_page(width=1000, height=640) as (page, asked):
         open_viewer(page, site)
-        page.get_by_text("Lesion 1 (score").wait_for()
+        page.get_by_text("Lesion 1 (score").first.wait_for()
         assert page.get_by_text("not calibrated on patients").count() >= len(BALLS)
         seen = []
         for jump in range(JUMPS):

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pydicom
@@ -57,6 +58,10 @@ class Desk:
     @property
     def where(self) -> Locator:
         return self.page.locator("#vigie-bar .where")
+
+    def lesion(self, number: int) -> Locator:
+        """The row of it in the viewer's list; the pointer's tip over a row repeats its text."""
+        return self.page.locator("[data-cy=data-row-title]", has_text=f"Lesion {number} (score")
 
     def press(self, *keys: str) -> None:
         for key in keys:
@@ -124,14 +129,14 @@ def test_a_segment_of_another_segmentation_is_not_taken_for_a_lesion(desk: Desk)
         desk.page.wait_for_timeout(TWO_LOOKS_MS)
         desk.press("a")
         desk.says("Accepted: Lesion")
-    assert desk.given() == [("accept", "Lesion 2")]
+    assert set(desk.given()) == {("accept", "Lesion 2")}
 
 
 def test_an_open_panel_answers_for_the_lesion_that_it_was_opened_for(desk: Desk) -> None:
-    desk.page.get_by_text("Lesion 2 (score").click()
+    desk.lesion(2).click()
     desk.is_at("Lesion 2")
     desk.press("r")
-    desk.page.get_by_text("Lesion 3 (score").click()
+    desk.lesion(3).click()
     desk.page.wait_for_timeout(TWO_LOOKS_MS)
     desk.press("4")
     desk.says("Rejected: Lesion")
@@ -140,11 +145,11 @@ def test_an_open_panel_answers_for_the_lesion_that_it_was_opened_for(desk: Desk)
 
 
 def test_a_lesion_that_was_clicked_just_now_is_the_one_that_is_answered(desk: Desk) -> None:
-    desk.page.get_by_text("Lesion 3 (score").click()
+    desk.lesion(3).click()
     desk.is_at("Lesion 3")
     # sooner after it than the bar looks
     key = "document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'n', bubbles: true }))"
-    desk.page.get_by_text("Lesion 1 (score").evaluate(f"lesion => {{ lesion.click(); {key}; }}")
+    desk.lesion(1).evaluate(f"lesion => {{ lesion.click(); {key}; }}")
     desk.says("Not my question: Lesion")
     assert desk.given()[-1] == ("not_my_question", "Lesion 1")
 
@@ -223,7 +228,7 @@ def test_a_key_that_is_held_down_answers_once_and_still_goes_through_the_lesions
     wait_until(lambda: len(desk.given()) > before, what="the answer")
     desk.page.wait_for_timeout(TWO_LOOKS_MS)
     assert len(desk.given()) == before + 1
-    desk.page.get_by_text("Lesion 1 (score").click()
+    desk.lesion(1).click()
     desk.is_at("Lesion 1")
     desk.page.keyboard.down("j")
     desk.page.keyboard.down("j")
@@ -233,7 +238,7 @@ def test_a_key_that_is_held_down_answers_once_and_still_goes_through_the_lesions
 
 def test_the_focus_stays_in_the_bar_and_the_lesion_is_read_out(desk: Desk) -> None:
     bar = desk.page.locator("#vigie-bar")
-    desk.page.get_by_text("Lesion 3 (score").click()
+    desk.lesion(3).click()
     desk.is_at("Lesion 3")
     bar.get_by_role("button", name="Next").focus()
     desk.page.keyboard.press("Enter")
@@ -249,12 +254,12 @@ def test_the_focus_stays_in_the_bar_and_the_lesion_is_read_out(desk: Desk) -> No
 
 
 def test_of_a_newer_result_only_the_same_lesions_are_asked_about(desk: Desk) -> None:
-    images = desk.images()
+    images, corrected = desk.images(), uuid4().hex
     for image in images:
-        image.PatientID = "CORRECTED"
+        image.PatientID = corrected
     desk.send(images, "corrected")
     desk.page.locator("#vigie-bar .stands", has_text="Not answered yet").wait_for(timeout=30_000)
-    desk.page.get_by_text("Lesion 1 (score").click()
+    desk.lesion(1).click()
     desk.press("a")
     desk.says("Accepted: Lesion 1")
     before = desk.told()
@@ -274,7 +279,7 @@ def test_of_a_newer_result_only_the_same_lesions_are_asked_about(desk: Desk) -> 
     desk.page.wait_for_timeout(TWO_LOOKS_MS)
     assert desk.told()["verdicts"] == before["verdicts"]
 
-    desk.page.get_by_text("Lesion 1 (score").click()
+    desk.lesion(1).click()
     desk.is_at("Lesion 1")
     desk.press("u")
     desk.says("Taken back: Lesion 1")

@@ -216,7 +216,8 @@ def test_a_menu_closes_by_escape_and_by_a_click_beside_it_and_gives_the_focus_ba
 def test_single_keys_can_be_switched_off_and_all_is_there_by_tab(desk: Desk):
     page = desk.page()
     page.locator("#open-display").click()
-    page.get_by_role("group", name="Single-key shortcuts").get_by_role("button", name="Off").click()
+    with page.expect_event("domcontentloaded"):
+        page.get_by_role("group", name="Single-key shortcuts").get_by_role("button", name="Off").click()
     page.keyboard.press("j")
     assert page.locator("tr.selected").count() == 0
     of_row = {f"{name}-{desk.ward.uid(2)}" for name in ("study", "act", "read")}

@@ -161,9 +161,9 @@ def test_a_worker_that_dies_each_time_is_not_sent_to_the_model_again(house):
 
 
 def test_a_lease_is_renewed_while_the_model_runs_longer_than_it(house):
-    house = House(data=house.data, lease_s=2.0)
+    house = House(data=house.data, lease_s=4.0)
     uid = house.queue_study(chest_with_ball())
-    segmenter = BrightSegmenter(takes_s=4.5)
+    segmenter = BrightSegmenter(takes_s=9.0)
     with working(house, segmenter):
         wait_until(lambda: frozen(house, uid))
     assert segmenter.calls == 1
