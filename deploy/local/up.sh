@@ -24,6 +24,7 @@ fi
 waits_for PostgreSQL "$BIN/vigie" db upgrade
 waits_for RabbitMQ "$BIN/vigie" queue status
 waits_for Triton "$BIN/python" -c "import os, tritonclient.grpc as t; assert t.InferenceServerClient(os.environ['VIGIE_TRITON']).is_server_ready()"
-waits_for "The desk" curl --fail --silent "http://$DESK_HTTP/readyz"
-waits_for "The door" curl --fail --silent "http://$DOOR_HTTP/readyz"
+ready="import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)"
+waits_for "The desk" "$BIN/python" -c "$ready" "http://$DESK_HTTP/readyz"
+waits_for "The door" "$BIN/python" -c "$ready" "http://$DOOR_HTTP/readyz"
 exec "$(dirname "$0")/status.sh"

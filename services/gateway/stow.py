@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import structlog
@@ -99,7 +98,13 @@ def stow_router(
     """The routes of STOW-RS on these files. max_parts: instances in one request. whose: for a request, see `Sender`."""
     router = APIRouter(tags=["dicomweb"])
     intake = Intake(files=files, max_instance_bytes=max_instance_bytes)
-    importing = partial(_imports, audit, ae_title)
+
+    async def taken(request: Request, study_instance_uid: str | None) -> Response:
+        sender, imports = _sender(request, whose), _imports(audit, ae_title, request)
+        outcome = await _store(
+            request, sender, intake, imports, study_instance_uid=study_instance_uid, max_parts=max_parts
+        )
+        return _answer(outcome)
 
     @router.post(
         "/studies",
@@ -109,10 +114,7 @@ def stow_router(
     )
     async def store(request: Request) -> Response:
         """Keep the instances of a multipart/related body; success only once they are on disk."""
-        sender = _sender(request, whose)
-        return _answer(
-            await _store(request, sender, intake, importing(request), study_instance_uid=None, max_parts=max_parts)
-        )
+        return await taken(request, study_instance_uid=None)
 
     @router.post(
         "/studies/{study}",
@@ -124,10 +126,7 @@ def stow_router(
         """The same, for instances of this study only; others are refused one by one."""
         if not _UID.fullmatch(study):
             raise _bad_request("invalid_uid", "The Study Instance UID is not made of digits and dots, at most 64.")
-        sender = _sender(request, whose)
-        return _answer(
-            await _store(request, sender, intake, importing(request), study_instance_uid=study, max_parts=max_parts)
-        )
+        return await taken(request, study_instance_uid=study)
 
     return router
 
@@ -185,7 +184,7 @@ def _take(
     outcome: Outcome,
     imports: Imports,
 ) -> None:
-    """Keep one part, and note what became of it. Raises ProblemError: it is nobody's study."""
+    """Keep one part, and note what became of it."""
     received_from = sender.address
     content = bytes(part.content)
     try:
@@ -196,8 +195,8 @@ def _take(
         outcome.not_understood.append((refusal.reason.code, refusal.status))
         imports.failed(None, refusal.reason.code)
         return
-    tenant = sender.tenant_of(instance.header.study_instance_uid)
     try:
+        tenant = sender.tenant_of(instance.header.study_instance_uid)
         imports.begins(instance)
         intake.keep(
             content,

@@ -11,6 +11,7 @@ from fastapi import Path, Request
 from services.gateway.access.caller import person_of
 from services.gateway.desk import the_desk
 from services.gateway.problems import ProblemError
+from services.triage.errors import InstanceRefused
 from services.triage.tenant import NO_TENANT, Tenant, Tenants
 
 PREFIX = "/t/{tenant}"
@@ -62,29 +63,26 @@ def of_path(request: Request) -> Callable[[str], str]:
 def of_study(request: Request) -> Callable[[str], str]:
     """The same where the path names no tenant: a person may add to a study that they see, as a viewer does.
 
-    Raises ProblemError (403): it is a machine, or no such study; StoreUnavailable.
+    Raises ProblemError (403): it is a machine. What is returned raises InstanceRefused: no such study; StoreUnavailable.
     """
     if person_of(request) is None:
-        raise _tenant_needed()
+        raise ProblemError(
+            403,
+            "tenant_needed",
+            "Whose are the instances?",
+            detail="Several hospitals are kept apart here, and this path names none.",
+            way_out="POST to /t/{tenant}/dicomweb/studies.",
+        )
     store = the_desk(request).store
 
     def tenant(study_instance_uid: str) -> str:
         told = store.tenant(study_instance_uid) if store.board.has_study(study_instance_uid) else NO_TENANT
         if told == NO_TENANT:
-            raise _tenant_needed()
+            text = "of no study that is seen, and the path names no tenant: POST to /t/{tenant}/dicomweb/studies"
+            raise InstanceRefused("tenant_needed", text, status=InstanceRefused.NOT_AUTHORIZED)
         return told
 
     return tenant
-
-
-def _tenant_needed() -> ProblemError:
-    return ProblemError(
-        403,
-        "tenant_needed",
-        "Whose are the instances?",
-        detail="Several hospitals are kept apart here, and this path names none; nor is it a study that you see.",
-        way_out="POST to /t/{tenant}/dicomweb/studies.",
-    )
 
 
 def _named(tenants: Tenants, name: str) -> Tenant:

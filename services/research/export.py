@@ -120,7 +120,11 @@ class Exporter:
             return False
         path = self.folder.joinpath(self.deidentifier.pseudonyms.subject, *uids[:2], f"{uids[2]}.dcm")
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_part_10(shown, path, like=read)
+        try:
+            _write_part_10(shown, path, like=read)
+        except UNREADABLE:  # an element that is parsed when it is written, if at all
+            path.unlink(missing_ok=True)
+            return False
         return True
 
 

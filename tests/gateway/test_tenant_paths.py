@@ -1,9 +1,11 @@
 """DICOMweb and the work list where several hospitals are kept apart."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from httpx import Response
 
 from services.backends.store import SqlStudyStore, connect, never_the_same
 from services.gateway.app import create_app
@@ -19,6 +21,7 @@ OF_A, OF_B = ct_series(slices=2, PatientID="SAME", seed=1), ct_series(slices=2, 
 UID_A, UID_B = (str(series[0].StudyInstanceUID) for series in (OF_A, OF_B))
 HEADERS = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=x'}
 STUDY_UID = "0020000D"
+NOT_AUTHORIZED = 0x0124
 
 
 @pytest.fixture
@@ -41,6 +44,11 @@ def client(shelf: Shelf, tmp_path: Path) -> TestClient:
 def body(*contents: bytes) -> bytes:
     parts = [b"--x\r\nContent-Type: application/dicom\r\n\r\n" + content + b"\r\n" for content in contents]
     return b"".join(parts) + b"--x--\r\n"
+
+
+def failures(answer: Response) -> list[int]:
+    """The Failure Reasons of a Store Instances Response."""
+    return [one["00081197"]["Value"][0] for one in answer.json()["00081198"]["Value"]]
 
 
 def found(client: TestClient, path: str) -> list[str]:
@@ -86,7 +94,7 @@ def test_stow_rs_is_taken_below_a_tenant_that_may_send_and_nowhere_else(client: 
     assert (refused.status_code, refused.json()["code"]) == (403, "no_stow")
     for path in ("/dicomweb/studies", "/dicomweb/studies/1.2.3"):
         refused = client.post(path, content=content, headers=HEADERS)
-        assert (refused.status_code, refused.json()["code"]) == (403, "tenant_needed")
+        assert (refused.status_code, failures(refused)) == (409, [NOT_AUTHORIZED])
     assert not list(shelf.files.pending())
     assert client.post("/t/b/dicomweb/studies", content=content, headers=HEADERS).status_code == 200
     assert [file.tenant for file in shelf.files.pending()] == ["b"]
@@ -107,9 +115,11 @@ def test_what_is_drawn_in_the_viewer_is_kept_as_the_studys_tenants(
     drawn = ct_series(slices=1, seed=4)[0]
     drawn.StudyInstanceUID = UID_A
     content = body(part10_bytes(drawn))
-    for name in ("rb", "all"):
-        refused = theirs.post(f"/dicomweb/studies{below}", content=content, headers=HEADERS | shows_key(name))
-        assert (refused.status_code, refused.json()["code"]) == (403, "tenant_needed")
+    post = partial(theirs.post, f"/dicomweb/studies{below}", content=content)
+    unseen = post(headers=HEADERS | shows_key("rb"))
+    assert (unseen.status_code, failures(unseen)) == (409, [NOT_AUTHORIZED])
+    refused = post(headers=HEADERS | shows_key("all"))
+    assert (refused.status_code, refused.json()["code"]) == (403, "tenant_needed")
     assert not list(shelf.files.pending())
     for kept_by, headers in ((theirs, shows_key("ra")), (client, {})):
         answer = kept_by.post(f"/dicomweb/studies{below}", content=content, headers=HEADERS | headers)
@@ -126,8 +136,20 @@ def test_stow_rs_of_another_tenants_study_fails_with_a_reason_beside_what_is_sto
     assert answer.status_code == 202
     (failed,) = answer.json()["00081198"]["Value"]
     assert failed["00081155"]["Value"] == [OF_A[0].SOPInstanceUID]
-    assert failed["00081197"]["Value"] == [0x0124]
+    assert failed["00081197"]["Value"] == [NOT_AUTHORIZED]
     assert len(list(shelf.files.pending())) == 1
+
+
+def test_what_is_of_no_study_that_one_sees_fails_beside_what_is_stored(client: TestClient, shelf: Shelf) -> None:
+    drawn, new = ct_series(slices=1, seed=4)[0], ct_series(slices=1, seed=3)[0]
+    drawn.StudyInstanceUID = UID_A
+    content = body(part10_bytes(drawn), part10_bytes(new))
+    answer = client.post("/dicomweb/studies", content=content, headers=HEADERS)
+    assert answer.status_code == 202, answer.text
+    (failed,) = answer.json()["00081198"]["Value"]
+    assert failed["00081155"]["Value"] == [new.SOPInstanceUID]
+    assert failed["00081197"]["Value"] == [NOT_AUTHORIZED]
+    assert [file.tenant for file in shelf.files.pending()] == ["a"]
 
 
 @pytest.mark.parametrize("below", ["", f"/{UID_B}"], ids=["studies", "study"])

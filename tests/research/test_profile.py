@@ -263,6 +263,24 @@ def test_a_file_that_cannot_be_read_is_counted_and_stops_nothing(tmp_path: Path)
     assert (series.instances, series.unreadable) == (1, 1)
 
 
+def test_a_file_that_cannot_be_written_is_counted_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    image, torn = ct_series(slices=2)
+    for name, one in (("good", image), ("bad", torn)):
+        (tmp_path / name).write_bytes(part10(one))
+    whole = (tmp_path / "bad").read_bytes()
+    of_class = torn.SOPClassUID.encode().ljust(26, b"\0")
+    (tmp_path / "bad").write_bytes(whole.replace(of_class, bytes(26)))
+    exporter = Exporter(
+        folder=tmp_path / "out",
+        deidentifier=Deidentifier(pseudonyms=PSEUDONYMS, recipe=Recipe()),
+        allowed=Allowed(),
+        path_of=lambda one: tmp_path / one.digest,
+    )
+    (series,) = exporter.study([stored(image, "good"), stored(torn, "bad")])
+    assert (series.instances, series.unreadable) == (1, 1)
+    assert [dcmread(path).SOPClassUID for path in (tmp_path / "out").rglob("*.dcm")] == [image.SOPClassUID]
+
+
 def stored(image: Dataset, digest: str = "") -> StoredInstance:
     return StoredInstance(
         study_instance_uid=image.StudyInstanceUID,

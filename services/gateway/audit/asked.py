@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 
+from services.gateway.access import outcomes
 from services.gateway.access.caller import caller_of
 from services.gateway.access.rules import rule_for
 from services.gateway.access.sign_in import address_of
@@ -12,13 +13,11 @@ from services.gateway.audit.recorder import Recorder
 from services.triage.audit import AuditActor, AuditObject, AuditObjectKind, AuditOutcome
 from services.triage.audit_types import AuditType, audited
 
-_NOBODY = "unknown"
-
 
 def asker(request: Request) -> AuditActor:
     """Who asks, and from where."""
     caller = caller_of(request)
-    return AuditActor(name=caller.name if caller else _NOBODY, address=address_of(request))
+    return AuditActor(name=caller.name if caller else outcomes.UNKNOWN, address=address_of(request))
 
 
 def query_made(recorder: Recorder, type_: AuditType, request: Request, form: Mapping[str, str] | None = None) -> None:
