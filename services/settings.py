@@ -278,17 +278,21 @@ class Settings(BaseSettings):
     retention_unread_days: float | None = Field(
         None,
         ge=1,
-        description="After so many days images go even if nobody has marked their study as read here. Default: never.",
+        description="After so many days images go even if nobody has marked their study as read here. Refused without "
+        "VIGIE_RETENTION_DAYS or VIGIE_RETENTION_TENANT_DAYS: then none go. Default: never.",
     )
     retention_free_percent: float | None = Field(
         None,
         gt=0,
         lt=90,
         description="With less free space (percent of the disk), images go VIGIE_RETENTION_PRESSED_DAYS after, the "
-        "oldest first, until there is more. Default: their age alone counts.",
+        "oldest first, until there is more. Refused without VIGIE_RETENTION_DAYS or VIGIE_RETENTION_TENANT_DAYS: then "
+        "none go. Default: their age alone counts.",
     )
     retention_pressed_days: float = Field(
-        2.0, ge=1, description="So long images are kept whatever the disk (days), where VIGIE_RETENTION_DAYS is set."
+        2.0,
+        ge=1,
+        description="So long images are kept whatever the disk (days), where VIGIE_RETENTION_FREE_PERCENT is set.",
     )
     retention_results_days: float | None = Field(
         None,
@@ -454,6 +458,15 @@ class Settings(BaseSettings):
             if not _ORIGIN.fullmatch(entry):
                 raise ValueError(f"'{entry}' is no origin: write https://HOST or https://HOST:PORT, without a path")
         return value
+
+    @model_validator(mode="after")
+    def _images_go_by_age(self) -> "Settings":
+        if self.retention().youngest() is None and (self.retention_unread_days or self.retention_free_percent):
+            raise ValueError(
+                "VIGIE_RETENTION_UNREAD_DAYS and VIGIE_RETENTION_FREE_PERCENT delete nothing by themselves: set "
+                "VIGIE_RETENTION_DAYS, or VIGIE_RETENTION_TENANT_DAYS, or leave them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_check_of_titles(self) -> "Settings":
