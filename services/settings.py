@@ -83,14 +83,15 @@ class Settings(BaseSettings):
     http_connections: int = Field(
         1000,
         ge=10,
-        description="HTTP connections at the same time, in each process; more are closed. An open page holds one.",
+        description="HTTP connections at the same time, in each process; more are answered 503 and closed. An open "
+        "page holds one.",
     )
     requests_per_minute: int = Field(
         1200,
         ge=0,
-        description="Searches and API requests of one caller in a minute; then 429 until some time has passed. Images "
-        "are not counted. So often, too, one address is told to sign in. Each process counts by itself: with three "
-        "desks a caller may have three times as many. 0: no limit.",
+        description="Searches, pages and API requests of one caller in a minute; then 429 until some time has passed. "
+        "Images, files of the viewer and events are not counted. So often, too, one address is told to sign in. Each "
+        "process counts by itself: with three desks a caller may have three times as many. 0: no limit.",
     )
     max_stow_parts: int = Field(10_000, ge=1, description="Instances in one STOW-RS request.")
     insecure_http_without_sign_in: bool = Field(
