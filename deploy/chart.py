@@ -51,6 +51,10 @@ OF_THE_CHART = {
     "metrics",
 }
 
+# As the program does: these delete nothing where no images go by their age.
+_IMAGES_GO = {"anyOf": [{"required": ["retention_days"]}, {"required": ["retention_tenant_days"]}]}
+NEEDS = {"retention_unread_days": _IMAGES_GO, "retention_free_percent": _IMAGES_GO}
+
 _LINK = re.compile(r"\[(?P<text>[^\]]+)\]\((?P<target>[^)]+)\)")
 _KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z0-9_.\"/-]+):(?P<value>.*)$")
 
@@ -70,7 +74,7 @@ def settings_schema() -> dict[str, Any]:
         found[name] = {
             key: value for key, value in taken.items() if key not in {"title", "description", "default", "format"}
         }
-    return {"type": "object", "additionalProperties": False, "properties": found}
+    return {"type": "object", "additionalProperties": False, "properties": found, "dependencies": NEEDS}
 
 
 def schema() -> dict[str, Any]:

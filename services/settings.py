@@ -83,14 +83,15 @@ class Settings(BaseSettings):
     http_connections: int = Field(
         1000,
         ge=10,
-        description="HTTP connections at the same time, in each process; more are closed. An open page holds one.",
+        description="HTTP connections at the same time, in each process; more are answered 503 and closed. An open "
+        "page holds one.",
     )
     requests_per_minute: int = Field(
         1200,
         ge=0,
-        description="Searches and API requests of one caller in a minute; then 429 until some time has passed. Images "
-        "are not counted. So often, too, one address is told to sign in. Each process counts by itself: with three "
-        "desks a caller may have three times as many. 0: no limit.",
+        description="Searches, pages and API requests of one caller in a minute; then 429 until some time has passed. "
+        "Images, files of the viewer and events are not counted. So often, too, one address is told to sign in. Each "
+        "process counts by itself: with three desks a caller may have three times as many. 0: no limit.",
     )
     max_stow_parts: int = Field(10_000, ge=1, description="Instances in one STOW-RS request.")
     insecure_http_without_sign_in: bool = Field(
@@ -278,17 +279,21 @@ class Settings(BaseSettings):
     retention_unread_days: float | None = Field(
         None,
         ge=1,
-        description="After so many days images go even if nobody has marked their study as read here. Default: never.",
+        description="After so many days images go even if nobody has marked their study as read here. Refused without "
+        "VIGIE_RETENTION_DAYS or VIGIE_RETENTION_TENANT_DAYS: then none go. Default: never.",
     )
     retention_free_percent: float | None = Field(
         None,
         gt=0,
         lt=90,
         description="With less free space (percent of the disk), images go VIGIE_RETENTION_PRESSED_DAYS after, the "
-        "oldest first, until there is more. Default: their age alone counts.",
+        "oldest first, until there is more. Refused without VIGIE_RETENTION_DAYS or VIGIE_RETENTION_TENANT_DAYS: then "
+        "none go. Default: their age alone counts.",
     )
     retention_pressed_days: float = Field(
-        2.0, ge=1, description="So long images are kept whatever the disk (days), where VIGIE_RETENTION_DAYS is set."
+        2.0,
+        ge=1,
+        description="So long images are kept whatever the disk (days), where VIGIE_RETENTION_FREE_PERCENT is set.",
     )
     retention_results_days: float | None = Field(
         None,
@@ -454,6 +459,15 @@ class Settings(BaseSettings):
             if not _ORIGIN.fullmatch(entry):
                 raise ValueError(f"'{entry}' is no origin: write https://HOST or https://HOST:PORT, without a path")
         return value
+
+    @model_validator(mode="after")
+    def _images_go_by_age(self) -> "Settings":
+        if self.retention().youngest() is None and (self.retention_unread_days or self.retention_free_percent):
+            raise ValueError(
+                "VIGIE_RETENTION_UNREAD_DAYS and VIGIE_RETENTION_FREE_PERCENT delete nothing by themselves: set "
+                "VIGIE_RETENTION_DAYS, or VIGIE_RETENTION_TENANT_DAYS, or leave them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_check_of_titles(self) -> "Settings":

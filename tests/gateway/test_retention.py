@@ -1,6 +1,7 @@
 """Retention over real files: what goes, what stays, and a death anywhere between."""
 
 import os
+import re
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -18,6 +19,7 @@ from services.backends.store.tables import assignment, instance, result, study
 from services.cli import app as commands
 from services.gateway.app import create_app
 from services.gateway.retention import Keeper
+from services.settings import Settings
 from services.triage.reading import ReadingAction, ReadingStep
 from services.triage.retention import Hold, Retention
 from tests.support.ct import ct_series
@@ -234,6 +236,21 @@ def test_without_a_rule_run_says_how_to_set_one(house):
     refused = CliRunner().invoke(commands, ["retention", "run"])
     assert refused.exit_code == 2
     assert "VIGIE_RETENTION_DAYS" in refused.output
+
+
+@pytest.mark.parametrize("variable", ["VIGIE_RETENTION_FREE_PERCENT", "VIGIE_RETENTION_UNREAD_DAYS"])
+def test_a_setting_that_changes_nothing_while_no_images_go_is_refused_at_start(house, monkeypatch, variable):
+    monkeypatch.setenv(variable, "10")
+    monkeypatch.setenv("VIGIE_RETENTION_QUARANTINE_DAYS", "30")  # is about other files
+    refused = CliRunner().invoke(commands, ["retention", "plan"])
+    assert refused.exit_code == 2
+    assert {variable, "VIGIE_RETENTION_DAYS", "VIGIE_RETENTION_TENANT_DAYS"} <= set(re.findall(r"\w+", refused.output))
+
+
+@pytest.mark.parametrize("rule", [{"retention_days": 14}, {"retention_tenant_days": "north=14"}])
+def test_with_a_rule_by_which_images_go_each_of_these_settings_is_taken(tmp_path, rule):
+    found = Settings(data=tmp_path, retention_free_percent=10, retention_unread_days=28, **rule).retention()
+    assert (found.free_fraction, found.unread) == (0.1, timedelta(days=28))
 
 
 def test_corrected_patient_data_still_reach_the_results_of_images_that_are_gone(house):

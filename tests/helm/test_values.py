@@ -49,6 +49,8 @@ HARMFUL = [
     ("settings", {"database_url": "postgresql://vigie:secret@db/vigie"}, "database_url"),
     ("settings", {"dicom": "0.0.0.0:104"}, "dicom"),
     ("settings", {"hl7": "0.0.0.0:2575"}, "hl7"),
+    ("settings", {"retention_free_percent": 10}, "retention_days"),
+    ("settings", {"retention_unread_days": 28, "retention_quarantine_days": 30}, "retention_days"),
     ("files", {"../destinations.toml": ""}, "../destinations.toml"),
     ("files", {"destinations.toml": ""}, "destinations.toml"),
     ("worker.autoscaling.minReplicas", 0, "/worker/autoscaling/minReplicas"),

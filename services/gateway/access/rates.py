@@ -1,7 +1,8 @@
-"""How often one caller may search and ask the API: a bucket of tokens each, filled evenly.
+"""How often one caller may search, open pages and ask the API: a bucket of tokens each, filled evenly.
 
-What a viewer fetches for a study (frames, metadata, rendered images) and what a page holds open are not counted, unless
-it is refused because nobody is signed in: `Access` counts these by their address, apart from what is answered.
+Whatever is not named here is counted. What a viewer fetches for a study (frames, metadata, rendered images), pictures
+of the work list, files of the pages and the viewer, and what a page holds open are not, unless it is refused because
+nobody is signed in: `Access` counts these by their address, apart from what is answered.
 Nor are /metrics and /readyz: kubelet and Prometheus may have the address of an Ingress, whose strangers would have them
 refused. These answers are kept instead (`kept`), and what they cost does not grow with who asks.
 """
@@ -24,9 +25,9 @@ from services.gateway.problems import Problem, problem_response
 
 _REMEMBERED = 10_000
 _DICOMWEB = r"(?:/t/[^/]+|/training)?/dicom-?web"
-_COUNTED = re.compile(
-    rf"/|/api/.*|/login(?:/.*)?|/openapi\.json|/observatory.*|/models.*|{_DICOMWEB}/(?:workitems|subscribers).*"
-    rf"|{_DICOMWEB}(?:/studies|/studies/[^/]+/series|/studies/[^/]+(?:/series/[^/]+)?/instances|/series|/instances)",
+_UNCOUNTED = re.compile(
+    rf"{_DICOMWEB}/studies/.+(?<!/series)(?<!/instances)"  # retrieval; what ends so is a search
+    r"|/studies/[^/]+/(?:key-image|prepared)/[^/]+|/(?:static|ohif)(?:/.*)?|/events|/healthz|/readyz|/metrics",
     re.DOTALL,
 )
 
@@ -60,7 +61,7 @@ class RateLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if self.buckets is None or scope["type"] != "http" or not _COUNTED.fullmatch(scope["path"]):
+        if self.buckets is None or scope["type"] != "http" or _UNCOUNTED.fullmatch(scope["path"]):
             await self.app(scope, receive, send)
             return
         request = Request(scope)
