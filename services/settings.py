@@ -36,7 +36,9 @@ class Settings(BaseSettings):
     """Every setting, its default, and what it means. Flags of the command line win over the environment."""
 
     # a variable that is set to nothing is one that is not set: so do compose files and charts leave one out
-    model_config = SettingsConfigDict(env_prefix="VIGIE_", validate_default=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="VIGIE_", validate_default=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     data: Path = Field(Path(platformdirs.user_data_dir("vigie")), description="Folder of everything that is kept.")
     database_url: SecretStr | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data folder.")

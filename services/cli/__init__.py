@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from services import __version__
 from services.cli import (
@@ -35,6 +36,8 @@ from services.cli import (
     tenants,
     worker,
 )
+from services.cli.flags import told
+from services.settings import Settings
 
 app = typer.Typer(
     name="vigie",
@@ -90,5 +93,11 @@ def _root(
 
 
 def main() -> None:
-    """Entry point of the console script."""
-    app()
+    """Entry point of the console script. A variable that cannot be used ends it as a wrong flag does: exit code 2."""
+    try:
+        app()
+    except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
+        typer.echo(f"Error: {told(error)}", err=True)
+        raise SystemExit(2) from None

@@ -94,8 +94,7 @@ def settings_from(
         if settings.oidc is not None:
             load_oidc(settings.oidc, [one.name for one in tenants.tenants])
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise typer.BadParameter(wrong) from error
+        raise typer.BadParameter(told(error)) from error
     except (
         ValueError,
         BlindRefused,
@@ -108,6 +107,15 @@ def settings_from(
     ) as error:
         raise typer.BadParameter(str(error)) from error
     return settings
+
+
+def told(error: ValidationError) -> str:
+    """What is wrong with the settings, by their variables; never what they hold."""
+    wrong = []
+    for each in error.errors(include_input=False):
+        variable = f"VIGIE_{each['loc'][0]}: ".upper() if each["loc"] else ""
+        wrong.append(variable + each["msg"].removeprefix("Value error, "))
+    return "; ".join(wrong)
 
 
 def gateway_settings_from(**flags: Any) -> Settings:

@@ -63,7 +63,7 @@ def of_path(request: Request) -> Callable[[str], str]:
 def of_study(request: Request) -> Callable[[str], str]:
     """The same where the path names no tenant: a person may add to a study that they see, as a viewer does.
 
-    Raises ProblemError (403): it is a machine. What is returned raises InstanceRefused: no such study; StoreUnavailable.
+    Raises ProblemError (403): it is a machine. What it returns raises InstanceRefused: no such study; StoreUnavailable.
     """
     if person_of(request) is None:
         raise ProblemError(
