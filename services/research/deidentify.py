@@ -1,8 +1,8 @@
 """One data set by the Basic Application Level Confidentiality Profile and its options (PS3.15 annex E).
 
 Stricter than the profile where that leaves what it does not name: text that the table does not know stays only where
-machines write it (`table.TECHNICAL_TEXT`) and is emptied elsewhere, AE titles and addresses too; curves, overlays and
-sound go. Pixels are never changed.
+machines write it (`table.KEPT_TEXT`) and is emptied elsewhere, AE titles and addresses too, and so is what stands for a
+number, a time or an age and is none; curves, overlays and sound go. Pixels are never changed.
 """
 
 from dataclasses import dataclass
@@ -14,13 +14,14 @@ from pydicom.uid import UID
 
 from services import __version__
 from services.research import private, table
+from services.research.codes import REMOVED
+from services.research.forms import is_well_formed, may_hold_words, values_of
 from services.research.pseudonyms import Pseudonyms
 from services.research.recipe import Option, Recipe
-from services.research.structured import REMOVED, clean_item, is_code_system
+from services.research.structured import clean_item, is_code_system
 from services.research.table import Action
-from services.research.words import known_words
+from services.research.words import ethnic_group, known_words
 
-_TEXT = frozenset({"AE", "LO", "LT", "OB", "PN", "SH", "ST", "UC", "UN", "UR", "UT"})
 _MOMENTS = frozenset({"DA", "DT", "TM"})
 _DUMMIES: dict[str, str | bytes] = {
     "AS": "000Y",
@@ -82,6 +83,8 @@ class Deidentifier:
         if tag in _PIXELS or tag == _TEXT_VALUE:
             return element
         action = table.actions().get(tag)
+        if not is_well_formed(element):
+            return self._replaced(element, action or Action.EMPTY)
         if self._is_retained(tag, action) or (own and tag in table.OWN_TEXT):
             return self._retained(element)
         if vr == "SQ":
@@ -90,10 +93,17 @@ class Deidentifier:
             return self._uids(element, action)
         if vr in _MOMENTS:
             return self._moment(element, action)
+        return self._told(element, action)
+
+    def _told(self, element: DataElement, action: Action | None) -> DataElement | None:
+        """Of text and numbers."""
+        tag = int(element.tag)
         if self.recipe.has(Option.DESCRIPTORS) and tag in table.DESCRIPTORS:
-            return _of(element, known_words(str(element.value)))
+            words = [known_words(str(value)) for value in values_of(element)]
+            if any(words):
+                return _of(element, words)
         if action is None:
-            if vr not in _TEXT or tag in table.TECHNICAL_TEXT:
+            if tag in table.KEPT_TEXT or not may_hold_words(element):
                 return element
             action = Action.EMPTY  # it may have to be there
         return self._replaced(element, action)
@@ -105,15 +115,15 @@ class Deidentifier:
         )
 
     @staticmethod
-    def _retained(element: DataElement) -> DataElement:
-        """As it is; but an age that few reach is told as 90 years (45 CFR 164.514(b)(2)(i)(C))."""
-        age = str(element.value)
-        if (
-            element.keyword == "PatientAge"
-            and age[-1:] == "Y"
-            and age[:-1].isdigit()
-            and int(age[:-1]) >= _OLDEST_YEARS
-        ):
+    def _retained(element: DataElement) -> DataElement | None:
+        """As it is; but an age that few reach is told as 90 years (45 CFR 164.514(b)(2)(i)(C)).
+
+        An ethnic group stays where it is known to be one: it is free text, which the option's column (K) would leave.
+        """
+        told = str(element.value)
+        if element.keyword == "EthnicGroup":
+            return _of(element, group) if (group := ethnic_group(told)) else None
+        if element.keyword == "PatientAge" and told[-1:] == "Y" and int(told[:-1]) >= _OLDEST_YEARS:
             return _of(element, f"{_OLDEST_YEARS:03d}Y")
         return element
 
@@ -123,6 +133,7 @@ class Deidentifier:
                 return None
             if action is Action.EMPTY:
                 return _of(element, Sequence())
+        own = own and element.tag in table.OWN_SEQUENCES
         return _of(element, Sequence([self._walk(item, own=own) for item in element.value]))
 
     def _uids(self, element: DataElement, action: Action | None) -> DataElement | None:
@@ -142,8 +153,7 @@ class Deidentifier:
             return self._replaced(element, action or Action.DUMMY)
         if element.VR == "TM":
             return element
-        values = [element.value] if isinstance(element.value, str) else list(element.value or ())
-        moved = [self._moved(str(value)) for value in values]
+        moved = [self._moved(str(value)) for value in values_of(element)]
         return self._replaced(element, Action.EMPTY) if None in moved else _of(element, moved)
 
     def _moved(self, text: str) -> str | None:

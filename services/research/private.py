@@ -2,6 +2,8 @@
 
 from pydicom import DataElement, Dataset
 
+from services.research.forms import NUMBERS, is_well_formed
+
 # Private creator -> group and element (the last byte) of each.
 _SAFE: dict[str, frozenset[tuple[int, int]]] = {
     "Philips PET Private Group": frozenset({(0x7053, 0x00), (0x7053, 0x09)}),  # SUV and activity scale factors
@@ -13,7 +15,6 @@ _SAFE: dict[str, frozenset[tuple[int, int]]] = {
     "GEMS_HELIOS_01": frozenset({(0x0045, 0x01), (0x0045, 0x02)}),  # detector rows, their width
     "ELSCINT1": frozenset({(0x00E1, 0x21), (0x01E1, 0x50), (0x01F1, 0x07), (0x01F1, 0x26), (0x01F1, 0x27)}),
 }
-_NUMBERS = frozenset({"DS", "FD", "FL", "IS", "SL", "SS", "UL", "US"})
 
 
 def safe_creators(dataset: Dataset) -> dict[tuple[int, int], str]:
@@ -31,7 +32,9 @@ def is_safe(element: DataElement, creators: dict[tuple[int, int], str]) -> bool:
     """Whether a private element may stay."""
     tag = element.tag
     creator = creators.get((tag.group, tag.element >> 8))
-    return creator is not None and (tag.group, tag.element & 0xFF) in _SAFE[creator] and element.VR in _NUMBERS
+    if creator is None or (tag.group, tag.element & 0xFF) not in _SAFE[creator]:
+        return False
+    return element.VR in NUMBERS and is_well_formed(element)
 
 
 def creators_needed(kept: Dataset, creators: dict[tuple[int, int], str]) -> dict[tuple[int, int], str]:

@@ -10,9 +10,12 @@ class Option(StrEnum):
     MODIFIED_DATES = "modified-dates"
     """Dates are moved by a number of days that is the patient's own: what lies between two of them stays (E.3.6)."""
     DEVICE_IDENTITY = "device-identity"
-    """Serial numbers and station names stay (E.3.8)."""
+    """Serial numbers, station names and what devices are called stay (E.3.8)."""
     PATIENT_CHARACTERISTICS = "patient-characteristics"
-    """Sex, age, size, weight, smoking and pregnancy status stay (E.3.7). An age above 89 years is told as 90."""
+    """Sex, age, size, weight, smoking and pregnancy status stay (E.3.7), and an ethnic group that `words` knows.
+
+    An age above 89 years is told as 90.
+    """
     DESCRIPTORS = "descriptors"
     """Descriptions keep the words that `words` knows (E.3.5, Clean Descriptors)."""
     SAFE_PRIVATE = "safe-private"

@@ -1,15 +1,9 @@
-"""Clean Structured Content: what of a content item and of a code stays (PS3.15 E.3.4; PS3.3 C.17.3, 8.8)."""
+"""Clean Structured Content: what of a content item stays (PS3.15 E.3.4; PS3.3 C.17.3)."""
 
 from pydicom import Dataset
 
-REMOVED = "REMOVED"
+from services.research.codes import REMOVED, clean_code
 
-# Schemes that are published: a code of theirs names nobody. 99VIGIE is ours.
-_SCHEMES = """
-DCM SCT SRT SNM3 99SDM UCUM LN RADLEX FMA UMLS NCIt MA UBERON ISO639_1 ISO639_2 ISO3166_1 RFC5646 ACR BARI MDC I10 I9
-99VIGIE
-"""
-_PUBLISHED = frozenset(_SCHEMES.split())
 # what HL7 has registered of code systems; its other arcs are of organisations, but NCIt's is published (PS3.16 8)
 _REGISTERED = "2.16.840.1.113883.6."
 _NCIT = "2.16.840.1.113883.3.26.1.1"
@@ -39,10 +33,7 @@ def clean_item(item: Dataset, *, own: bool) -> None:
     """Change the words and codes of a content item in place; names, dates and UIDs are the walk's. own: Vigie's."""
     if "TextValue" in item and not (own and _concept(item) in _OWN_CONCEPTS):
         item.TextValue = REMOVED
-    if "CodingSchemeDesignator" in item and str(item.CodingSchemeDesignator) not in _PUBLISHED:
-        for keyword in ("CodeValue", "LongCodeValue", "URNCodeValue", "CodeMeaning"):
-            if keyword in item:
-                setattr(item, keyword, REMOVED)
+    clean_code(item, own=own)
 
 
 def _concept(item: Dataset) -> str:

@@ -34,7 +34,9 @@ def actions() -> dict[int, Action]:
         (Action.UID, edition_2026c.U_TAGS + edition_2026c.X_Z_U_STAR_TAGS),
     )
     # patterns of repeating groups (curves and overlays) have four numbers; these groups are removed whole
-    return {tag[0] << 16 | tag[1]: action for action, tags in lists for tag in tags if len(tag) == 2}
+    named = {tag[0] << 16 | tag[1]: action for action, tags in lists for tag in tags if len(tag) == 2}
+    # which the table does not name, and which must not be empty (Type 1C, PS3.3 C.8.13.4)
+    return {dictionary_tag("PulseSequenceName"): Action.DUMMY, **named}
 
 
 def _tags(keywords: str) -> frozenset[int]:
@@ -62,12 +64,14 @@ DEVICE_IDENTITY = _tags(
 DESCRIPTORS = _tags(
     """
     AcquisitionDeviceProcessingDescription AcquisitionProtocolDescription ContrastBolusAgent DerivationDescription
-    PerformedProcedureStepDescription ProtocolName RequestedContrastAgent RequestedProcedureDescription
-    ScheduledProcedureStepDescription SeriesDescription StudyDescription
+    LUTExplanation PerformedProcedureStepDescription ProtocolName PulseSequenceName RequestedContrastAgent
+    RequestedProcedureDescription ScheduledProcedureStepDescription SequenceName SeriesDescription StudyDescription
+    WindowCenterWidthExplanation
     """
 )
-"""Of the option's column those that tell how images were taken. Comments, histories and diagnoses are of the patient:
-to keep words of them helps nobody, and they are removed."""
+"""Of the option's column those that tell how images were taken, and four that the table does not name, though users
+type them (PS3.3 C.8.3.1, C.11.1, C.11.2). Comments, histories and diagnoses are of the patient: to keep words of them
+helps nobody, and they are removed."""
 
 NEVER_MOVED = _tags(
     "PatientBirthDate PatientBirthTime DateOfManufacture DateOfInstallation ROIDateTime ROIObservationDateTime "
@@ -81,19 +85,30 @@ CLEANED = _tags(
 )
 """Sequences that are gone through where the table would empty them (Clean Structured Content, Clean Graphics, U)."""
 
-TECHNICAL_TEXT = _tags(
-    """
-    AlgorithmName AlgorithmVersion CodeMeaning CodeValue CodingSchemeDesignator CodingSchemeVersion ConvolutionKernel
-    ICCProfile ImagedNucleus LUTExplanation LongCodeValue Manufacturer ManufacturerModelName ModalityLUTType
-    PresentationLUTShape PulseSequenceName RescaleType ResonantNucleus SequenceName SoftwareVersions URNCodeValue
-    WindowCenterWidthExplanation
-    """
-)
-"""Attributes that the table does not name and whose text stays: machines write it. Any other text that it does not name
-is emptied, for people write it: the profile would leave it."""
+_KEPT_TEXT = {
+    "the machine's maker or its software wrote it": "AlgorithmName AlgorithmVersion Manufacturer ManufacturerModelName "
+    "SoftwareVersions",
+    "a machine offers a list, and the image means little without it": "ConvolutionKernel ImagedNucleus",
+    "Defined Terms, by which pixels become values (PS3.3 C.11.1.1.2)": "ModalityLUTType RescaleType",
+    "colours are wrong without it": "ICCProfile",
+    "`codes` has the say": "CodeMeaning CodeValue CodingSchemeDesignator LongCodeValue URNCodeValue",
+}
+KEPT_TEXT = {tag: reason for reason, keywords in _KEPT_TEXT.items() for tag in _tags(keywords)}
+"""Why text stays that the table does not name. Any other text that it does not name is emptied, for people write it:
+the profile would leave it."""
 
 OWN_TEXT = _tags(
     "SegmentLabel SegmentDescription SegmentAlgorithmName AlgorithmParameters TrackingID UnformattedTextValue "
     "ContentLabel ContentDescription SeriesDescription GraphicLayerDescription DeviceSerialNumber"
 )
 """Of objects that Vigie has written itself, these too: it writes them from findings and models."""
+
+OWN_SEQUENCES = _tags(
+    """
+    AlgorithmFamilyCodeSequence AnatomicRegionSequence CodingSchemeIdentificationSequence ConceptCodeSequence
+    ConceptNameCodeSequence ContentSequence GraphicAnnotationSequence GraphicLayerSequence GraphicObjectSequence
+    MeasuredValueSequence MeasurementUnitsCodeSequence SegmentSequence SegmentationAlgorithmIdentificationSequence
+    SegmentedPropertyCategoryCodeSequence SegmentedPropertyTypeCodeSequence TextObjectSequence
+    """
+)
+"""Of these objects, where Vigie's own words and codes stand; whatever else they hold they have from the images."""

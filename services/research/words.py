@@ -1,4 +1,4 @@
-"""Clean Descriptors: of a description only words that are in this list stay, and measures (PS3.15 E.3.5).
+"""Clean Descriptors: of a description only words that are in a list stay, and measures (PS3.15 E.3.5).
 
 A list of what stays: a name that nobody thought of is none of them. English, French, German, Spanish and Italian words
 of how images are taken, without accents, as `traits.fold` writes them.
@@ -29,6 +29,16 @@ ma mas ms sec kernel lungkernel softkernel b10f b20f b30f b31f b40f b45f b50f b6
 gado gadolinium iode iodine iomeron omnipaque ultravist visipaque and et und of
 """
 KNOWN = frozenset(_WORDS.split())
+_ETHNIC_GROUPS = """
+africain africaine african afrikanisch afro alaska alaskan america american and arab arabe arabic arabisch asian
+asiatico asiatique asiatisch australian autre black blanc blanche caribbean caucasian caucasien caucasienne central
+chinese decline declined east eastern et ethnic europaisch european europeen europeenne filipino group hawaiian
+hispanic inconnu indian indigenous inuit islander japanese jewish kaukasisch korean latin latina latino maori
+mediterranean metis middle mixed more multiple multiracial native no noir noire non north not of or origin other
+pacific polynesian race races schwarz slavic south southeast southern spanish turkish two unbekannt und unknown
+vietnamese weiss west white y
+"""
+ETHNIC_GROUPS = frozenset(_ETHNIC_GROUPS.split())
 _UNIT = r"(?:mm|cm|ml|kvp?|mas?|ms|s|sec|min|t|%)"
 _PART = re.compile(rf"[^\W\d_][^\W_]*|\d(?:[^\W_]|[.,/:-](?=\d))*(?: ?{_UNIT}(?![^\W_]))?")
 """A word; or a number with its unit and all that hangs on it: a date and a telephone number are one."""
@@ -47,6 +57,11 @@ def known_words(text: str) -> str:
         elif _tells_how(before, part, after):
             kept.append(part)
     return " ".join(kept)
+
+
+def ethnic_group(text: str) -> str:
+    """As it was told, where every word of it is in the list; else nothing: without a word it may say another thing."""
+    return text if set(fold(text).split()) <= ETHNIC_GROUPS else ""
 
 
 def _tells_how(before: str, part: str, after: str) -> bool:

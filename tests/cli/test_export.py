@@ -29,7 +29,11 @@ from tests.backends.test_audit_message import SCHEMA
 from tests.support.house import House, chest_with_ball
 from tests.support.validators import dcentvfy, dciodvfy, dcmpschk, dsrdump
 
+PROCEDURE = Dataset()
+PROCEDURE.CodeValue, PROCEDURE.CodingSchemeDesignator = "Zubrowka", "99EXEMPLE"
+PROCEDURE.CodeMeaning = "Scanner de Mme Zubrowka"
 PATIENT = {
+    "ProcedureCodeSequence": [PROCEDURE],
     "PatientName": "Zubrowka^Aurelie",
     "PatientID": "IPP-4711-0815",
     "PatientBirthDate": "19511224",
@@ -49,6 +53,7 @@ TOLD = (
     "19511224",
     "ACC-99",
     "Saint-Exemple",
+    "99EXEMPLE",
     "Knock",
     "20240502",
     "Galen",

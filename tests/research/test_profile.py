@@ -128,7 +128,7 @@ def test_with_every_option_but_uids_only_what_the_options_keep_is_there() -> Non
         if element.VR != "SQ" and WORD in str(element.value)
     }
     assert keepers <= {
-        "CassetteID", "DetectorID", "DeviceDescription", "DeviceLabel", "DeviceSerialNumber", "EthnicGroup", "GantryID",
+        "CassetteID", "DetectorID", "DeviceDescription", "DeviceLabel", "DeviceSerialNumber", "GantryID",
         "GeneratorID", "LensMake", "LensModel", "LensSerialNumber", "LensSpecification", "ManufacturerDeviceIdentifier",
         "PatientSex", "PatientSexNeutered", "PlateID", "SmokingStatus", "SourceManufacturer", "SourceSerialNumber",
         "StationName", "XRayDetectorID", "XRayDetectorLabel", "XRaySourceID",
