@@ -77,8 +77,8 @@ class AuditSpool:
         """These are in the trail. A kill before brings them again, and the trail has their keys."""
         for each in events:
             each.path.unlink(missing_ok=True)
-        if events:
-            durable.sync_folder(self._folder)
+        for folder in {each.path.parent for each in events}:
+            durable.sync_folder(folder)
 
     def count(self) -> int:
         """How many wait."""
@@ -92,14 +92,20 @@ class AuditSpool:
         """How many files were set aside."""
         return len(list(self._damaged.glob("*.json")))
 
+    def set_dropped_apart(self) -> None:
+        """Give what was counted until now a key, by which it is told once; counting begins anew."""
+        with suppress(FileNotFoundError):
+            # a rename of what is not there is refused where nothing may be written
+            if self._dropped.exists():
+                self._dropped.rename(self._dropped.with_name(f"dropped-{uuid4().hex}"))
+
     def sweep(self) -> None:
         """Remove what a killed process left unfinished."""
         if self._folder.is_dir():
             durable.sweep(self._folder, timedelta(hours=1))
 
     def _told_of_dropped(self) -> Iterator[Spooled]:
-        with suppress(FileNotFoundError):
-            self._dropped.rename(self._dropped.with_name(f"dropped-{uuid4().hex}"))
+        self.set_dropped_apart()
         for path in sorted(self._dropped.parent.glob("dropped-*")):
             count = str(path.stat().st_size)
             event = audited(

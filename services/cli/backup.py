@@ -34,9 +34,10 @@ PATIENCE_S = 120.0
 
 @app.command("make")
 def make_(backup: Folder) -> None:
-    """Copy database, images, results and what is just arriving. Everything may go on running; deletion pauses.
+    """Copy database, audit trail, images, results and what is just arriving.
 
-    A file that an earlier backup of the folder has is not copied again. The copies hold patient data.
+    Everything may go on running; deletion pauses. A file that an earlier backup of the folder has is not copied again.
+    What lies in the data folder and is not Vigie's is told, and not copied. The copies hold patient data.
     Exit code: 0 made, 1 not made.
     """
     settings = settings_from()

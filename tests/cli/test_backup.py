@@ -5,14 +5,13 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from typer.testing import CliRunner
 
 from services.backends.backup import copying
-from services.cli import app
 from services.triage.errors import Reason
 from services.triage.finding import Outcome
 from services.triage.job import JobState
 from services.triage.result import DeliveryState
+from tests.support.backups import backup, backup_later, lose, vigie
 from tests.support.house import House, chest_with_ball
 
 
@@ -20,36 +19,6 @@ from tests.support.house import House, chest_with_ball
 def house(tmp_path, monkeypatch):
     monkeypatch.setenv("VIGIE_DATA", str(tmp_path / "data"))
     return House(data=tmp_path / "data", send_to=(str(tmp_path / "out"),))
-
-
-def vigie(*words):
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def backup(house):
-    folder = house.data.parent / "backup"
-    made = vigie("backup", "make", folder)
-    assert made.exit_code == 0, made.output
-    return folder
-
-
-def backup_later(house, monkeypatch):
-    """A second backup, of another time than the first."""
-
-    class Later(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return datetime.now(tz) + timedelta(seconds=5)
-
-    with monkeypatch.context() as later:
-        later.setattr("services.cli.backup.datetime", Later)
-        return backup(house)
-
-
-def lose(house):
-    house.store.close()
-    shutil.rmtree(house.data)
-    return House(data=house.data, send_to=house.send_to)
 
 
 def files(folder, kind):

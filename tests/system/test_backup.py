@@ -7,6 +7,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from services.backends.backup.copying import unknown
 from services.backends.senders import CStoreSender
 from services.cli import app
 from tests.support.ct import write_series
@@ -87,6 +88,9 @@ def test_an_empty_machine_serves_the_same_after_a_restore(tmp_path, databases):
         uid = analysed(running, client, chest_with_ball(), tmp_path / "study")
         expected = served(client, uid)
         assert len(expected["instances"]) == 22
+        anchors = data / "audit" / "anchors.jsonl"
+        wait_until(anchors.exists, timeout_s=20, what="an anchor of the audit trail")
+        assert unknown(data) == []
         vigie("backup", "make", backup, data=data, settings=before)
         running.kill_all()
     sent_before = sorted((tmp_path / "out").rglob("*.dcm"))
@@ -96,5 +100,6 @@ def test_an_empty_machine_serves_the_same_after_a_restore(tmp_path, databases):
     vigie("restore", backup, data=data, settings=after)
     with standalone(data, **options, **after) as running, desk(running) as client:
         assert served(client, uid) == expected
+        vigie("audit", "verify", "--anchor", anchors, data=data, settings=after)
         assert running.stop() == 0
     assert sorted((tmp_path / "out").rglob("*.dcm")) == sent_before

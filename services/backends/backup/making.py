@@ -2,13 +2,14 @@
 
 import fcntl
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from services import __version__
+from services.backends.audit_spool import AuditSpool
 from services.backends.backup import copying
 from services.backends.backup.database import check_database, copy_database
 from services.backends.backup.manifest import (
@@ -63,10 +64,15 @@ def _made(source: Source, backup: Path, now: datetime, progress: Progress, confi
     folder = backup / SNAPSHOTS / f"{name}{durable.UNFINISHED}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    for each in copying.unknown(source.data):
+        progress(f"not copied as a file, for Vigie gives nothing this name: {each}")
+    AuditSpool(source.data).set_dropped_apart()
+    found = set(_copied(source.data, copying.BEFORE_DATABASE, backup / FILES, progress))
     progress("copying the database")
     database = copy_database(source.database_url, folder)
     progress("copying the files")
-    files = sorted(set(_copied(source.data, backup / FILES, progress)))
+    found.update(_copied(source.data, copying.AFTER_DATABASE, backup / FILES, progress))
+    files = sorted(found)
     manifest = Manifest(
         made_at=now,
         version=__version__,
@@ -142,13 +148,13 @@ def _alone(backup: Path) -> Iterator[None]:
         yield
 
 
-def _copied(data: Path, target: Path, progress: Progress) -> Iterator[tuple[str, int]]:
-    for number, name in enumerate(copying.listed(data), start=1):
+def _copied(data: Path, folders: Iterable[str], target: Path, progress: Progress) -> Iterator[tuple[str, int]]:
+    for number, name in enumerate(copying.listed(data, folders), start=1):
         if number % 1000 == 0:
             progress(f"{number} files copied")
-        size = copying.copy(data, target, name)
-        if size is not None:
-            yield name, size
+        copied = copying.copy(data, target, name)
+        if copied is not None:
+            yield copied
 
 
 def _name(backup: Path, path: Path) -> str:

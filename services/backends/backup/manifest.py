@@ -53,7 +53,7 @@ class Snapshot:
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Path below files/, and size."""
-        with gzip.open(self.folder / _LIST, "rt", encoding="ascii") as lines:
+        with gzip.open(self.folder / _LIST, "rt", encoding="utf-8", errors="surrogateescape") as lines:
             for line in lines:
                 size, _, path = line.rstrip("\n").partition(" ")
                 yield path, int(size)
@@ -96,7 +96,7 @@ def snapshot(backup: Path, name: str | None) -> Snapshot:
 
 def write_list(folder: Path, files: Iterable[tuple[str, int]]) -> str:
     """Write which files a snapshot has; answers the SHA-256 of the list."""
-    with gzip.open(folder / _LIST, "wt", encoding="ascii") as lines:
+    with gzip.open(folder / _LIST, "wt", encoding="utf-8", errors="surrogateescape") as lines:
         lines.writelines(f"{size} {path}\n" for path, size in files)
     return sha256_of(folder / _LIST)
 

@@ -28,7 +28,7 @@ def restore(
         if number % 1000 == 0:
             progress(f"{number} of {snapshot.manifest.file_count} files")
         if copying.is_whole(backup / FILES, name, size):
-            copying.copy(backup / FILES, data, name)
+            copying.put_back(backup / FILES, data, name)
         else:
             wrong.append(name)
     copying.sync_folders(data)
@@ -38,7 +38,13 @@ def restore(
 
 
 def require_empty(data: Path) -> None:
-    """Raises BackupRefused (not_empty): images or results are here."""
-    for name in copying.listed(data):
+    """Raises BackupRefused (not_empty): images or results are here, or anchors of a trail.
+
+    Events that wait may be: those of who set this machine up. They have keys of their own, and enter the trail with the
+    others.
+    """
+    for name in copying.listed(data, (*copying.AFTER_DATABASE, "audit")):
+        if name.startswith("audit/spool/"):
+            continue
         text = f"{data} holds files, such as {name.partition('/')[0]}/: name an empty folder, or empty it"
         raise BackupRefused("not_empty", text)
