@@ -25,7 +25,7 @@ def free_port() -> int:
     raise AssertionError("unreachable: the ports go round")
 
 
-def wait_until(condition: Callable[[], object], *, timeout_s: float = 60, what: str = "the condition") -> None:
+def wait_until(condition: Callable[[], object], *, timeout_s: float = 180, what: str = "the condition") -> None:
     """Return when the condition holds. Raises TimeoutError."""
     end = time.monotonic() + timeout_s
     while not condition():

@@ -123,11 +123,18 @@ def test_a_port_in_use_is_a_clear_error(tmp_path, taken):
     assert "Traceback" not in refused.stderr
 
 
-@pytest.mark.parametrize("flags", [["--send-to", "nonsense"], ["--quiet-period", "-1"], ["--ae-title", "A" * 17]])
-def test_wrong_usage_is_exit_code_2(tmp_path, flags):
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--send-to", "nonsense"], "destination"),
+        (["--quiet-period", "-1"], "VIGIE_QUIET_PERIOD_S"),
+        (["--ae-title", "A" * 17], "VIGIE_AE_TITLE"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(tmp_path, flags, told):
     refused = subprocess.run([VIGIE, "standalone", "--data", str(tmp_path), *flags], capture_output=True, text=True)
     assert refused.returncode == 2
-    assert flags[0].strip("-").replace("-", "_") in refused.stderr.replace("-", "_") or "destination" in refused.stderr
+    assert told in refused.stderr
 
 
 @pytest.mark.parametrize("part", ["door", "desk", "observing", "dispatcher", "worker", "deliver"])
