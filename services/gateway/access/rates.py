@@ -30,6 +30,19 @@ _COUNTED = re.compile(
     re.DOTALL,
 )
 
+TOO_OFTEN = Problem(
+    title=noted("Too many requests"),
+    status=429,
+    code="too_many_requests",
+    detail=noted("You have asked more often than is allowed here."),
+    way_out="Ask again in 5 s. VIGIE_REQUESTS_PER_MINUTE is the limit.",
+)
+
+
+def is_counted(path: str) -> bool:
+    """Whether a request of this path takes a token of its caller's."""
+    return _COUNTED.fullmatch(path) is not None
+
 
 class Buckets:
     """One for each caller. clock: monotonic seconds. The oldest are forgotten when there are very many."""
@@ -60,7 +73,7 @@ class RateLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if self.buckets is None or scope["type"] != "http" or not _COUNTED.fullmatch(scope["path"]):
+        if self.buckets is None or scope["type"] != "http" or not is_counted(scope["path"]):
             await self.app(scope, receive, send)
             return
         request = Request(scope)
@@ -75,11 +88,6 @@ class RateLimit:
 def too_often(request: Request, name: str, wait_s: int) -> Response:
     """The answer to who asked more often than anybody needs to."""
     outcomes.held_off(name, address_of(request), wait_s=wait_s)
-    problem = Problem(
-        title=noted("Too many requests"),
-        status=429,
-        code="too_many_requests",
-        detail=noted("You have asked more often than is allowed here."),
-        way_out=f"Ask again in {wait_s} s. VIGIE_REQUESTS_PER_MINUTE is the limit.",
-    )
+    way_out = f"Ask again in {wait_s} s. VIGIE_REQUESTS_PER_MINUTE is the limit."
+    problem = TOO_OFTEN.model_copy(update={"way_out": way_out})
     return problem_response(request, problem, {"Retry-After": str(wait_s)})
