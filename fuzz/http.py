@@ -14,6 +14,7 @@ from fuzz.watch import Watch
 from tests.support.house import House, chest_with_ball
 
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
+HOOKS = str(Path(__file__).with_name("one_part.py"))
 ANSWER_WITHIN_S = 20
 LONGEST_S = 1200
 _GENERATED = re.compile(r"(\d+) generated")
@@ -64,7 +65,7 @@ def _schemathesis(
     folder.mkdir()
     config = folder / "schemathesis.toml"
     lines = [f'"path.{name}" = {json.dumps(values)}' for name, values in parameters.items()]
-    config.write_text("[parameters]\n" + "\n".join(lines) + "\n")
+    config.write_text(f"hooks = {json.dumps(HOOKS)}\n[parameters]\n" + "\n".join(lines) + "\n")
     command = [SCHEMATHESIS, "--config-file", config, "run", f"{service.url}/openapi.json"]
     command += ["--max-examples", cases_each, "--seed", seed, "--checks", "all", "--exclude-checks", EXCLUDED]
     command += ["--request-timeout", ANSWER_WITHIN_S, "--continue-on-failure", "--no-color"]

@@ -33,7 +33,6 @@ router = APIRouter(prefix="/api")
     "/studies",
     tags=["studies"],
     summary="The work list",
-    responses=_problems(),
     response_model=StudyListOut,
 )
 def list_studies(
@@ -69,7 +68,6 @@ def list_studies(
     summary="Take a study, give it back, mark it as read, or open it again",
     dependencies=[Depends(only(lambda who: who.reads))],
     responses=_problems(
-        s403="None of your roles reads studies.",
         s404="No instance of this study was kept.",
         s409="Another reader has taken or read it meanwhile.",
     ),

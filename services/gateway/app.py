@@ -55,7 +55,8 @@ from services.gateway.kept import Kept
 from services.gateway.language import PageLanguage
 from services.gateway.live import Changes
 from services.gateway.observatory.install import install_observatory
-from services.gateway.problems import install_problem_handlers
+from services.gateway.openapi import DescribedApi
+from services.gateway.problems import documented, install_problem_handlers
 from services.gateway.readiness import checks
 from services.gateway.role import Role
 from services.gateway.serve import serve
@@ -87,8 +88,13 @@ DESCRIPTION = """\
 Work list, results and operations of Vigie, an AI triage of imaging studies. **Not a medical device; a person reads
 every study.** A score is the model's own, never a probability. Where people are set up (VIGIE_PEOPLE, VIGIE_OIDC), a
 program sends its key, or an access token of the identity provider, as `Authorization: Bearer KEY`; without them it
-serves this machine alone unless told otherwise. Errors are application/problem+json (RFC 9457).
+serves this machine alone unless told otherwise. Errors are application/problem+json (RFC 9457). Security and answers
+are told as this Vigie is set up.
 """
+
+_NO_TENANT = "No tenant has this name."
+_NO_STOW = "This tenant does not send by STOW-RS."
+_TENANT_NEEDED = "No tenant is named: then it is for people, who add to studies that they see."
 
 TAGS = [
     {"name": "studies", "description": "The work list and each study in it."},
@@ -124,7 +130,7 @@ def create_app(
     """
     tenants = tenants_in_force(settings)
     # no docs_url: Swagger UI would load scripts from other hosts
-    app = FastAPI(
+    app = DescribedApi(
         title="Vigie",
         version=__version__,
         description=DESCRIPTION,
@@ -144,8 +150,8 @@ def create_app(
     app.state.sign_in = sign_in = sign_in_in_force(settings, store, tenants, clock, recorder)
     install_problem_handlers(app, partial(not_here, role))
     if role.is_desk:
-        for documented in (api, verdicts, models_api):
-            app.include_router(documented.router)
+        for told in (api, verdicts, models_api):
+            app.include_router(told.router)
     for root in (ROOT, ALIAS):
         _serve_dicomweb(app, root, settings, files=files, role=role, tenants=tenants)
     app.include_router(health.router)
@@ -189,13 +195,13 @@ def _serve_dicomweb(
     app: FastAPI, root: str, settings: Settings, *, files: StudyFiles, role: Role, tenants: Tenants
 ) -> None:
     """Everybody's studies below the root, each tenant's below `/t/{tenant}`; with tenants, instances come in there."""
-    told = root == ROOT
+    include = partial(app.include_router, include_in_schema=root == ROOT)
     if role.is_desk:
+        check, answers = [Depends(known(tenants))], documented(s404=_NO_TENANT)
         for router in (dicomweb_router(), ups_router()):
-            app.include_router(router, prefix=root, include_in_schema=told)
+            include(router, prefix=root)
             if tenants:
-                check = [Depends(known(tenants))]
-                app.include_router(router, prefix=PREFIX + root, include_in_schema=told, dependencies=check)
+                include(router, prefix=PREFIX + root, dependencies=check, responses=answers)
     if role.is_door:
         stow = partial(
             stow_router,
@@ -206,11 +212,11 @@ def _serve_dicomweb(
             ae_title=settings.ae_title,
         )
         if tenants:
-            check = [Depends(sending(tenants))]
-            app.include_router(stow(), prefix=PREFIX + root, include_in_schema=told, dependencies=check)
-            app.include_router(stow(whose=of_study), prefix=root, include_in_schema=False)
+            check, answers = [Depends(sending(tenants))], documented(s403=_NO_STOW, s404=_NO_TENANT)
+            include(stow(), prefix=PREFIX + root, dependencies=check, responses=answers)
+            include(stow(whose=of_study), prefix=root, responses=documented(s403=_TENANT_NEEDED))
         else:
-            app.include_router(stow(), prefix=root, include_in_schema=told)
+            include(stow(), prefix=root)
 
 
 def run_http(settings: Settings, role: Role = Role.ALL) -> None:

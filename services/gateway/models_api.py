@@ -130,7 +130,6 @@ class SwitchedOut(BaseModel):
     "/models",
     summary="Models, and which are switched off",
     response_model=ModelsOut,
-    responses=documented(),
 )
 def list_models(desk: TheDesk, person: ThePerson) -> ModelsOut:
     """By name and version, with the results of the studies that you see."""
@@ -195,7 +194,6 @@ def recall_period(desk: TheDesk, person: ThePerson, name: ModelName, body: Perio
     "/recalls",
     summary="Recalls of periods, newest first",
     response_model=list[CampaignOut],
-    responses=documented(),
 )
 def list_recalls(desk: TheDesk, person: ThePerson) -> list[CampaignOut]:
     """With how far each is."""

@@ -62,20 +62,19 @@ def problem_response(request: Request, problem: Problem, headers: dict[str, str]
         jsonable_encoder(problem),
         status_code=problem.status,
         headers=headers,
-        media_type="application/problem+json",
+        media_type=MEDIA_TYPE,
     )
 
 
+MEDIA_TYPE = "application/problem+json"
+
+TOLD = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+"""What OpenAPI tells of an answer that is a problem; `openapi` adds the schema to the document."""
+
+
 def documented(**causes: str) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's entries for the errors of an endpoint: s404='...' stands for status 404."""
-    causes = {"s422": "A parameter is not valid.", **causes, "s503": "The store does not answer; see Retry-After."}
-    return {
-        int(status[1:]): {
-            "description": cause,
-            "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
-        }
-        for status, cause in causes.items()
-    }
+    """OpenAPI's entries for an endpoint's own errors: s404='...' stands for status 404. `openapi` tells the others."""
+    return {int(status[1:]): {"description": cause, "content": TOLD} for status, cause in causes.items()}
 
 
 STORE_UNAVAILABLE = Problem(
@@ -108,7 +107,17 @@ _NOTHING_HERE = Problem(
 )
 
 
-def _invalid_request(causes: str) -> Problem:
+INTERNAL_ERROR = Problem(
+    title=noted("Internal error"),
+    status=500,
+    code="internal_error",
+    detail=noted("A fault in Vigie; its type and place are in the log."),
+    way_out=noted("Report it with the log's line. Received images are safe: read the studies as usual."),
+)
+
+
+def invalid_request(causes: str) -> Problem:
+    """The answer to parameters or a body that are not as OpenAPI tells; causes: which, and what is wrong with them."""
     return Problem(
         title=noted("Invalid request"),
         status=422,
@@ -145,13 +154,13 @@ def install_problem_handlers(app: FastAPI, not_here: Callable[[str, str, int], P
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> Response:
         causes = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
-        return problem_response(request, _invalid_request(causes))
+        return problem_response(request, invalid_request(causes))
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> Response:
         problem = TOO_LARGE if error.status_code == 413 else None
         if error.status_code == 400:  # FastAPI's word for a body that is no text; of text that is no JSON it says 422
-            problem = _invalid_request(str(error.detail))
+            problem = invalid_request(str(error.detail))
         if error.status_code in (404, 405):
             problem = not_here(request.method, request.url.path, error.status_code)
         if error.status_code == 404:
@@ -170,13 +179,4 @@ def install_problem_handlers(app: FastAPI, not_here: Callable[[str, str, int], P
 
     @app.exception_handler(Exception)
     def _unexpected(request: Request, _error: Exception) -> Response:
-        return problem_response(
-            request,
-            Problem(
-                title=noted("Internal error"),
-                status=500,
-                code="internal_error",
-                detail=noted("A fault in Vigie; its type and place are in the log."),
-                way_out=noted("Report it with the log's line. Received images are safe: read the studies as usual."),
-            ),
-        )
+        return problem_response(request, INTERNAL_ERROR)

@@ -16,7 +16,7 @@ from services.gateway.access.caller import LOCAL, caller_of
 from services.gateway.audit.importing import Imports
 from services.gateway.intake import Intake, too_large
 from services.gateway.multipart import MEDIA_TYPE, MalformedBody, Part, PartReader
-from services.gateway.problems import Problem, ProblemError
+from services.gateway.problems import TOLD, ProblemError, documented
 from services.gateway.reception import Reception
 from services.gateway.tenant_paths import of_path
 from services.triage.audit import AuditActor
@@ -31,15 +31,19 @@ DICOM_JSON = "application/dicom+json"
 RETRY_AFTER_S = 30
 _OUT_OF_RESOURCES = 0xA700
 _UID = re.compile(r"[0-9.]{1,64}")
-_OUTCOMES = {200: "All stored.", 202: "Some stored.", 409: "None stored.", 413: "None stored: too large."}
-_PROBLEMS = {400: "The request cannot be understood.", 415: "Only application/dicom is taken."}
+_OUTCOMES = {200: "All stored.", 202: "Some stored.", 409: "None stored.", 503: "No space is left."}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     **{status: {"description": text, "content": {DICOM_JSON: {}}} for status, text in _OUTCOMES.items()},
-    **{
-        status: {"description": text, "content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
-        for status, text in _PROBLEMS.items()
+    413: {
+        "description": "None stored: too large. Or too many: the first may be kept.",
+        "content": {DICOM_JSON: {}, **TOLD},
     },
-    503: {"description": "No space is left; see Retry-After.", "content": {DICOM_JSON: {}}},
+    **documented(s400="The request cannot be understood.", s415="Only application/dicom is taken."),
+}
+_BODY = {
+    "description": "Instances (PS3.10), one in each part; each part says Content-Type: application/dicom.",
+    "required": True,
+    "content": {f'{MEDIA_TYPE}; type="{DICOM}"': {"schema": {"type": "string", "format": "binary"}}},
 }
 _RETRIEVE_URL, _FAILED, _REFERENCED, _OTHER_FAILURES = "00081190", "00081198", "00081199", "0008119A"
 
@@ -111,6 +115,7 @@ def stow_router(
         summary="Store instances (STOW-RS)",
         response_class=Response,
         responses=_ANSWERS,
+        openapi_extra={"requestBody": _BODY},
     )
     async def store(request: Request) -> Response:
         """Keep the instances of a multipart/related body; success only once they are on disk."""
@@ -121,6 +126,7 @@ def stow_router(
         summary="Store instances of one study",
         response_class=Response,
         responses=_ANSWERS,
+        openapi_extra={"requestBody": _BODY},
     )
     async def store_in_study(request: Request, study: str) -> Response:
         """The same, for instances of this study only; others are refused one by one."""

@@ -64,7 +64,7 @@ def list_verdicts(desk: TheDesk, person: Looker, uid: UidInPath) -> VerdictsOut:
     responses={
         200: {"description": "The same answer was given before, and is kept once.", "model": VerdictOut},
         **documented(
-            s403="None of your roles lets you do this; another site's page asks; the verdict is not yours to undo.",
+            s403="The verdict is not yours to undo.",
             s404="The study, result, lesion, verdict or object is unknown.",
             s409="It was undone before; the result was recalled, its model is switched off or has a newer result; "
             "another answer was kept under the verdict_id.",

@@ -16,13 +16,18 @@ from services.gateway.dicomweb.root import is_dicomweb
 from services.gateway.problems import Problem, problem_response
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_CROSS_SITE = Problem(
+CROSS_SITE = Problem(
     title="Asked by another site",
     status=403,
     code="cross_site",
     detail="The page that asked for this is not one of Vigie's.",
     way_out="Do it on Vigie's own pages. A viewer of another origin may use DICOMweb: VIGIE_DICOMWEB_ORIGINS.",
 )
+
+
+def is_change(method: str) -> bool:
+    """Whether a request of this method may change anything."""
+    return method not in _SAFE
 
 
 class NotCrossSite:
@@ -34,13 +39,13 @@ class NotCrossSite:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and scope["method"] not in _SAFE:
+        if scope["type"] == "http" and is_change(scope["method"]):
             request = Request(scope)
             if not self._is_ours(request):
                 caller = caller_of(request)
                 name = caller.name if caller else outcomes.UNKNOWN
                 outcomes.cross_site_refused(name, address_of(request), method=scope["method"])
-                await problem_response(request, _CROSS_SITE)(scope, receive, send)
+                await problem_response(request, CROSS_SITE)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 

@@ -43,6 +43,14 @@ NOT_YOUR_PART = Problem(
     way_out=noted("Ask whoever gives out the roles at your site; docs/roles.md lists what each may."),
 )
 
+TOO_MANY_ATTEMPTS = Problem(
+    title=noted("Too many attempts"),
+    status=429,
+    code="too_many_attempts",
+    detail=noted("Signing in failed too often."),
+    way_out="Try again in 300 s.",
+)
+
 
 class Access:
     """ASGI middleware. sign_in: None where no people are set up; then whoever asks may do everything.
@@ -74,14 +82,9 @@ class Access:
             found = await run_in_threadpool(self.sign_in.find, request)
             if found is not None:
                 send = await run_in_threadpool(self._renewing, self.sign_in, found, request, send)
-        except TooManyAttemptsError as error:
-            await too_many_attempts(request, error.wait_s)(scope, receive, send)
-            return
-        except (StoreUnavailable, ProviderUnavailable) as error:
+        except (TooManyAttemptsError, StoreUnavailable, ProviderUnavailable) as error:
             if not public:
-                told = STORE_UNAVAILABLE if isinstance(error, StoreUnavailable) else PROVIDER_UNAVAILABLE
-                answer = problem_response(request, told, {"Retry-After": str(RETRY_AFTER_S)})
-                await answer(scope, receive, send)
+                await _unheard(request, error)(scope, receive, send)
                 return
             found = None
         if found is not None:
@@ -129,6 +132,13 @@ def _is_served(scope: Scope) -> bool:
     return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
 
 
+def _unheard(request: Request, error: TooManyAttemptsError | StoreUnavailable | ProviderUnavailable) -> Response:
+    if isinstance(error, TooManyAttemptsError):
+        return too_many_attempts(request, error.wait_s)
+    told = STORE_UNAVAILABLE if isinstance(error, StoreUnavailable) else PROVIDER_UNAVAILABLE
+    return problem_response(request, told, {"Retry-After": str(RETRY_AFTER_S)})
+
+
 def _not_signed_in(request: Request) -> Response:
     # asked for Basic, a browser would open a dialogue of its own over our page
     from_page = "sec-fetch-mode" in request.headers
@@ -138,11 +148,5 @@ def _not_signed_in(request: Request) -> Response:
 
 def too_many_attempts(request: Request, wait_s: int) -> Response:
     """The answer to who failed too often."""
-    problem = Problem(
-        title=noted("Too many attempts"),
-        status=429,
-        code="too_many_attempts",
-        detail=noted("Signing in failed too often."),
-        way_out=f"Try again in {wait_s} s.",
-    )
+    problem = TOO_MANY_ATTEMPTS.model_copy(update={"way_out": f"Try again in {wait_s} s."})
     return problem_response(request, problem, {"Retry-After": str(wait_s)})

@@ -31,6 +31,19 @@ _UNCOUNTED = re.compile(
     re.DOTALL,
 )
 
+TOO_OFTEN = Problem(
+    title=noted("Too many requests"),
+    status=429,
+    code="too_many_requests",
+    detail=noted("You have asked more often than is allowed here."),
+    way_out="Ask again in 5 s. VIGIE_REQUESTS_PER_MINUTE is the limit.",
+)
+
+
+def is_counted(path: str) -> bool:
+    """Whether a request of this path takes a token of its caller's."""
+    return _UNCOUNTED.fullmatch(path) is None
+
 
 class Buckets:
     """One for each caller. clock: monotonic seconds. The oldest are forgotten when there are very many."""
@@ -61,7 +74,7 @@ class RateLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if self.buckets is None or scope["type"] != "http" or _UNCOUNTED.fullmatch(scope["path"]):
+        if self.buckets is None or scope["type"] != "http" or not is_counted(scope["path"]):
             await self.app(scope, receive, send)
             return
         request = Request(scope)
@@ -76,11 +89,6 @@ class RateLimit:
 def too_often(request: Request, name: str, wait_s: int) -> Response:
     """The answer to who asked more often than anybody needs to."""
     outcomes.held_off(name, address_of(request), wait_s=wait_s)
-    problem = Problem(
-        title=noted("Too many requests"),
-        status=429,
-        code="too_many_requests",
-        detail=noted("You have asked more often than is allowed here."),
-        way_out=f"Ask again in {wait_s} s. VIGIE_REQUESTS_PER_MINUTE is the limit.",
-    )
+    way_out = f"Ask again in {wait_s} s. VIGIE_REQUESTS_PER_MINUTE is the limit."
+    problem = TOO_OFTEN.model_copy(update={"way_out": way_out})
     return problem_response(request, problem, {"Retry-After": str(wait_s)})

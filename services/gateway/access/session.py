@@ -131,8 +131,12 @@ class Sessions:
         return self._is_https or request.url.scheme == "https"
 
     def _name(self, request: HTTPConnection) -> str:
-        # a browser takes a __Host- cookie from this host alone, and over TLS only (RFC 6265bis 4.1.3.2)
-        return "__Host-vigie_session" if self.is_secure(request) else "vigie_session"
+        return cookie_name(secure=self.is_secure(request))
+
+
+def cookie_name(*, secure: bool) -> str:
+    """Of a session. A browser takes a __Host- cookie from this host alone, and over TLS only (RFC 6265bis 4.1.3.2)."""
+    return "__Host-vigie_session" if secure else "vigie_session"
 
 
 def _is_a_persons_doing(request: HTTPConnection) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from services.gateway.desk import Desk, the_desk
-from services.gateway.problems import Problem
+from services.gateway.problems import TOLD
 
 Answer = Callable[[Request, Desk], Response]
 
@@ -45,11 +45,11 @@ def described(
 ) -> dict[str, Any]:
     """What OpenAPI tells of a path.
 
-    parameters: those of the query. body: what is sent, '' for none. also: other answers that are no problems.
+    parameters: those of the query. body: what is sent, '' for none. problems, also: the endpoint's own answers, those
+    that are problems and others.
     """
     in_path = [(name, "path", "") for name in re.findall(r"{(\w+)", path)]
     in_query = [(name, "query", text) for name, text in (parameters or {}).items()]
-    problem = {"application/problem+json": {"schema": Problem.model_json_schema()}}
     extra: dict[str, Any] = {
         "parameters": [
             {
@@ -71,7 +71,7 @@ def described(
         "responses": {
             status: {"description": "As negotiated.", "content": {each: {} for each in media_types}},
             **{code: {"description": text} for code, text in (also or {}).items()},
-            **{code: {"description": text, "content": problem} for code, text in problems.items()},
+            **{code: {"description": text, "content": TOLD} for code, text in problems.items()},
         },
         "openapi_extra": extra,
     }

@@ -67,7 +67,6 @@ _PROBLEMS = {
     410: "Images that were kept here and are no longer (retention): retrieve them from the PACS.",
     406: "It cannot be had in a media type and transfer syntax that the request accepts; the way out says in which.",
     413: "The search is too broad.",
-    503: "The store does not answer; see Retry-After.",
 }
 
 

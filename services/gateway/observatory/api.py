@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.gateway.desk import TheDesk
 from services.gateway.observatory.choice import TheChoice
 from services.gateway.observatory.pages import TheLately, observers
-from services.gateway.problems import documented
 from services.observatory.agreement import Measure
 from services.observatory.chart import NoChart
 from services.observatory.drift import Feature
@@ -191,7 +190,6 @@ class ObservatoryOut(_Schema):
     "/observatory",
     tags=["observatory"],
     summary="How well a model version does, and for whom",
-    responses=documented(s403="None of your roles lets you see this."),
     response_model=ObservatoryOut,
 )
 def get_observatory(desk: TheDesk, choice: TheChoice, lately: TheLately) -> ObservatoryOut:

@@ -15,7 +15,7 @@ from services.gateway.observatory.api import EstimateOut
 from services.gateway.observatory.looking import LONGEST, Window
 from services.gateway.observatory.pages import observers
 from services.gateway.people import ThePerson
-from services.gateway.problems import ProblemError, documented
+from services.gateway.problems import ProblemError
 from services.gateway.templates import pages
 from services.observatory.paired import Comparison, Pair, Pairing, Spread, compare, pairings
 from services.triage.finding import Outcome
@@ -152,7 +152,6 @@ class VersionsOut(_Schema):
     "/api/observatory/versions",
     tags=["observatory"],
     summary="Which version of a model has which part, and how shadows compare",
-    responses=documented(s403="None of your roles lets you see this."),
     response_model=VersionsOut,
 )
 def get_versions(desk: TheDesk, choice: TheChoice) -> VersionsOut:

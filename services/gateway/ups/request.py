@@ -15,7 +15,6 @@ from services.gateway.dicomweb.resource import bad_request
 from services.gateway.problems import ProblemError
 
 TRANSACTION_UID = "00081195"
-MAX_BYTES = 1_000_000
 _UID = re.compile(r"[0-9.]{1,64}")
 _SEE = "See PS3.18 section 11 and docs/conformance.md, UPS-RS."
 
@@ -26,13 +25,13 @@ def workitem_uid(request: Request) -> str:
 
 
 async def data_set(request: Request) -> DicomJson:
-    """The one data set of the body, bare or as the one member of an array. Raises ProblemError (400, 413, 415)."""
-    return _data_set(request, await _body(request))
+    """The one data set of the body, bare or as the one member of an array. Raises ProblemError (400, 415)."""
+    return _data_set(request, await request.body())
 
 
 async def data_set_or_none(request: Request) -> DicomJson:
     """The same where there is a body; else an empty one."""
-    content = await _body(request)
+    content = await request.body()
     return _data_set(request, content) if content.strip() else {}
 
 
@@ -53,17 +52,6 @@ def text(told: DicomJson, tag: str) -> str:
     """The first value of an attribute as text, '' where it has none."""
     values = told.get(tag, {}).get("Value") or [""]
     return str(values[0] if values[0] is not None else "")
-
-
-async def _body(request: Request) -> bytes:
-    content = b""
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > MAX_BYTES:
-            raise ProblemError(
-                413, "too_large", "Too large", detail=f"More than {MAX_BYTES} bytes were sent.", way_out=_SEE
-            )
-    return content
 
 
 def _data_set(request: Request, content: bytes) -> DicomJson:

@@ -26,15 +26,12 @@ _ASKED = {
     400: "The request cannot be understood.",
     404: "There is no such workitem.",
     406: "Only application/dicom+json and application/json are given.",
-    503: "The store does not answer; see Retry-After.",
 }
 _CHANGED = {
     400: "The request cannot be understood, or its Transaction UID is missing or not that of the claim; see Warning.",
     404: "There is no such workitem.",
     409: "The state of the workitem does not allow it; see Warning.",
-    413: "The data set is too large.",
     415: "Only application/dicom+json and application/json are taken.",
-    503: "The store does not answer; see Retry-After.",
 }
 _Change = Callable[[Request, Desk, DicomJson], Response]
 
