@@ -192,9 +192,11 @@ def test_what_is_kept_is_not_sent_in_the_name_of_who_signed_in_since(desk: Desk)
         route.fulfill(response=told, json={**told.json(), "reader": "Dr B"})
 
     before, posted = len(desk.given()), list[str]()
-    desk.page.route("**/api/studies/*/verdicts", lambda route: route.fulfill(status=401, json={}))
+    refuse(desk, 401, "not_signed_in")
     desk.press("n")
     desk.says("Not saved yet, will be sent again: 1 (Sign in again, in another tab)")
+    desk.page.route("**/api/studies/*/verdicts", lambda route: route.fulfill(status=401, json={}))
+    desk.page.unroute("**/api/**")
     with desk.page.expect_response(lambda answer: answer.status == 401 and answer.request.method == "GET"):
         pass
     desk.page.unroute("**/api/studies/*/verdicts")
