@@ -236,13 +236,7 @@ def test_compressed_pixels_are_as_they_were_in_their_transfer_syntax(tmp_path: P
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.compress(RLELossless, generate_instance_uid=False)
     image.save_as(tmp_path / "in.dcm", enforce_file_format=True)
-    exporter = Exporter(
-        folder=tmp_path / "out",
-        deidentifier=Deidentifier(pseudonyms=PSEUDONYMS, recipe=Recipe()),
-        allowed=Allowed(),
-        path_of=lambda _: tmp_path / "in.dcm",
-    )
-    (series,) = exporter.study([stored(image)])
+    (series,) = exporter(tmp_path).study([stored(image, "in.dcm")])
     (path,) = (tmp_path / "out").rglob("*.dcm")
     written = dcmread(path)
     assert (series.instances, written.file_meta.TransferSyntaxUID) == (1, RLELossless)
@@ -253,13 +247,7 @@ def test_a_file_that_cannot_be_read_is_counted_and_stops_nothing(tmp_path: Path)
     image = ct_series(slices=3)[0]
     (tmp_path / "good").write_bytes(part10(image))
     (tmp_path / "bad").write_bytes(b"no DICOM at all")
-    exporter = Exporter(
-        folder=tmp_path / "out",
-        deidentifier=Deidentifier(pseudonyms=PSEUDONYMS, recipe=Recipe()),
-        allowed=Allowed(),
-        path_of=lambda one: tmp_path / one.digest,
-    )
-    (series,) = exporter.study([stored(image, "good"), stored(image, "bad")])
+    (series,) = exporter(tmp_path).study([stored(image, "good"), stored(image, "bad")])
     assert (series.instances, series.unreadable) == (1, 1)
 
 
@@ -270,18 +258,22 @@ def test_a_file_that_cannot_be_written_is_counted_and_leaves_nothing_behind(tmp_
     whole = (tmp_path / "bad").read_bytes()
     of_class = torn.SOPClassUID.encode().ljust(26, b"\0")
     (tmp_path / "bad").write_bytes(whole.replace(of_class, bytes(26)))
-    exporter = Exporter(
-        folder=tmp_path / "out",
-        deidentifier=Deidentifier(pseudonyms=PSEUDONYMS, recipe=Recipe()),
-        allowed=Allowed(),
-        path_of=lambda one: tmp_path / one.digest,
-    )
-    (series,) = exporter.study([stored(image, "good"), stored(torn, "bad")])
+    (series,) = exporter(tmp_path).study([stored(image, "good"), stored(torn, "bad")])
     assert (series.instances, series.unreadable) == (1, 1)
     assert [dcmread(path).SOPClassUID for path in (tmp_path / "out").rglob("*.dcm")] == [image.SOPClassUID]
 
 
-def stored(image: Dataset, digest: str = "") -> StoredInstance:
+def exporter(folder: Path) -> Exporter:
+    """Of files that lie there, named by their digests."""
+    return Exporter(
+        folder=folder / "out",
+        deidentifier=Deidentifier(pseudonyms=PSEUDONYMS, recipe=Recipe()),
+        allowed=Allowed(),
+        path_of=lambda one: folder / one.digest,
+    )
+
+
+def stored(image: Dataset, digest: str) -> StoredInstance:
     return StoredInstance(
         study_instance_uid=image.StudyInstanceUID,
         series_instance_uid=image.SeriesInstanceUID,
