@@ -82,12 +82,12 @@ def texts_of_the_database(path: Path) -> Iterator[bytes]:
                 yield str(text).encode()
 
 
-def answered(root: str, uid: str, comment: str) -> bool:
-    """Whether an answer to the newest result is taken: the images that came meanwhile get a result of their own."""
-    job = study(root, uid)["versions"][-1]["jobs"][0]
-    given = {"verdict_id": uuid4().hex, "answer": "accept", "comment": comment}
-    given["result_id"] = job["result"]["result_id"] if job["result"] else ""
-    return httpx.post(f"{root}/api/studies/{uid}/verdicts", json=given, timeout=30).is_success
+def answer(root: str, uid: str, comment: str) -> httpx.Response:
+    """An answer to the one result."""
+    (version,) = study(root, uid)["versions"]
+    result_id = version["jobs"][0]["result"]["result_id"]
+    given = {"verdict_id": uuid4().hex, "answer": "accept", "comment": comment, "result_id": result_id}
+    return httpx.post(f"{root}/api/studies/{uid}/verdicts", json=given, timeout=30)
 
 
 def test_no_identifier_of_a_patient_leaves_by_logs_metrics_messages_spans_or_errors(
@@ -125,6 +125,10 @@ def test_no_identifier_of_a_patient_leaves_by_logs_metrics_messages_spans_or_err
             wait_until(lambda: vigie.events("frozen"))
             wait_until(lambda: vigie.events("delivered") and vigie.events("delivery_failed"))
             wait_until(lambda: vigie.events("delivery_refused"))
+            # before the other patient's image: there is nothing to accept of a study of two
+            taken = answer(root, uid, "Frau Wörlitzsch, 17.02.1943")
+            assert taken.is_success, taken.text
+            wait_until(lambda: vigie.events("verdict_document"), what="the verdicts' document")
 
             # another patient's image under the same study, one damaged, one that is none
             mixed = patient.study(PatientID="77120-OTHER", StudyInstanceUID=uid)
@@ -138,8 +142,7 @@ def test_no_identifier_of_a_patient_leaves_by_logs_metrics_messages_spans_or_err
                 code(mllp_send(hl7_port, adt_message(segment, control_id=str(number)), tmp_path))
             for port in (vigie.http_port, vigie.dicom_port, hl7_port):
                 speak_nonsense(port)
-            wait_until(lambda: answered(root, uid, "Frau Wörlitzsch, 17.02.1943"), what="an answer that is taken")
-            wait_until(lambda: vigie.events("verdict_document"), what="the verdicts' document")
+            wait_until(lambda: len(list(vigie.events("frozen"))) > 1, what="the result of both patients' images")
             refused = list(problems(root, uid))
             metrics = httpx.get(f"{root}/metrics", timeout=30).content
             ready = httpx.get(f"{root}/readyz", timeout=30).content
